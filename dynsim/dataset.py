@@ -1,0 +1,77 @@
+"""The images that a finite-sample run sees: a cluster, amplitudes and a mask for each.
+
+Image i is X_p = z[i, m] v_{k,m} with k = cluster[i] and m the area of p in cluster k (docs/model.md, eq. 1); patches with
+masked[i, p] are set to zero and are the ones to reconstruct.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dynsim.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """n images: `cluster` int (n,), `z` (n, N_max) amplitudes by area, `masked` bool (n, P), `weight` (n,) summing to 1
+    (equal when left out). Frozen; the arrays are copied and made read-only. Raises InputError where arrays disagree."""
+
+    cluster: np.ndarray
+    z: np.ndarray
+    masked: np.ndarray
+    weight: np.ndarray = None
+
+    def __post_init__(self):
+        cluster, z, masked = np.array(self.cluster), np.array(self.z, dtype=float), np.array(self.masked)
+        n = len(cluster) if cluster.ndim == 1 else 0
+        if n == 0 or cluster.dtype.kind not in "iu" or cluster.min() < 0:
+            raise InputError(f"cluster must be n >= 1 integers from 0, got {cluster.dtype} of shape {cluster.shape}")
+        if z.ndim != 2 or len(z) != n:
+            raise InputError(f"z must be (n, N_max) with n={n} as in cluster, got shape {z.shape}: one row per image")
+        if masked.ndim != 2 or len(masked) != n or masked.dtype != bool:
+            raise InputError(f"masked must be bool (n, P) with n={n}, got {masked.dtype} of shape {masked.shape}")
+        if not (np.isfinite(z).all() and (z >= 0).all()):
+            raise InputError(f"amplitudes must be finite and not negative, got a smallest z of {np.nanmin(z):g}")
+        count = masked.sum(axis=1)
+        if count.min() < 1 or count.max() == masked.shape[1]:
+            raise InputError("every image needs a masked and an unmasked patch: drop images that mask none or all")
+        weight = np.full(n, 1.0 / n) if self.weight is None else np.array(self.weight, dtype=float)
+        if weight.shape != (n,) or not (weight >= 0).all() or not abs(weight.sum() - 1) < 1e-9:
+            raise InputError(f"weight must be n={n} numbers >= 0 that sum to 1, got shape {weight.shape}, sum {weight.sum():g}")
+        for name, value in (("cluster", cluster.astype(np.int64)), ("z", z), ("masked", masked), ("weight", weight)):
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+
+    @property
+    def n(self):
+        """Number of images."""
+        return len(self.cluster)
+
+    @property
+    def masked_mean(self):
+        """Mean number of masked patches per image: what the loss is divided by."""
+        return float(self.weight @ self.masked.sum(axis=1))
+
+    def check(self, part):
+        """Raise InputError unless these images fit the partition `part`."""
+        if self.masked.shape[1] != part.P:
+            raise InputError(f"masks of {self.masked.shape[1]} patches do not fit a partition of P={part.P}: sample from it")
+        if self.cluster.max() >= part.K:
+            raise InputError(f"cluster {self.cluster.max()} does not exist in a partition of K={part.K}: sample from it")
+        if self.z.shape[1] < part.N[self.cluster].max():
+            raise InputError(f"z has {self.z.shape[1]} columns, but a cluster has {part.N.max()} areas: one column per area")
+
+
+def sample(problem, part, n=256, seed=0):
+    """Draw n images of `problem` on `part`: a Dataset. The same seed gives the same images on every machine."""
+    if not (isinstance(n, (int, np.integer)) and n >= 1):
+        raise InputError(f"n must be a whole number of at least 1 image, got {n!r}: take e.g. n=256")
+    if (part.K, part.P) != (problem.K, problem.P):
+        raise InputError(f"partition of K={part.K}, P={part.P} is not one of the problem's K={problem.K}, P={problem.P}")
+    rng = np.random.default_rng(seed)
+    cluster = rng.integers(problem.K, size=n)
+    z = problem.amplitude.sample(rng, (n, int(part.N.max())))
+    order = rng.permuted(np.broadcast_to(np.arange(part.P), (n, part.P)), axis=1)
+    masked = np.zeros((n, part.P), dtype=bool)
+    np.put_along_axis(masked, order[:, : problem.masked], True, axis=1)
+    return Dataset(cluster, z, masked)

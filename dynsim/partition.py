@@ -1,0 +1,128 @@
+"""Which patch lies in which area, for every cluster.
+
+A partition is an integer table `labels` (K, P): `labels[k, p]` is the area of patch p in cluster k, areas numbered from 0
+without gaps, 0 the global one. Features are counted cluster by cluster: feature `offset[k] + m` is area m of cluster k,
+and that is the order of the columns of `fp` everywhere.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from math import isqrt
+
+import numpy as np
+
+from dynsim.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """Areas of every cluster: `labels` int (K, P). Frozen; the table is copied and made read-only.
+
+    Derived: `K`, `P`, `N` (K,) areas per cluster, `F` features in all, `offset` (K + 1,) first feature of each cluster,
+    `own` (K, P) the feature of the area that each patch lies in, `size` (F,) patches per area, `grid` (rows, columns).
+
+    Raises InputError for labels with gaps, of the wrong type or shape.
+    """
+
+    labels: np.ndarray
+    grid: tuple = None
+
+    def __post_init__(self):
+        labels = np.array(self.labels)
+        if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "iu":
+            raise InputError(f"labels must be integers of shape (K, P), got {labels.dtype} of shape {labels.shape}")
+        labels = labels.astype(np.int64)
+        if labels.min() < 0:
+            raise InputError(f"areas are numbered from 0, got {labels.min()}: subtract the smallest label")
+        counts = [np.bincount(row) for row in labels]
+        for k, count in enumerate(counts):
+            if (count == 0).any():
+                raise InputError(
+                    f"areas are numbered without gaps; cluster {k} has {len(count)} labels but none of area "
+                    f"{np.flatnonzero(count == 0)[0]}: renumber them 0, 1, 2, ..."
+                )
+        grid = _grid(labels.shape[1]) if self.grid is None else tuple(int(x) for x in self.grid)
+        if len(grid) != 2 or grid[0] * grid[1] != labels.shape[1]:
+            raise InputError(f"grid must hold the P={labels.shape[1]} patches, got {grid}: rows x columns = P")
+        set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the object is frozen)
+        set_("grid", grid)
+        set_("K", labels.shape[0])
+        set_("P", labels.shape[1])
+        set_("N", np.array([len(count) for count in counts]))
+        set_("offset", np.concatenate([[0], np.cumsum(self.N)]))
+        set_("F", int(self.offset[-1]))
+        set_("labels", labels)
+        set_("own", labels + self.offset[:-1, None])
+        set_("size", np.concatenate(counts))
+        for name in ("labels", "N", "offset", "own", "size"):
+            getattr(self, name).setflags(write=False)
+
+    @classmethod
+    def blocks(cls, problem, seed=0):
+        """Compact areas on a 2-D patch grid: the default. Each cluster cuts the grid in two again and again, across the
+        longer side, until every piece is one area; where the areas lie is drawn anew for each cluster from `seed`."""
+        _check_explicit(problem)
+        rng = np.random.default_rng(seed)
+        grid = _grid(problem.P)
+        place = np.stack(np.divmod(np.arange(problem.P), grid[1]))
+        labels = np.empty((problem.K, problem.P), dtype=np.int64)
+        for k in range(problem.K):
+            sizes = problem.sizes()
+            areas = rng.permutation(len(sizes))
+            flip = rng.integers(0, 2, size=2) * 2 - 1
+            _cut(labels[k], np.arange(problem.P), areas, sizes, place * flip[:, None])
+        return cls(labels, grid)
+
+    @classmethod
+    def random(cls, problem, seed=0):
+        """Areas of the problem's sizes made of patches drawn at random, independently for each cluster."""
+        _check_explicit(problem)
+        rng = np.random.default_rng(seed)
+        areas = np.repeat(np.arange(problem.N), problem.sizes())
+        return cls(np.stack([rng.permutation(areas) for _ in range(problem.K)]))
+
+    @classmethod
+    def product(cls, problem):
+        """Areas of different clusters intersect exactly as if independent. Patch p is written as K digits (and a rest),
+        and its area in cluster k is read off digit k, so P must be a multiple of n^K with n = P / C_local."""
+        _check_explicit(problem)
+        P, K, C_local = problem.P, problem.K, int(round(problem.C_local))
+        n = P // C_local
+        if problem.C_local != C_local or P != n * C_local or problem.C_global % C_local or P % n**K:
+            raise InputError(
+                f"a product partition needs areas that are multiples of P / n with n^K dividing P, got P={P}, K={K}, "
+                f"areas of {problem.C_global} and {problem.C_local:g}: take e.g. P = n^K and kappa_s = 1 - 1/K"
+            )
+        area = np.maximum(np.arange(n) - (problem.C_global // C_local - 1), 0)
+        digits = np.array(list(product(range(n), repeat=K))).T.repeat(P // n**K, axis=1)
+        return cls(area[digits])
+
+
+def _check_explicit(problem):
+    limit = 2**20
+    if problem.P > limit:
+        raise InputError(
+            f"an explicit partition lists P patches, at most {limit}, got P={problem.P:.3g}: use reduced.OrbitField "
+            f"(--method orbit), which reaches any P"
+        )
+
+
+def _grid(P):
+    """Rows and columns of the patch grid: the factors of P nearest to a square."""
+    rows = next(r for r in range(isqrt(P), 0, -1) if P % r == 0)
+    return rows, P // rows
+
+
+def _cut(label, patches, areas, sizes, place):
+    """Give `patches` to `areas` (of the given sizes, in all as many), cutting across the longer side each time."""
+    if len(areas) == 1:
+        label[patches] = areas[0]
+        return
+    half = np.searchsorted(np.cumsum(sizes[areas]), len(patches) / 2)
+    half = min(max(1, half if half else 1), len(areas) - 1)
+    extent = np.ptp(place[:, patches], axis=1)
+    axis = int(extent[1] > extent[0])
+    order = patches[np.lexsort((place[1 - axis, patches], place[axis, patches]))]
+    n = sizes[areas[:half]].sum()
+    _cut(label, order[:n], areas[:half], sizes, place)
+    _cut(label, order[n:], areas[half:], sizes, place)

@@ -1,0 +1,173 @@
+"""Kernels of the reduced dynamics: numbers and contiguous arrays in, arrays out; no objects, strings or files.
+
+Queries p lie on the contiguous axis, in blocks of `LANES`, so that every inner loop runs over neighbouring numbers. One
+block of queries needs nothing of another: threads take blocks, and the bits do not depend on how many threads there are.
+"""
+
+import numpy as np
+from numba import njit
+
+LANES = 52  # queries per block: long enough for vector code, short enough for the caches and for several threads
+LOG2E = 1.4426950408889634
+LN2_HI = 6.93147180369123816490e-01  # ln 2 in two parts (Cody and Waite): the first has 21 zero bits at its end
+LN2_LO = 1.90821492927058770002e-10
+ROUND = 6755399441055744.0  # 1.5 x 2^52: adding it rounds to an integer, which then stands in the low bits
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy", inline="always")
+def exp_small(x):
+    """exp(x) for x in [-708, 709] to 1 ulp, 0 or inf beyond: branch-free, so that a loop over it becomes vector code.
+
+    x = k ln 2 + r with |r| <= ln 2 / 2; Taylor's series of exp(r) to degree 13 (remainder below 2^-57); 2^k by its bits.
+    """
+    x = min(max(x, -708.0), 709.0)
+    shifted = x * LOG2E + ROUND
+    k = shifted - ROUND
+    r = (x - k * LN2_HI) - k * LN2_LO
+    s = 1.0 / 6227020800.0
+    s = s * r + 1.0 / 479001600.0
+    s = s * r + 1.0 / 39916800.0
+    s = s * r + 1.0 / 3628800.0
+    s = s * r + 1.0 / 362880.0
+    s = s * r + 1.0 / 40320.0
+    s = s * r + 1.0 / 5040.0
+    s = s * r + 1.0 / 720.0
+    s = s * r + 1.0 / 120.0
+    s = s * r + 1.0 / 24.0
+    s = s * r + 1.0 / 6.0
+    s = s * r + 0.5
+    s = s * r + 1.0
+    s = s * r + 1.0
+    power = np.int64((np.float64(shifted).view(np.int64) + np.int64(1023)) << np.int64(52)).view(np.float64)
+    return s * power
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+def empirical_blocks(
+    first, last, y, F, own, masked, weight, cluster, seg_ptr, seg_f, seg_z, key_ptr, keys, floor, lanes, wanted,
+    dy, loss, attention,
+):
+    """Velocity, loss and area attention (eq. 5) of the query blocks first..last-1 over all images.
+
+    y, dy (F + P, P): rows are features, then keys; columns are queries. own (K, P') feature of each patch and masked
+    (n, P') uint8, both padded to whole blocks; weight, cluster (n,); floor (P',) loss where own areas are all masked. Image i has segments seg_ptr[i]..seg_ptr[i+1], one per area with an unmasked patch:
+    feature seg_f, amplitude seg_z, keys key_ptr[s]..key_ptr[s+1]. calm: no exponent needs a shift. wanted: fill attention
+    (F, P), summed over images. loss (P,) per query.
+    """
+    P = y.shape[1]
+    longest = 0
+    for i in range(cluster.size):
+        longest = max(longest, seg_ptr[i + 1] - seg_ptr[i])
+    E = np.empty((P, lanes))  # exp(Upsilon), shifted by the largest of each query
+    H = np.empty((P, lanes))  # -dL/dUpsilon / E, less what every key gets
+    phi, dphi, seen = np.empty((F, lanes)), np.empty((F, lanes)), np.empty((F, lanes))
+    S, w, g = np.empty((longest, lanes)), np.empty((longest, lanes)), np.empty((longest, lanes))
+    top, total, Z, gbar = np.empty(lanes), np.empty(lanes), np.empty(lanes), np.empty(lanes)
+    common, cost, on, base = np.empty(lanes), np.empty(lanes), np.empty(lanes), np.empty(lanes)
+    half = np.empty(lanes)
+    mine = np.empty(lanes, dtype=np.int64)
+
+    for block in range(first, last):
+        p0 = block * lanes
+        width = min(lanes, P - p0)
+        # ---- this block of the state, its idle lanes filled with zeros
+        for f in range(F):
+            for l in range(lanes):
+                phi[f, l] = y[f, p0 + l] if l < width else 0.0
+                dphi[f, l] = 0.0
+                seen[f, l] = 0.0
+        for l in range(lanes):
+            top[l] = -np.inf
+            total[l] = 0.0
+            common[l] = 0.0
+            cost[l] = floor[p0 + l]
+        for q in range(P):
+            for l in range(lanes):
+                E[q, l] = y[F + q, p0 + l] if l < width else 0.0
+                top[l] = max(top[l], E[q, l])
+        for q in range(P):
+            for l in range(lanes):
+                E[q, l] = exp_small(E[q, l] - top[l])
+                total[l] += E[q, l]
+                H[q, l] = 0.0
+
+        for i in range(cluster.size):
+            s0 = seg_ptr[i]
+            segments = seg_ptr[i + 1] - s0
+            for l in range(lanes):
+                mine[l] = own[cluster[i], p0 + l]
+                on[l] = weight[i] * masked[i, p0 + l]
+                half[l] = 0.5 * on[l]
+                Z[l] = total[l]
+                gbar[l] = 0.0
+            # ---- S_m = sum over unmasked q of area m of exp(Upsilon_pq), w_m = exp(z_m Phi_m),
+            # ---- Z = sum_m w_m S_m + sum over masked q of exp(Upsilon_pq) = sum over all q + sum_m (w_m - 1) S_m
+            for s in range(segments):
+                z = seg_z[s0 + s]
+                f = seg_f[s0 + s]
+                j0 = key_ptr[s0 + s]
+                j1 = key_ptr[s0 + s + 1]
+                odd = (j1 - j0) % 2
+                if odd:
+                    q = keys[j0]
+                    for l in range(lanes):
+                        S[s, l] = E[q, l]
+                else:
+                    for l in range(lanes):
+                        S[s, l] = 0.0
+                for j in range(j0 + odd, j1, 2):
+                    q, r = keys[j], keys[j + 1]
+                    for l in range(lanes):
+                        S[s, l] += E[q, l] + E[r, l]
+                for l in range(lanes):
+                    w[s, l] = exp_small(z * phi[f, l])
+                    Z[l] += (w[s, l] - 1.0) * S[s, l]
+            # ---- A_m = w_m S_m / Z, g_m = z_m^2 (A_m - 1{m = a}), gbar = sum_m A_m g_m
+            for l in range(lanes):
+                Z[l] = 1.0 / Z[l]
+            for s in range(segments):
+                z2 = seg_z[s0 + s] * seg_z[s0 + s]
+                f = seg_f[s0 + s]
+                for l in range(lanes):
+                    w[s, l] *= Z[l]
+                    area = w[s, l] * S[s, l]
+                    miss = area - (1.0 if mine[l] == f else 0.0)
+                    g[s, l] = z2 * miss
+                    gbar[l] += area * g[s, l]
+                    # loss 1/2 sum_m z_m^2 (A_m - 1{m = a})^2; an own area that is all masked is in the floor
+                    cost[l] += half[l] * g[s, l] * miss
+                if wanted:
+                    for l in range(lanes):
+                        seen[seg_f[s0 + s], l] += on[l] * w[s, l] * S[s, l]
+            # ---- -dPhi_m = z_m A_m (g_m - gbar);  -dUpsilon_q = attn_q (1{q in U} g_m(q) - gbar)
+            for l in range(lanes):
+                base[l] = gbar[l] * Z[l] * on[l]
+                common[l] += base[l]
+            for s in range(segments):
+                z = seg_z[s0 + s]
+                f = seg_f[s0 + s]
+                for l in range(lanes):
+                    pull = on[l] * w[s, l] * (gbar[l] - g[s, l])
+                    dphi[f, l] += z * S[s, l] * pull
+                    g[s, l] = pull - base[l]
+                j0 = key_ptr[s0 + s]
+                j1 = key_ptr[s0 + s + 1]
+                for j in range(j0, j1 - 1, 2):
+                    q, r = keys[j], keys[j + 1]
+                    for l in range(lanes):
+                        H[q, l] += g[s, l]
+                        H[r, l] += g[s, l]
+                if (j1 - j0) % 2:
+                    q = keys[j1 - 1]
+                    for l in range(lanes):
+                        H[q, l] += g[s, l]
+        for l in range(width):
+            loss[p0 + l] = cost[l]
+        for f in range(F):
+            for l in range(width):
+                dy[f, p0 + l] = dphi[f, l]
+                if wanted:
+                    attention[f, p0 + l] = seen[f, l]
+        for q in range(P):
+            for l in range(width):
+                dy[F + q, p0 + l] = E[q, l] * (H[q, l] + common[l])

@@ -1,0 +1,57 @@
+"""The result of a run: correlations, attention and loss along time. Frozen; analysis is functions on it.
+
+Time is the leading axis of every array and t = eta x step. The loss is per masked patch, L / (gamma P).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dynsim.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A run at T kept moments.
+
+    t (T,), step (T,), loss (T,) per masked patch; fp, pp the FP and PP correlations (eq. 4): (T, P, F) and (T, P, P), for
+    orbits (T, K, 3) own/global/other and (T, S) by key pattern; attention: expected area attention of a masked query,
+    shaped as fp. meta: plain data that says what was run (method, integrator, parameters, events).
+    """
+
+    t: np.ndarray
+    step: np.ndarray
+    loss: np.ndarray
+    fp: np.ndarray
+    pp: np.ndarray
+    attention: np.ndarray
+    meta: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name in ("t", "step", "loss", "fp", "pp", "attention"):
+            value = np.asarray(getattr(self, name))
+            if len(value) != len(self.t):
+                raise InputError(f"time leads every array: {name} has {len(value)} entries for {len(self.t)} times")
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+
+    def __len__(self):
+        return len(self.t)
+
+
+def steps_to_keep(steps, keep=None):
+    """The steps to keep of a run, sorted, without doubles: None for about 60 log-spaced ones, a number for every so many,
+    a sequence for exactly those. The first and the last step are always kept."""
+    if not (isinstance(steps, (int, np.integer)) and steps >= 0):
+        raise InputError(f"steps must be a whole number of at least 0, got {steps!r}: take e.g. steps=500")
+    if keep is None:
+        kept = np.round(np.geomspace(1, max(1, steps), 60)).astype(np.int64)
+    elif np.ndim(keep) == 0:
+        if keep != int(keep) or keep < 1:
+            raise InputError(f"keep must be a whole number of at least 1 or a list of steps, got {keep!r}: take e.g. keep=10")
+        kept = np.arange(0, steps + 1, int(keep))
+    else:
+        kept = np.asarray(keep)
+        if kept.size and (kept.dtype.kind not in "iu" or kept.min() < 0 or kept.max() > steps):
+            raise InputError(f"kept steps must be whole numbers from 0 to steps={steps}, got {kept.tolist()[:5]}...")
+    return np.unique(np.concatenate([[0], kept[kept <= steps], [steps]]).astype(np.int64))
