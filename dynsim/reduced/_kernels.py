@@ -72,34 +72,34 @@ def empirical_blocks(
         width = min(lanes, P - p0)
         # ---- this block of the state, its idle lanes filled with zeros
         for f in range(F):
-            for l in range(lanes):
-                phi[f, l] = y[f, p0 + l] if l < width else 0.0
-                dphi[f, l] = 0.0
-                seen[f, l] = 0.0
-        for l in range(lanes):
-            top[l] = -np.inf
-            total[l] = 0.0
-            common[l] = 0.0
-            cost[l] = floor[p0 + l]
+            for v in range(lanes):
+                phi[f, v] = y[f, p0 + v] if v < width else 0.0
+                dphi[f, v] = 0.0
+                seen[f, v] = 0.0
+        for v in range(lanes):
+            top[v] = -np.inf
+            total[v] = 0.0
+            common[v] = 0.0
+            cost[v] = floor[p0 + v]
         for q in range(P):
-            for l in range(lanes):
-                E[q, l] = y[F + q, p0 + l] if l < width else 0.0
-                top[l] = max(top[l], E[q, l])
+            for v in range(lanes):
+                E[q, v] = y[F + q, p0 + v] if v < width else 0.0
+                top[v] = max(top[v], E[q, v])
         for q in range(P):
-            for l in range(lanes):
-                E[q, l] = exp_small(E[q, l] - top[l])
-                total[l] += E[q, l]
-                H[q, l] = 0.0
+            for v in range(lanes):
+                E[q, v] = exp_small(E[q, v] - top[v])
+                total[v] += E[q, v]
+                H[q, v] = 0.0
 
         for i in range(cluster.size):
             s0 = seg_ptr[i]
             segments = seg_ptr[i + 1] - s0
-            for l in range(lanes):
-                mine[l] = own[cluster[i], p0 + l]
-                on[l] = weight[i] * masked[i, p0 + l]
-                half[l] = 0.5 * on[l]
-                Z[l] = total[l]
-                gbar[l] = 0.0
+            for v in range(lanes):
+                mine[v] = own[cluster[i], p0 + v]
+                on[v] = weight[i] * masked[i, p0 + v]
+                half[v] = 0.5 * on[v]
+                Z[v] = total[v]
+                gbar[v] = 0.0
             # ---- S_m = sum over unmasked q of area m of exp(Upsilon_pq), w_m = exp(z_m Phi_m),
             # ---- Z = sum_m w_m S_m + sum over masked q of exp(Upsilon_pq) = sum over all q + sum_m (w_m - 1) S_m
             for s in range(segments):
@@ -110,64 +110,64 @@ def empirical_blocks(
                 odd = (j1 - j0) % 2
                 if odd:
                     q = keys[j0]
-                    for l in range(lanes):
-                        S[s, l] = E[q, l]
+                    for v in range(lanes):
+                        S[s, v] = E[q, v]
                 else:
-                    for l in range(lanes):
-                        S[s, l] = 0.0
+                    for v in range(lanes):
+                        S[s, v] = 0.0
                 for j in range(j0 + odd, j1, 2):
                     q, r = keys[j], keys[j + 1]
-                    for l in range(lanes):
-                        S[s, l] += E[q, l] + E[r, l]
-                for l in range(lanes):
-                    w[s, l] = exp_small(z * phi[f, l])
-                    Z[l] += (w[s, l] - 1.0) * S[s, l]
+                    for v in range(lanes):
+                        S[s, v] += E[q, v] + E[r, v]
+                for v in range(lanes):
+                    w[s, v] = exp_small(z * phi[f, v])
+                    Z[v] += (w[s, v] - 1.0) * S[s, v]
             # ---- A_m = w_m S_m / Z, g_m = z_m^2 (A_m - 1{m = a}), gbar = sum_m A_m g_m
-            for l in range(lanes):
-                Z[l] = 1.0 / Z[l]
+            for v in range(lanes):
+                Z[v] = 1.0 / Z[v]
             for s in range(segments):
                 z2 = seg_z[s0 + s] * seg_z[s0 + s]
                 f = seg_f[s0 + s]
-                for l in range(lanes):
-                    w[s, l] *= Z[l]
-                    area = w[s, l] * S[s, l]
-                    miss = area - (1.0 if mine[l] == f else 0.0)
-                    g[s, l] = z2 * miss
-                    gbar[l] += area * g[s, l]
+                for v in range(lanes):
+                    w[s, v] *= Z[v]
+                    area = w[s, v] * S[s, v]
+                    miss = area - (1.0 if mine[v] == f else 0.0)
+                    g[s, v] = z2 * miss
+                    gbar[v] += area * g[s, v]
                     # loss 1/2 sum_m z_m^2 (A_m - 1{m = a})^2; an own area that is all masked is in the floor
-                    cost[l] += half[l] * g[s, l] * miss
+                    cost[v] += half[v] * g[s, v] * miss
                 if wanted:
-                    for l in range(lanes):
-                        seen[seg_f[s0 + s], l] += on[l] * w[s, l] * S[s, l]
+                    for v in range(lanes):
+                        seen[seg_f[s0 + s], v] += on[v] * w[s, v] * S[s, v]
             # ---- -dPhi_m = z_m A_m (g_m - gbar);  -dUpsilon_q = attn_q (1{q in U} g_m(q) - gbar)
-            for l in range(lanes):
-                base[l] = gbar[l] * Z[l] * on[l]
-                common[l] += base[l]
+            for v in range(lanes):
+                base[v] = gbar[v] * Z[v] * on[v]
+                common[v] += base[v]
             for s in range(segments):
                 z = seg_z[s0 + s]
                 f = seg_f[s0 + s]
-                for l in range(lanes):
-                    pull = on[l] * w[s, l] * (gbar[l] - g[s, l])
-                    dphi[f, l] += z * S[s, l] * pull
-                    g[s, l] = pull - base[l]
+                for v in range(lanes):
+                    pull = on[v] * w[s, v] * (gbar[v] - g[s, v])
+                    dphi[f, v] += z * S[s, v] * pull
+                    g[s, v] = pull - base[v]
                 j0 = key_ptr[s0 + s]
                 j1 = key_ptr[s0 + s + 1]
                 for j in range(j0, j1 - 1, 2):
                     q, r = keys[j], keys[j + 1]
-                    for l in range(lanes):
-                        H[q, l] += g[s, l]
-                        H[r, l] += g[s, l]
+                    for v in range(lanes):
+                        H[q, v] += g[s, v]
+                        H[r, v] += g[s, v]
                 if (j1 - j0) % 2:
                     q = keys[j1 - 1]
-                    for l in range(lanes):
-                        H[q, l] += g[s, l]
-        for l in range(width):
-            loss[p0 + l] = cost[l]
+                    for v in range(lanes):
+                        H[q, v] += g[s, v]
+        for v in range(width):
+            loss[p0 + v] = cost[v]
         for f in range(F):
-            for l in range(width):
-                dy[f, p0 + l] = dphi[f, l]
+            for v in range(width):
+                dy[f, p0 + v] = dphi[f, v]
                 if wanted:
-                    attention[f, p0 + l] = seen[f, l]
+                    attention[f, p0 + v] = seen[f, v]
         for q in range(P):
-            for l in range(width):
-                dy[F + q, p0 + l] = E[q, l] * (H[q, l] + common[l])
+            for v in range(width):
+                dy[F + q, p0 + v] = E[q, v] * (H[q, v] + common[v])
