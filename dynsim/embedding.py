@@ -100,6 +100,11 @@ class Embedding:
         return self.mu is None and self.d >= self.P + self.F and bool(_is_identity(self.gram))
 
     @cached_property
+    def has_orthonormal_features(self):
+        """Whether the features are orthonormal among themselves, to rounding, and there is no mask token."""
+        return self.mu is None and self.d >= self.F and bool(_is_identity(self.V.T @ self.V))
+
+    @cached_property
     def is_onehot(self):
         """Whether, besides, every vector is a coordinate axis, so that rules acting on each entry of Q reduce exactly."""
         return self.is_orthonormal and bool(np.isin(self.keys, (0.0, 1.0)).all())

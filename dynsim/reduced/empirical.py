@@ -5,7 +5,9 @@ For one image (cluster k, amplitudes z, mask) and a masked query p whose own are
     g_m = z_m^2 (A_m - 1{m = a}),   gbar = sum_m A_m g_m,
     dPhi_{p,(k,m)}/dt = -z_m A_m (g_m - gbar),   dUpsilon_{p,q}/dt = -attn_{p,q} (1{q unmasked} g_{m(q)} - gbar),
 
-averaged over images. No approximation: this is gradient descent on Q, written in the correlations.
+averaged over images. No approximation: this is gradient descent on Q, written in the correlations. Other embeddings than
+orthonormal ones change the metric (metric.py, eq. B10); features that are not orthonormal, or a mask token, the kernel too
+(_general.py, eq. B5-B8).
 """
 
 import os
@@ -13,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from dynsim.reduced import _kernels
+from dynsim.reduced import _general, _kernels
+from dynsim.reduced.metric import Metric
 
 LARGEST_EXPONENT = 300.0  # z Phi and Upsilon beyond this make a one-hot softmax: exp(2 x 300) P is still finite
 SMALL = 2e5  # multiply-adds below which handing work to threads costs more than it saves
@@ -30,55 +33,37 @@ def thread_count(threads=None):
 class EmpiricalField:
     """Velocity of the correlations on the images `data` of partition `part`; exact.
 
-    The state is one array (F + P, P): Phi transposed above Upsilon transposed, queries on the contiguous axis. `threads`
-    changes the time a step takes, never the bits.
-    """
+    embedding: positions, features and mask token (None: orthonormal). hold: "fp" or "pp" keeps that correlation at zero
+    (projected descent). The state is one array (F + P, P), with a mask token (F + 1 + P, P): Phi transposed above Upsilon
+    transposed, queries on the contiguous axis. `threads` changes the time a step takes, never the bits. `floor`: loss per
+    masked patch that no attention can lower, None where features are not orthonormal or masked keys carry a token.
+
+    Raises InputError where images, partition and embedding do not fit."""
 
     deterministic = True
 
-    def __init__(self, part, data, threads=None):
+    def __init__(self, part, data, threads=None, embedding=None, hold=None):
         data.check(part)
-        self.part, self.data = part, data
+        self.part, self.data, self.embedding = part, data, embedding
+        self.metric = Metric(part, embedding, hold)
         blocks = -(-part.P // _kernels.LANES)
         lanes = -(-part.P // (4 * blocks)) * 4
         pad = ((0, 0), (0, blocks * lanes - part.P))
-        unmasked = ~data.masked
-        # segments: the areas that show a patch, image by image, and their unmasked keys (sorted by area)
-        image, key = np.nonzero(unmasked)
-        feature = part.own[data.cluster[image], key]
-        order = np.lexsort((key, feature, image))
-        image, key, feature = image[order], key[order], feature[order]
-        starts = np.flatnonzero(np.r_[True, (np.diff(image) != 0) | (np.diff(feature) != 0)])
-        seg_image, seg_f = image[starts], feature[starts]
-        seg_z = data.z[seg_image, seg_f - part.offset[data.cluster[seg_image]]]
-        seg_ptr = np.searchsorted(seg_image, np.arange(data.n + 1))
-        # the part of the loss that no attention can lower: own area all masked (eq. 6, on these images)
-        floor = np.zeros(blocks * lanes)
-        shown = np.zeros((data.n, part.F), dtype=bool)
-        shown[seg_image, seg_f] = True
-        rows = np.arange(data.n)[:, None]
-        own = part.own[data.cluster]
-        z_own = data.z[rows, part.labels[data.cluster]]
-        lost = data.masked & ~shown[rows, own]
-        floor[: part.P] = data.weight @ (0.5 * lost * z_own**2)
-        self.floor = float(floor.sum()) / data.masked_mean
-        self._fixed = (
-            part.F,
-            np.pad(part.own, pad, constant_values=-1),
-            np.pad(data.masked.view(np.uint8), pad),
-            data.weight,
-            data.cluster,
-            seg_ptr,
-            seg_f,
-            np.ascontiguousarray(seg_z),
-            np.r_[starts, len(key)],
-            key.astype(np.uint32),
-            floor,
-            lanes,
-        )
-        self.limit = LARGEST_EXPONENT / max(1.0, float(seg_z.max()))
+        own = np.pad(part.own, pad, constant_values=-1)
+        shared = part.F, own, np.pad(data.masked.view(np.uint8), pad), data.weight, data.cluster
+        if embedding is None or embedding.has_orthonormal_features:
+            self._kernel = _kernels.empirical_blocks
+            floor, segments = _floor(part, data), _segments(part, data)
+            self._fixed = *shared, *segments, np.pad(floor, pad[1]), lanes
+            self.floor = float(floor.sum()) / data.masked_mean
+            work = len(segments[-1]) * part.P
+        else:
+            self._kernel = _general.general_blocks
+            self._fixed = *shared, *_slots(part, data, embedding), lanes
+            self.floor = None
+            work = data.n * part.P**2
+        self.limit = LARGEST_EXPONENT / max(1.0, float(data.z.max()))
         self._seen = np.stack([data.weight[data.cluster == k] @ data.masked[data.cluster == k] for k in range(part.K)])
-        work = len(key) * part.P
         self._ranges = _split(blocks, 1 if work < SMALL else min(thread_count(threads), blocks))
         self._pool = ThreadPoolExecutor(len(self._ranges)) if len(self._ranges) > 1 else None
         self._loss = np.empty(part.P)
@@ -86,12 +71,13 @@ class EmpiricalField:
 
     def start(self):
         """The state at Q = 0: all correlations zero."""
-        return np.zeros((self.part.F + self.part.P, self.part.P))
+        return np.zeros((self.metric.content + self.part.P, self.part.P))
 
     def velocity(self, y, step=0, out=None):
         """(loss per masked patch, dy/dt) at state y; dy is written to `out` where one is given."""
         dy = np.empty_like(y) if out is None else out
         self._run(y, False, dy, self._no_attention)
+        self.metric.apply(dy)
         return float(self._loss.sum()) / self.data.masked_mean, dy
 
     def attention(self, y):
@@ -102,20 +88,53 @@ class EmpiricalField:
         return np.divide(attention, seen, out=np.full_like(seen, np.nan), where=seen > 0).T
 
     def correlations(self, y):
-        """FP (P, F) and PP (P, P) correlations of state y, copied."""
-        return y[: self.part.F].T.copy(), y[self.part.F :].T.copy()
+        """FP (P, F), with a mask token (P, F + 1), and PP (P, P) correlations of state y, copied."""
+        return y[: self.metric.content].T.copy(), y[self.metric.content :].T.copy()
 
     def describe(self):
         """What this field is, as plain data."""
-        return {"method": "samples", "n": self.data.n, "K": self.part.K, "P": self.part.P, "F": self.part.F}
+        sizes = {"n": self.data.n, "K": self.part.K, "P": self.part.P, "F": self.part.F}
+        return {"method": "samples", **sizes, **self.metric.describe()}
 
     def _run(self, y, wanted, dy, attention):
         args = (y, *self._fixed, wanted, dy, self._loss, attention)
         if self._pool is None:
-            _kernels.empirical_blocks(*self._ranges[0], *args)
+            self._kernel(*self._ranges[0], *args)
         else:
-            for done in [self._pool.submit(_kernels.empirical_blocks, *r, *args) for r in self._ranges]:
+            for done in [self._pool.submit(self._kernel, *r, *args) for r in self._ranges]:
                 done.result()
+
+
+def _segments(part, data):
+    """The areas that show a patch, image by image, and their unmasked keys: seg_ptr, seg_f, seg_z, key_ptr, keys."""
+    image, key = np.nonzero(~data.masked)
+    feature = part.own[data.cluster[image], key]
+    order = np.lexsort((key, feature, image))
+    image, key, feature = image[order], key[order], feature[order]
+    starts = np.flatnonzero(np.r_[True, (np.diff(image) != 0) | (np.diff(feature) != 0)])
+    seg_image, seg_f = image[starts], feature[starts]
+    seg_z = data.z[seg_image, seg_f - part.offset[data.cluster[seg_image]]]
+    seg_ptr = np.searchsorted(seg_image, np.arange(data.n + 1))
+    return seg_ptr, seg_f, np.ascontiguousarray(seg_z), np.r_[starts, len(key)], key.astype(np.uint32)
+
+
+def _floor(part, data):
+    """Loss of each query that no attention can lower: own area all masked (eq. 6, on these images), (P,)."""
+    image, key = np.nonzero(~data.masked)
+    shown = np.zeros((data.n, part.F), dtype=bool)
+    shown[image, part.own[data.cluster[image], key]] = True
+    own, label = part.own[data.cluster], part.labels[data.cluster]
+    lost = data.masked & ~np.take_along_axis(shown, own, axis=1)
+    return data.weight @ (0.5 * lost * np.take_along_axis(data.z, label, axis=1) ** 2)
+
+
+def _slots(part, data, embedding):
+    """What the general kernel wants: slot, offset, z, W, tau."""
+    slot = np.where(data.masked, part.N[data.cluster, None], part.labels[data.cluster])
+    W = np.zeros((part.F + 1, part.F + 1))
+    content = embedding.content
+    W[: content.shape[1], : content.shape[1]] = content.T @ content
+    return slot, part.offset, np.ascontiguousarray(data.z), W, float(embedding.masked_value == "token")
 
 
 def _split(blocks, parts):
