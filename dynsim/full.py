@@ -24,12 +24,12 @@ def descend(
     """Descend L from Q = 0 on the images `data` and measure the correlations (eq. 4) of Q at the kept steps: a Trajectory.
 
     t = eta x step; loss per masked patch; fp (T, P, F), with a mask token (T, P, F + 1), its column last; pp (T, P, P);
-    attention (T, P, F). embedding: positions, features and mask token; None: orthonormal ones, in a basis turned at random
-    (`basis_seed`), or one-hot where the optimiser acts on each entry of Q (adam, sign) and a basis would matter.
-    hold: "fp" or "pp" keeps that correlation at zero, by taking its part out of every gradient (projected descent).
-    progress: called with (steps done, steps).
+    attention (T, P, F), NaN where no image of that cluster masks that patch.
 
-    NaN in attention: no image of that cluster masks that patch.
+    data: a Dataset, or a function of the step that returns the one to use there (minibatches). embedding: positions,
+    features and mask token; None: orthonormal ones, in a basis turned at random (`basis_seed`), or one-hot where the
+    optimiser acts on each entry of Q (adam, sign) and the basis would matter. hold: "fp" or "pp" keeps that correlation at
+    zero, by taking its part out of every gradient (projected descent). progress: called with (steps done, steps).
 
     Raises InputError; Diverged and Interrupted, both with the trajectory up to there.
     """
@@ -42,14 +42,16 @@ def descend(
     if embedding is None:
         embedding = Embedding.orthonormal(part, seed=None if rule in ("adam", "sign") else basis_seed)
     embedding.check(part)
-    data.check(part)
+    draw = data if callable(data) else lambda step: data
+    draw(0).check(part)
     queries, content, E = embedding.queries, embedding.content, embedding.E
+    bounded = rule == "descent" and not callable(data)  # plain descent on one set of images does not end above its start
     held = None if hold is None else (_projector(queries), _projector(content if hold == "fp" else E))
 
     Q, memory, rows, first = np.zeros((embedding.d, embedding.d)), {}, [], np.inf
     meta = {
         "method": "full",
-        "n": data.n,
+        "n": draw(0).n,
         "K": part.K,
         "P": part.P,
         "F": part.F,
@@ -62,18 +64,21 @@ def descend(
     }
 
     def kept_so_far():
+        if not rows:
+            return None
         columns = [np.array(column) for column in zip(*rows, strict=True)]
         return Trajectory(columns[0] * float(eta), *columns, meta)
 
     try:
         for step in range(steps + 1):
             wanted = step in kept
-            loss, dQ, attention = _pass(Q, part, data, embedding, attention=wanted)
-            loss /= data.masked_mean
+            images = draw(step)
+            loss, dQ, attention = _pass(Q, part, images, embedding, attention=wanted)
+            loss /= images.masked_mean
             first = loss if step == 0 else first
             finite = np.isfinite(loss) and np.isfinite(dQ).all()
-            if not finite or (rule == "descent" and loss > first * (1 + 1e-9)):
-                raise _diverged(step, loss, first, eta, finite, kept_so_far() if rows else None)
+            if not finite or (bounded and loss > first * (1 + 1e-9)):
+                raise _diverged(step, loss, first, eta, finite, kept_so_far())
             if wanted:
                 left = queries.T @ Q
                 rows.append((step, loss, left @ content, left @ E, attention))
@@ -81,12 +86,10 @@ def descend(
                 if held is not None:
                     dQ -= held[0] @ dQ @ held[1]
                 _update(rule, optimiser, memory, Q, dQ, eta, step)
-            if progress is not None:
-                progress(min(step + 1, steps), steps)
+                if progress is not None:
+                    progress(step + 1, steps)
     except KeyboardInterrupt:
-        if not rows:
-            raise
-        raise Interrupted(f"stopped at step {step} of {steps}; what was kept is in .trajectory", kept_so_far()) from None
+        raise Interrupted(f"stopped at step {step} of {steps}", kept_so_far()) from None
     return kept_so_far()
 
 

@@ -1,9 +1,10 @@
-"""The reduced dynamics: three fields and two integrators, the face for figure scripts."""
+"""The reduced dynamics: fields and two integrators, the face for figure scripts."""
 
 from importlib import import_module
 
 _HOME = {
     "EmpiricalField": "empirical",
+    "MinibatchField": "minibatch",
     "PopulationField": "population",
     "OrbitField": "orbit",
     "descend": "integrate",
