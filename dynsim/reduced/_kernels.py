@@ -11,12 +11,14 @@ LANES = 52  # queries per block: long enough for vector code, short enough for t
 LOG2E = 1.4426950408889634
 LN2_HI = 6.93147180369123816490e-01  # ln 2 in two parts (Cody and Waite): the first has 21 zero bits at its end
 LN2_LO = 1.90821492927058770002e-10
+SWAMPED = 1e-2  # Z this far below all keys at weight one: subtracting them would cost two digits or more
 ROUND = 6755399441055744.0  # 1.5 x 2^52: adding it rounds to an integer, which then stands in the low bits
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy", inline="always")
 def exp_small(x):
-    """exp(x) for x in [-708, 709] to 1 ulp, 0 or inf beyond: branch-free, so that a loop over it becomes vector code.
+    """exp(x) for x in [-708, 709] to 1.2 ulp, its value at the edge beyond, NaN for NaN: branch-free, so that a loop over it
+    becomes vector code.
 
     x = k ln 2 + r with |r| <= ln 2 / 2; Taylor's series of exp(r) to degree 13 (remainder below 2^-57); 2^k by its bits.
     """
@@ -50,9 +52,10 @@ def empirical_blocks(
     """Velocity, loss and area attention (eq. 5) of the query blocks first..last-1 over all images.
 
     y, dy (F + P, P): rows are features, then keys; columns are queries. own (K, P') feature of each patch and masked
-    (n, P') uint8, both padded to whole blocks; weight, cluster (n,); floor (P',) loss where own areas are all masked. Image i has segments seg_ptr[i]..seg_ptr[i+1], one per area with an unmasked patch:
-    feature seg_f, amplitude seg_z, keys key_ptr[s]..key_ptr[s+1]. calm: no exponent needs a shift. wanted: fill attention
-    (F, P), summed over images. loss (P,) per query.
+    (n, P') uint8, both padded to whole blocks of `lanes`; weight, cluster (n,). Image i has segments
+    seg_ptr[i]..seg_ptr[i+1], one per area with an unmasked patch: feature seg_f, amplitude seg_z, keys
+    key_ptr[s]..key_ptr[s+1]. floor (P',): loss where the own area is all masked. wanted: fill attention (F, P), summed over
+    images. loss (P,) per query.
     """
     P = y.shape[1]
     longest = 0
@@ -122,6 +125,20 @@ def empirical_blocks(
                 for v in range(lanes):
                     w[s, v] = exp_small(z * phi[f, v])
                     Z[v] += (w[s, v] - 1.0) * S[s, v]
+            # ---- where shown keys at weight one would swamp what is left of them, count the masked ones one by one
+            swamped = False
+            for v in range(lanes):
+                swamped |= Z[v] < SWAMPED * total[v]
+            if swamped:
+                for v in range(lanes):
+                    Z[v] = 0.0
+                for q in range(P):
+                    if masked[i, q]:
+                        for v in range(lanes):
+                            Z[v] += E[q, v]
+                for s in range(segments):
+                    for v in range(lanes):
+                        Z[v] += w[s, v] * S[s, v]
             # ---- A_m = w_m S_m / Z, g_m = z_m^2 (A_m - 1{m = a}), gbar = sum_m A_m g_m
             for v in range(lanes):
                 Z[v] = 1.0 / Z[v]
@@ -142,7 +159,16 @@ def empirical_blocks(
             # ---- -dPhi_m = z_m A_m (g_m - gbar);  -dUpsilon_q = attn_q (1{q in U} g_m(q) - gbar)
             for v in range(lanes):
                 base[v] = gbar[v] * Z[v] * on[v]
-                common[v] += base[v]
+            if swamped:
+                for q in range(P):
+                    if masked[i, q]:
+                        for v in range(lanes):
+                            H[q, v] += base[v]
+                for v in range(lanes):
+                    base[v] = 0.0
+            else:
+                for v in range(lanes):
+                    common[v] += base[v]
             for s in range(segments):
                 z = seg_z[s0 + s]
                 f = seg_f[s0 + s]

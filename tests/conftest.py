@@ -1,0 +1,33 @@
+"""What the test files share: small problems, and property tests that draw the same examples every time."""
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+import dynsim
+
+settings.register_profile("dynsim", derandomize=True, deadline=None, max_examples=40)
+settings.load_profile("dynsim")
+
+
+@pytest.fixture(scope="session")
+def problem():
+    """P = 18 with uneven local areas (8 + 4 + 3 + 3), three clusters, random amplitudes."""
+    return dynsim.Problem(K=3, gamma=0.6, P=18, kappa_c=0.7, kappa_s=0.4)
+
+
+@pytest.fixture(scope="session")
+def part(problem):
+    return dynsim.Partition.random(problem, seed=1)
+
+
+@pytest.fixture(scope="session")
+def data(problem, part):
+    return dynsim.sample(problem, part, n=20, seed=2)
+
+
+@pytest.fixture
+def correlations(part):
+    """FP (P, F) and PP (P, P) of no particular shape, of order one."""
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(part.P, part.F)), rng.normal(size=(part.P, part.P))
