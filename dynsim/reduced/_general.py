@@ -4,7 +4,7 @@ An image sorts the keys of a query into slots: one per area of its cluster, m = 
 for the masked ones. With W the inner products of the features and the token, z_N = 1, tau = 1 if a masked value is the
 token and 0 if it is zero (docs/model.md, eq. B5-B8),
 
-    A_m = exp(z_m Phi_m) S_m / Z,   c_m = z_m (A_m - 1{m = a}),   c_N = tau A_N,   h = W c,   loss = c . h / 2
+    A_m = exp(z_m Phi_m) sigma_m / Z,   c_m = z_m (A_m - 1{m = a}),   c_N = tau A_N,   h = W c,   loss = c . h / 2
     g_m = z_m h_m,   g_N = tau h_N,   gbar = sum_m A_m g_m
     -dPhi_m = z_m A_m (g_m - gbar),   -dUpsilon_q = attn_q (g_{slot of q} - gbar)
 """
@@ -31,7 +31,7 @@ def general_blocks(
     slots = 1 + np.max(offset[1:] - offset[:-1])
     E, H = np.empty((P, lanes)), np.empty((P, lanes))  # exp(Upsilon), and -dL/dUpsilon / E
     phi, dphi, seen = np.empty((F + 1, lanes)), np.empty((F + 1, lanes)), np.empty((F + 1, lanes))
-    S, A, c, g = np.empty((slots, lanes)), np.empty((slots, lanes)), np.empty((slots, lanes)), np.empty((slots, lanes))
+    sigma, A, c, g = np.empty((slots, lanes)), np.empty((slots, lanes)), np.empty((slots, lanes)), np.empty((slots, lanes))
     Z, gbar, on, cost = np.empty(lanes), np.empty(lanes), np.empty(lanes), np.empty(lanes)
     row = np.empty(slots, dtype=np.int64)  # of each slot in W, phi
     size = np.empty(slots)  # amplitude of its key
@@ -65,25 +65,25 @@ def general_blocks(
                 on[v] = weight[i] * masked[i, p0 + v]
                 Z[v] = 0.0
                 gbar[v] = 0.0
-            # ---- S_m = sum over the keys q of slot m of exp(Upsilon_pq),  Z = sum_m exp(z_m Phi_m) S_m
+            # ---- sigma_m = sum over the keys q of slot m of exp(Upsilon_pq),  Z = sum_m exp(z_m Phi_m) sigma_m
             for m in range(N + 1):
                 for v in range(lanes):
-                    S[m, v] = 0.0
+                    sigma[m, v] = 0.0
             for q in range(P):
                 m = slot[i, q]
                 for v in range(lanes):
-                    S[m, v] += E[q, v]
+                    sigma[m, v] += E[q, v]
             for m in range(N + 1):
                 for v in range(lanes):
                     g[m, v] = exp_small(size[m] * phi[row[m], v])
-                    A[m, v] = g[m, v] * S[m, v]
+                    A[m, v] = g[m, v] * sigma[m, v]
                     Z[v] += A[m, v]
-            # ---- A_m and the coefficients c of F_p - X_p; S becomes attn_pq / exp(Upsilon_pq)
+            # ---- A_m and the coefficients c of F_p - X_p; sigma becomes attn_pq / exp(Upsilon_pq)
             for v in range(lanes):
                 Z[v] = 1.0 / Z[v]
             for m in range(N + 1):
                 for v in range(lanes):
-                    S[m, v] = g[m, v] * Z[v]
+                    sigma[m, v] = g[m, v] * Z[v]
                     A[m, v] *= Z[v]
                     c[m, v] = value[m] * (A[m, v] - (1.0 if own[k, p0 + v] == row[m] else 0.0))
                 if wanted:
@@ -106,11 +106,11 @@ def general_blocks(
                 for v in range(lanes):
                     g[m, v] = on[v] * (gbar[v] - g[m, v])
                     dphi[row[m], v] += size[m] * A[m, v] * g[m, v]
-                    S[m, v] *= g[m, v]
+                    sigma[m, v] *= g[m, v]
             for q in range(P):
                 m = slot[i, q]
                 for v in range(lanes):
-                    H[q, v] += S[m, v]
+                    H[q, v] += sigma[m, v]
         for v in range(width):
             loss[p0 + v] = cost[v]
         for f in range(C):
