@@ -1,0 +1,100 @@
+"""The command `dynsim`: parse, call, print; no science.
+
+Every subcommand is a module here with `add_parser(sub)`, which declares its options, and `run(args)`, which imports what it
+needs, does the work and returns the exit status: 0 done, 1 a check failed, 2 bad input, 130 interrupted. Results go to
+standard output, everything else to standard error.
+"""
+
+import os
+import signal
+import sys
+import threading
+from importlib import import_module
+
+from dynsim import __version__
+from dynsim.errors import DynsimError, Interrupted
+
+COMMANDS = ("simulate", "cite")
+DONE, FAILED, BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
+
+
+def build_parser():
+    """The whole command line, as an argparse parser."""
+    from dynsim.cli._options import Parser
+
+    parser = Parser(
+        prog="dynsim",
+        description="Masked-pretraining dynamics of a one-layer softmax-attention transformer, from theory.",
+        epilog="Exit status: 0 done, 1 a check failed, 2 bad input, 130 interrupted. `dynsim COMMAND --help` says more.",
+    )
+    parser.add_argument("--version", action="version", version=f"dynsim {__version__}")
+    sub = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        import_module(f"dynsim.cli.{name}").add_parser(sub)
+    return parser
+
+
+def main(argv=None):
+    """Run the command line `argv` (default: the process's) and return its exit status; never raises."""
+    with _terminated_like_interrupted():
+        try:
+            status = _run(argv)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return status
+        except BrokenPipeError:
+            _drop_stdout()
+            return PIPE_CLOSED
+        except (Interrupted, KeyboardInterrupt) as error:
+            return _complain(str(error) or "interrupted", INTERRUPTED)
+        except DynsimError as error:
+            return _complain(error, BAD_INPUT)
+        except MemoryError as error:
+            return _complain(f"out of memory ({error}): take a smaller --P, --n or --steps, or --method orbit", BAD_INPUT)
+        except OSError as error:
+            return _complain(f"the system refused: {error}: free what is missing, then run again", BAD_INPUT)
+        except Exception as error:
+            if os.environ.get("DYNSIM_TRACEBACK"):
+                raise
+            what = f"{type(error).__name__}: {error}"
+            return _complain(f"a defect in dynsim, {what}: please report it, with what DYNSIM_TRACEBACK=1 shows", DEFECT)
+
+
+def _run(argv):
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as done:  # --help and --version
+        return done.code or DONE
+    return args.run(args)
+
+
+def _complain(message, status):
+    """One line on standard error, whatever is in it."""
+    from dynsim.cli._show import escaped
+
+    try:
+        print("dynsim:", escaped(" ".join(str(message).split()), sys.stderr), file=sys.stderr, flush=True)
+    except OSError:
+        pass
+    return status
+
+
+def _drop_stdout():
+    """The reader has gone (`| head`): let nothing more be written, not even at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass
+
+
+class _terminated_like_interrupted:
+    """SIGTERM raises KeyboardInterrupt inside, as Ctrl-C does."""
+
+    def __enter__(self):
+        self.before = None
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def __exit__(self, *_):
+        if self.before is not None:
+            signal.signal(signal.SIGTERM, self.before)

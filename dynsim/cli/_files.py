@@ -1,0 +1,66 @@
+"""Output folders: tried before a run starts, files written under another name first and then moved into place."""
+
+import os
+import tempfile
+
+from dynsim.errors import FileError
+
+
+class Folder:
+    """A folder that can be written. Raises FileError where it cannot; what it made and nobody filled, `leave` removes."""
+
+    def __init__(self, path):
+        self.path = path
+        self._made = []
+        try:
+            missing = os.path.abspath(path)
+            while not os.path.lexists(missing):
+                self._made.append(missing)
+                missing = os.path.dirname(missing)
+            os.makedirs(path, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except (OSError, ValueError) as error:
+            self.leave()
+            reason = getattr(error, "strerror", None) or error
+            raise FileError(f"the output folder must be one to write in, got {path!r} ({reason}): give another --out") from None
+
+    def write(self, name, writer):
+        """Call writer(temporary path) and move what it wrote to `name`, whole or not at all. Returns the final path."""
+        final = os.path.join(self.path, name)
+        stem, ending = os.path.splitext(name)
+        handle, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{stem}-", suffix=ending)
+        os.close(handle)
+        try:
+            writer(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, final)
+        except BaseException as error:
+            os.unlink(temporary)
+            if isinstance(error, OSError):
+                raise FileError(f"cannot write {final!r} ({error.strerror or error}): free space or give another --out") from None
+            raise
+        return final
+
+    def write_text(self, name, text):
+        """The same for a text."""
+
+        def writer(path):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+
+        return self.write(name, writer)
+
+    def leave(self):
+        """Remove the folders made for nothing: those still empty."""
+        for path in self._made:
+            try:
+                os.rmdir(path)
+            except OSError:
+                return
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

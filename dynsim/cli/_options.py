@@ -1,0 +1,93 @@
+"""What the subcommands' options share: number types, the options that make a Problem, errors of one line."""
+
+import argparse
+
+from dynsim.errors import InputError
+
+LARGEST = 2**53
+
+PROBLEM = (
+    ("K", 4, "clusters"),
+    ("gamma", 0.8, "masked fraction of the patches, in (0, 1)"),
+    ("P", 196, "patches; up to 1e100 for orbits"),
+    ("kappa_c", 0.9, "the global area of a cluster has P^kappa_c patches"),
+    ("kappa_s", 0.4, "a local area has P^kappa_s patches"),
+    ("L", 0.8, "smallest amplitude; amplitudes are uniform on [L, U]"),
+    ("U", 1.2, "largest amplitude"),
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations and raises InputError where argparse would print its usage and exit."""
+
+    def __init__(self, *args, **kwargs):
+        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message):
+        if "expected one argument" in message:
+            message += " (a negative one as --option=-1)"
+        raise InputError(f"{message}; `{self.prog} --help` lists what there is")
+
+
+def number(text):
+    """A real number: 0.8, 1e12."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}, write e.g. 4, 0.8 or 1e12") from None
+
+
+def whole(low):
+    """The type of whole numbers from `low`: 500, 1e6."""
+
+    def convert(text):
+        try:
+            value = int(text)
+        except ValueError:
+            value = number(text)
+        if not (low <= value <= LARGEST and value == int(value)):
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to 2^53, got {text!r}")
+        return int(value)
+
+    return convert
+
+
+def seed(text):
+    """A seed: a whole number, or "random" for one drawn by itself."""
+    return None if text == "random" else whole(0)(text)
+
+
+def add_problem(parser):
+    """The options that make a Problem, named as its fields."""
+    group = parser.add_argument_group("problem")
+    for name, default, text in PROBLEM:
+        group.add_argument("--" + name.replace("_", "-"), type=number, default=default, metavar="X", help=text)
+
+
+def problem_from(args):
+    """The Problem that the options ask for. Raises InputError."""
+    from dynsim.problem import Problem, Uniform
+
+    return Problem(args.K, args.gamma, args.P, args.kappa_c, args.kappa_s, Uniform(args.L, args.U))
+
+
+def add_output(parser, folder):
+    """--out (what it will hold is said by `folder`), --json and --quiet."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", metavar="DIR", help=folder)
+    group.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
+    group.add_argument("--quiet", action="store_true", help="no progress and no remarks on standard error")
+
+
+def seed_from(args):
+    """The seed asked for; one drawn by itself is told. An int."""
+    if args.seed is not None:
+        return args.seed
+    import secrets
+
+    drawn = secrets.randbits(32)
+    from dynsim.cli._show import remark
+
+    remark(args, f"seed {drawn} drawn; --seed {drawn} gives this run again")
+    return drawn

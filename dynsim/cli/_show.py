@@ -1,0 +1,115 @@
+"""What a person sees: tables on standard output, remarks and progress on standard error.
+
+On a terminal rich draws them (and honours NO_COLOR); elsewhere they are plain text, and progress is silent.
+"""
+
+import json
+import math
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE = 2.0  # seconds after which a run that goes on shows its progress
+
+
+def remark(args, text):
+    """One line on standard error, unless --quiet."""
+    if not args.quiet:
+        print("dynsim:", escaped(text, sys.stderr), file=sys.stderr, flush=True)
+
+
+def say(text=""):
+    """A line of results."""
+    print(escaped(text, sys.stdout))
+
+
+def escaped(text, stream):
+    """The text with what the stream's encoding lacks (or no encoding has) as backslash escapes."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def table(columns, rows, left=1):
+    """A table of strings on standard output, the first `left` columns to the left, the others, numbers, to the right."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for i, name in enumerate(columns):
+            drawn.add_column(name, justify="left" if i < left else "right")
+        for row in rows:
+            drawn.add_row(*row)
+        Console(highlight=False).print(drawn)
+        return
+    width = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        cells = (cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, width, strict=True)))
+        say("  ".join(cells).rstrip())
+
+
+def print_json(record):
+    """One strict JSON object on standard output."""
+    print(strict_json(record))
+
+
+def strict_json(record):
+    """JSON without NaN and infinities, which become null; NumPy numbers and arrays are taken."""
+    return json.dumps(_plain(record), indent=2, allow_nan=False)
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def short(value, digits=4):
+    """A number for a person: few digits, "-" where there is none."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+
+
+@contextmanager
+def progress(args, what):
+    """A callable (done, total) that draws a bar on a terminal once a run takes more than two seconds; None when quiet."""
+    if args.quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    began, bar = time.monotonic(), []
+
+    def report(done, total):
+        if not bar:
+            if time.monotonic() - began < PATIENCE:
+                return
+            from rich.console import Console
+            from rich.progress import Progress
+
+            drawn = Progress(console=Console(stderr=True), transient=True)
+            drawn.start()
+            bar.extend((drawn, drawn.add_task(what, total=total)))
+        bar[0].update(bar[1], completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        if bar:
+            bar[0].stop()
+
+
+def tell_compiling(args, *kernels):
+    """Say that numba is about to compile, where its cache holds nothing newer than the kernels' source."""
+    for kernel in kernels:
+        stats = getattr(kernel, "stats", None)  # None: NUMBA_DISABLE_JIT
+        if stats is None:
+            return
+        source = Path(kernel.py_func.__code__.co_filename)
+        cached = Path(stats.cache_path).glob(f"{source.stem}.{kernel.__name__}-*.nbi") if stats.cache_path else ()
+        if not any(entry.stat().st_mtime >= source.stat().st_mtime for entry in cached):
+            remark(args, "compiling kernels, this once: a few seconds")
+            return

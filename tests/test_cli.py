@@ -1,0 +1,295 @@
+"""The command line: what it prints and writes, its exit statuses, and one clear line for whatever is typed wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import dynsim
+from dynsim import cite
+from dynsim.cli import main
+from dynsim.cli._files import Folder
+from dynsim.cli._show import strict_json
+
+SMALL = ["simulate", "--method", "samples", "--K", "2", "--P", "16", "--kappa-s", "0.3", "--n", "6", "--steps", "4"]
+
+
+def run(capsys, *argv):
+    """Status, standard output and standard error of a command line, run in this process."""
+    status = main([str(word) for word in argv])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def command(*argv, **options):
+    """The same in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "dynsim", *argv], capture_output=True, text=True, timeout=60, **options)
+
+
+# ------------------------------------------------------------------------------------------------ simulate
+
+
+def test_simulate_tells_sizes_regime_moves_and_loss(capsys):
+    status, out, err = run(capsys, *SMALL, "--kappa-c", 0.8, "--gamma", 0.5)
+    assert status == 0 and "Traceback" not in err
+    problem = dynsim.Problem(K=2, P=16, gamma=0.5, kappa_c=0.8, kappa_s=0.3)
+    for text in ("K=2 clusters", "P=16 patches", "8 of them masked", f"1 global of {problem.C_global}", "two phases", "floor"):
+        assert text in out
+    for query in ("LL", "LG", "GG"):
+        assert query in out
+
+
+def test_json_is_one_strict_object_that_agrees_with_the_library(capsys):
+    status, out, err = run(capsys, *SMALL, "--json", "--seed", 3)
+    assert status == 0
+    record = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    problem = dynsim.Problem(K=2, P=16, kappa_s=0.3)
+    part = dynsim.Partition.blocks(problem, seed=3)
+    field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=6, seed=3))
+    traj = dynsim.reduced.descend(field, steps=4)
+    assert record["loss"] == traj.loss[-1] and record["loss_floor"] == field.floor
+    assert record["information_gap"] == problem.Delta and record["seed"] == 3 and record["wall_s"] > 0
+    other = json.loads(run(capsys, *SMALL, "--json", "--seed", 4)[1])
+    assert other["loss"] != record["loss"]
+
+
+def test_moves_are_means_over_the_queries_of_a_kind(capsys):
+    record = json.loads(run(capsys, *SMALL, "--json")[1])
+    problem = dynsim.Problem(K=2, P=16, kappa_s=0.3)
+    part = dynsim.Partition.blocks(problem)
+    field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=6))
+    traj = dynsim.reduced.descend(field, steps=4)
+    assert sum({row["query"]: row["share"] for row in record["queries"]}.values()) == pytest.approx(1, abs=1e-12)
+    for row in record["queries"]:
+        expected = {"own": [], "global": [], "others": [], "pp": []}
+        for p in range(16):
+            letters = "".join("G" if part.labels[k, p] == 0 else "L" for k in range(2))
+            if sorted(letters) != sorted(row["query"]):
+                continue
+            for k in (k for k in range(2) if letters[k] == row["letter"]):
+                areas = range(part.offset[k], part.offset[k + 1])
+                a, own = traj.attention[-1][p], part.own[k, p]
+                expected["own"].append(a[own])
+                expected["global"].append(a[part.offset[k]])
+                expected["others"].append(sum(a[f] for f in areas if f not in (own, part.offset[k])))
+                same = [q for q in range(16) if q != p and part.own[k, q] == own]
+                expected["pp"].append(np.mean([traj.pp[-1][p, q] for q in same]) if same else np.nan)
+        for sort in ("own", "global", "others"):
+            assert row["attention"][sort][1] == pytest.approx(np.nanmean(expected[sort]), rel=1e-12)
+        if not np.isnan(expected["pp"]).all():
+            assert row["pp"]["own"][1] == pytest.approx(np.nanmean(expected["pp"]), rel=1e-12)
+        assert row["fp"]["own"][0] == 0 and row["fp"]["own"][1] > 0  # attention is drawn to the own area
+
+
+def test_a_drawn_seed_is_told_and_gives_the_run_again(capsys):
+    status, out, err = run(capsys, *SMALL, "--json", "--seed", "random")
+    record = json.loads(out)
+    assert status == 0 and f"--seed {record['seed']}" in err
+    again = json.loads(run(capsys, *SMALL, "--json", "--seed", record["seed"])[1])
+    assert again["loss"] == record["loss"]
+    assert json.loads(run(capsys, *SMALL, "--json", "--seed", "random")[1])["seed"] != record["seed"]
+
+
+def test_quiet_says_nothing_beside_the_results(capsys):
+    status, out, err = run(capsys, *SMALL, "--quiet", "--seed", "random")
+    assert status == 0 and out and not err
+
+
+def test_without_steps_nothing_moves(capsys):
+    record = json.loads(run(capsys, *SMALL, "--json", "--steps", 0)[1])
+    assert record["loss"] == record["loss_start"] and record["steps"] == 0
+
+
+# ------------------------------------------------------------------------------------------------ bad input
+
+BAD = [
+    ("", "required"),
+    ("simulat", "invalid choice"),
+    ("simulate --gam 0.5", "unrecognized"),
+    ("simulate --gamma 0", "gamma"),
+    ("simulate --gamma 1", "gamma"),
+    ("simulate --gamma -0.5", "gamma"),
+    ("simulate --gamma -1e-3", "gamma"),
+    ("simulate --gamma nan", "gamma"),
+    ("simulate --gamma half", "gamma"),
+    ("simulate --gamma", "gamma"),
+    ("simulate --P 10 --gamma 0.01", "none"),
+    ("simulate --P 10 --gamma 0.99", "all"),
+    ("simulate --K 0", "K"),
+    ("simulate --K 2.5", "K"),
+    ("simulate --K inf", "K"),
+    ("simulate --P 1", "P"),
+    ("simulate --P 20.5", "P"),
+    ("simulate --P 1e101", "P"),
+    ("simulate --kappa-c 1.5", "kappa_c"),
+    ("simulate --kappa-s -0.1", "kappa_s"),
+    ("simulate --kappa-c 0.99 --P 20", "areas must fit"),
+    ("simulate --kappa-c 0.6 --kappa-s 0.99", "areas must fit"),
+    ("simulate --L 2 --U 1", "L <= U"),
+    ("simulate --L -1", "amplitudes"),
+    ("simulate --L 0 --U 0", "amplitudes"),
+    ("simulate --method samples --n 0", "--n"),
+    ("simulate --method samples --n 2.5", "--n"),
+    ("simulate --method samples --eta 0", "eta"),
+    ("simulate --method samples --eta -1", "eta"),
+    ("simulate --method samples --eta nan", "eta"),
+    ("simulate --method samples --steps -1", "--steps"),
+    ("simulate --method samples --steps 1e400", "--steps"),
+    ("simulate --method samples --steps 5 --t-end 5", "--t-end"),
+    ("simulate --seed -1", "--seed"),
+    ("simulate --seed x", "--seed"),
+    ("simulate --method sample", "--method"),
+    ("simulate --method samples --query LLLL", "--query"),
+    ("simulate --method samples --masks exact", "--masks"),
+    ("simulate --method population --n 5", "--n"),
+    ("simulate --method samples --partition product", "product"),
+    ("simulate --method samples --P 1e6", "--method orbit"),
+    ("simulate --method population --P 1e30", "--method orbit"),
+    ("simulate --method samples --n 1e12", "memory"),
+    ("simulate --method samples --K 1e9", "memory"),
+    ("simulate --out /proc/nothing/here", "/proc/nothing/here"),
+    ("simulate --out", "--out"),
+    ("simulate --no-such-option", "no-such-option"),
+    ("cite --nothing", "nothing"),
+]
+
+
+@pytest.mark.parametrize("line, rule", BAD, ids=[line or "nothing" for line, _ in BAD])
+def test_bad_input_gives_one_line_and_status_2(capsys, line, rule):
+    status, out, err = run(capsys, *line.split())
+    assert (status, out) == (2, "")
+    assert rule in err and err.startswith("dynsim: ") and err.count("\n") == 1 and err.endswith("\n")
+    assert "Traceback" not in err and len(err) > 40
+
+
+@pytest.mark.parametrize("word", ["", "a\nb", "\udcff", "\0", "--", "-", "=", "--=", "%s", "{}", "--K=", "１"])
+def test_odd_words_are_one_line_too(capsys, word):
+    for argv in ([word], ["simulate", word], [*SMALL, "--P", word], [*SMALL, "--method", word]):
+        status, out, err = run(capsys, *argv)
+        assert (status == 2 and out == "" and err.count("\n") == 1) or (status == 0 and word in ("--", "１"))
+
+
+def test_a_file_where_the_output_folder_should_be(capsys, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        status, _, err = run(capsys, *SMALL, "--out", out)
+        assert status == 2 and str(out) in err and err.count("\n") == 1
+    assert os.listdir(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "mine"
+
+
+def test_bad_input_makes_no_folder(capsys, tmp_path):
+    assert run(capsys, *SMALL, "--gamma", 2, "--out", tmp_path / "a" / "b")[0] == 2
+    assert run(capsys, *SMALL, "--eta", 0, "--out", tmp_path / "a" / "b")[0] == 2
+    assert os.listdir(tmp_path) == []
+
+
+def test_unexpected_errors_are_one_line(capsys, monkeypatch):
+    def raises(error):
+        def broken(args):
+            raise error
+
+        return broken
+
+    for error, expected in ((MemoryError("2 TiB"), 2), (OSError(28, "No space left"), 2), (ZeroDivisionError("x\ny"), 70)):
+        monkeypatch.setattr("dynsim.cli.cite.run", raises(error))
+        status, out, err = run(capsys, "cite")
+        assert status == expected and out == "" and err.count("\n") == 1 and "Traceback" not in err
+    for error in (KeyboardInterrupt(), dynsim.Interrupted("stopped at step 3")):
+        monkeypatch.setattr("dynsim.cli.cite.run", raises(error))
+        assert run(capsys, "cite")[0] == 130
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    folder = Folder(tmp_path / "new")
+    folder.write_text("a.json", "{}")
+
+    def fails(path):
+        with open(path, "w") as file:
+            file.write("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(dynsim.FileError, match="No space"):
+        folder.write("a.json", fails)
+    assert os.listdir(tmp_path / "new") == ["a.json"] and (tmp_path / "new" / "a.json").read_text() == "{}\n"
+    folder.leave()  # not empty: stays
+    assert os.listdir(tmp_path) == ["new"]
+    Folder(tmp_path / "x" / "y").leave()
+    assert os.listdir(tmp_path) == ["new"]
+
+
+def test_json_is_strict():
+    record = {"a": np.float64("nan"), "b": [np.inf, -np.inf, 1.0], "c": np.arange(2), "d": np.bool_(True), "e": None, 1: (2,)}
+    assert json.loads(strict_json(record)) == {"a": None, "b": [None, None, 1.0], "c": [0, 1], "d": True, "e": None, "1": [2]}
+
+
+# ------------------------------------------------------------------------------------------------ as a process
+
+
+def test_help_version_and_module(capsys):
+    assert run(capsys, "--version")[:2] == (0, f"dynsim {dynsim.__version__}\n")
+    for argv in (["--help"], ["simulate", "--help"], ["cite", "--help"]):
+        status, out, err = run(capsys, *argv)
+        assert status == 0 and out.startswith("usage: dynsim") and not err
+    done = command("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"dynsim {dynsim.__version__}\n", "")
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys, dynsim.cli; dynsim.cli.main(['simulate', '--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    loaded = {name.split(".")[0] for name in done.stderr.split()}
+    assert "dynsim" in loaded and not loaded & {"numpy", "scipy", "numba", "matplotlib", "rich", "joblib"}
+
+
+def test_a_closed_pipe_is_silent():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "dynsim", "cite"], stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal(which):
+    argv = [*SMALL[:-1], "1000000000", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dynsim", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(1.5)  # long enough to be under way; whenever it comes, the answer is the same
+    process.send_signal(which)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and out == "" and "Traceback" not in err
+    assert err.splitlines()[-1].startswith("dynsim: ")
+
+
+def test_stdout_that_is_full_or_closed():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "dynsim", "cite"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space" in done.stderr
+
+
+def test_plain_text_survives_any_encoding():
+    done = command("cite", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and done.stderr == ""
+
+
+# ------------------------------------------------------------------------------------------------ cite
+
+
+def test_cite_names_the_paper_in_text_and_bibtex(capsys):
+    for argv in (["cite"], ["cite", "--bibtex"]):
+        status, out, err = run(capsys, *argv)
+        assert status == 0 and "2403.02233" in out and "Huang" in out and not err
+    assert out.count("@") == len(cite.REFERENCES) and out.count("{") == out.count("}")
