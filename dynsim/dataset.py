@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.problem import generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,22 +23,33 @@ class Dataset:
     weight: np.ndarray = None
 
     def __post_init__(self):
-        cluster, z, masked = np.array(self.cluster), np.array(self.z, dtype=float), np.array(self.masked)
+        try:
+            cluster, z, masked = np.array(self.cluster), np.array(self.z, dtype=float), np.array(self.masked)
+            weight = None if self.weight is None else np.array(self.weight, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"cluster, z, masked, weight must be arrays, got one that is none ({error}): see Dataset") from None
         n = len(cluster) if cluster.ndim == 1 else 0
         if n == 0 or cluster.dtype.kind not in "iu" or cluster.min() < 0:
-            raise InputError(f"cluster must be n >= 1 integers from 0, got {cluster.dtype} of shape {cluster.shape}")
+            least = f", smallest {cluster.min()}" if n and cluster.dtype.kind in "iu" else ""
+            raise InputError(
+                f"cluster must be n >= 1 integers from 0, got {cluster.dtype} of shape {cluster.shape}{least}: one per image"
+            )
         if z.ndim != 2 or len(z) != n:
             raise InputError(f"z must be (n, N_max) with n={n} as in cluster, got shape {z.shape}: one row per image")
         if masked.ndim != 2 or len(masked) != n or masked.dtype != bool:
-            raise InputError(f"masked must be bool (n, P) with n={n}, got {masked.dtype} of shape {masked.shape}")
+            raise InputError(f"masked must be bool (n, P) with n={n}, got {masked.dtype} of shape {masked.shape}: one per patch")
         if not (np.isfinite(z).all() and (z >= 0).all()):
-            raise InputError(f"amplitudes must be finite and not negative, got a smallest z of {np.nanmin(z):g}")
+            bad = z[~(np.isfinite(z) & (z >= 0))][0]
+            raise InputError(f"amplitudes must be finite and not negative, got {bad:g} in z: remove or replace it")
         count = masked.sum(axis=1)
         if count.min() < 1 or count.max() == masked.shape[1]:
-            raise InputError("every image needs a masked and an unmasked patch: drop images that mask none or all")
-        weight = np.full(n, 1.0 / n) if self.weight is None else np.array(self.weight, dtype=float)
+            bad = np.flatnonzero((count < 1) | (count == masked.shape[1]))[0]
+            raise InputError(f"every image needs a masked and an unmasked patch, got {count[bad]} masked in image {bad}: drop it")
+        weight = np.full(n, 1.0 / n) if weight is None else weight
         if weight.shape != (n,) or not (weight >= 0).all() or not abs(weight.sum() - 1) < 1e-9:
-            raise InputError(f"weight must be n={n} numbers >= 0 that sum to 1, got shape {weight.shape}, sum {weight.sum():g}")
+            raise InputError(
+                f"weight must be n={n} numbers >= 0 that sum to 1, got shape {weight.shape}, sum {weight.sum():g}: normalise it"
+            )
         for name, value in (("cluster", cluster.astype(np.int64)), ("z", z), ("masked", masked), ("weight", weight)):
             value.setflags(write=False)
             object.__setattr__(self, name, value)
@@ -55,20 +67,23 @@ class Dataset:
     def check(self, part):
         """Raise InputError unless these images fit the partition `part`."""
         if self.masked.shape[1] != part.P:
-            raise InputError(f"masks of {self.masked.shape[1]} patches do not fit a partition of P={part.P}: sample from it")
+            raise InputError(f"masks must have the partition's P={part.P} patches, got {self.masked.shape[1]}: sample from it")
         if self.cluster.max() >= part.K:
-            raise InputError(f"cluster {self.cluster.max()} does not exist in a partition of K={part.K}: sample from it")
+            raise InputError(f"clusters must be below the partition's K={part.K}, got {self.cluster.max()}: sample from it")
         if self.z.shape[1] < part.N[self.cluster].max():
-            raise InputError(f"z has {self.z.shape[1]} columns, but a cluster has {part.N.max()} areas: one column per area")
+            raise InputError(f"z must have a column for each of {part.N.max()} areas, got {self.z.shape[1]}: sample from it")
 
 
 def sample(problem, part, n=256, seed=0):
     """Draw n images of `problem` on `part`: a Dataset. The same seed gives the same images on every machine."""
-    if not (isinstance(n, (int, np.integer)) and n >= 1):
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise InputError(f"n must be a whole number of at least 1 image, got {n!r}: take e.g. n=256")
     if (part.K, part.P) != (problem.K, problem.P):
-        raise InputError(f"partition of K={part.K}, P={part.P} is not one of the problem's K={problem.K}, P={problem.P}")
-    rng = np.random.default_rng(seed)
+        raise InputError(
+            f"the partition must be of the problem's K={problem.K}, P={problem.P}, got K={part.K}, P={part.P}: "
+            f"take e.g. Partition.blocks(problem)"
+        )
+    rng = generator(seed)
     cluster = rng.integers(problem.K, size=n)
     z = problem.amplitude.sample(rng, (n, int(part.N.max())))
     order = rng.permuted(np.broadcast_to(np.arange(part.P), (n, part.P)), axis=1)

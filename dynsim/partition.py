@@ -12,6 +12,7 @@ from math import isqrt
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.problem import generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,21 +29,28 @@ class Partition:
     grid: tuple = None
 
     def __post_init__(self):
-        labels = np.array(self.labels)
+        try:
+            labels = np.array(self.labels)
+        except ValueError:
+            raise InputError("labels must be integers of shape (K, P), got rows of unequal length: one label per patch") from None
         if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "iu":
-            raise InputError(f"labels must be integers of shape (K, P), got {labels.dtype} of shape {labels.shape}")
+            raise InputError(
+                f"labels must be integers of shape (K, P), got {labels.dtype} of shape {labels.shape}: one row per cluster"
+            )
         labels = labels.astype(np.int64)
         if labels.min() < 0:
             raise InputError(f"areas are numbered from 0, got {labels.min()}: subtract the smallest label")
+        if labels.max() >= labels.shape[1]:
+            raise InputError(f"areas are numbered below P={labels.shape[1]}, got {labels.max()}: renumber them 0, 1, 2, ...")
         counts = [np.bincount(row) for row in labels]
         for k, count in enumerate(counts):
             if (count == 0).any():
                 raise InputError(
-                    f"areas are numbered without gaps; cluster {k} has {len(count)} labels but none of area "
-                    f"{np.flatnonzero(count == 0)[0]}: renumber them 0, 1, 2, ..."
+                    f"areas are numbered without gaps, got none of area {np.flatnonzero(count == 0)[0]} but one of "
+                    f"{len(count) - 1} in cluster {k}: renumber them 0, 1, 2, ..."
                 )
-        grid = _grid(labels.shape[1]) if self.grid is None else tuple(int(x) for x in self.grid)
-        if len(grid) != 2 or grid[0] * grid[1] != labels.shape[1]:
+        grid = _grid(labels.shape[1]) if self.grid is None else tuple(np.ravel(self.grid).tolist())
+        if len(grid) != 2 or not all(isinstance(x, int) and x > 0 for x in grid) or grid[0] * grid[1] != labels.shape[1]:
             raise InputError(f"grid must hold the P={labels.shape[1]} patches, got {grid}: rows x columns = P")
         set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the object is frozen)
         set_("grid", grid)
@@ -62,7 +70,7 @@ class Partition:
         """Compact areas on a 2-D patch grid: the default. Each cluster cuts the grid in two again and again, across the
         longer side, until every piece is one area; where the areas lie is drawn anew for each cluster from `seed`."""
         _check_explicit(problem)
-        rng = np.random.default_rng(seed)
+        rng = generator(seed)
         grid = _grid(problem.P)
         place = np.stack(np.divmod(np.arange(problem.P), grid[1]))
         labels = np.empty((problem.K, problem.P), dtype=np.int64)
@@ -77,7 +85,7 @@ class Partition:
     def random(cls, problem, seed=0):
         """Areas of the problem's sizes made of patches drawn at random, independently for each cluster."""
         _check_explicit(problem)
-        rng = np.random.default_rng(seed)
+        rng = generator(seed)
         areas = np.repeat(np.arange(problem.N), problem.sizes())
         return cls(np.stack([rng.permutation(areas) for _ in range(problem.K)]))
 

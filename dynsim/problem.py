@@ -77,8 +77,9 @@ class Discrete:
     weights: tuple = None
 
     def __post_init__(self):
-        values = tuple(float(v) for v in self.values)
+        values = tuple(self.values) if np.ndim(self.values) == 1 else (self.values,)
         _check_amplitudes(values, "values")
+        values = tuple(float(v) for v in values)
         weights = (1.0,) * len(values) if self.weights is None else tuple(float(w) for w in self.weights)
         if len(weights) != len(values):
             raise InputError(f"one weight per amplitude, got {len(weights)} for {len(values)}: give as many of each")
@@ -106,8 +107,21 @@ class Discrete:
 
 
 def _check_amplitudes(values, what):
-    if not values or not all(isfinite(v) and v > 0 for v in values):
+    if not values or not all(_is_number(v) and v > 0 for v in values):
         raise InputError(f"amplitudes must be positive and finite, got {what}={values}: take e.g. Uniform(0.8, 1.2)")
+
+
+def _is_number(value):
+    real = not isinstance(value, (bool, str)) and np.isscalar(value) and np.isreal(value)
+    return bool(real and isfinite(value))
+
+
+def generator(seed):
+    """The `numpy.random.Generator` of a seed. Raises InputError where it is none."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise InputError(f"seed must be a whole number of at least 0, got {seed!r}: take e.g. seed=0") from None
 
 
 @dataclass(frozen=True)
@@ -134,7 +148,7 @@ class Problem:
     def __post_init__(self):
         for name in ("K", "P", "gamma", "kappa_c", "kappa_s"):
             value = getattr(self, name)
-            if isinstance(value, (bool, str)) or not np.isscalar(value) or not np.isreal(value) or not isfinite(value):
+            if not _is_number(value):
                 raise InputError(f"{name} must be a finite number, got {value!r}: give a number")
         if self.K < 1 or self.K != int(self.K):
             raise InputError(f"K must be a whole number of at least 1 cluster, got {self.K:g}: take e.g. K=4")
@@ -146,9 +160,10 @@ class Problem:
             raise InputError(f"gamma is the masked fraction, strictly between 0 and 1, got {self.gamma:g}: take e.g. 0.75")
         for name in ("kappa_c", "kappa_s"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name):g}: an area has P^{name} patches")
-        if not all(hasattr(self.amplitude, name) for name in ("sample", "nodes", "moment", "L", "U")):
-            raise InputError(f"amplitude must be a law such as Uniform(0.8, 1.2), got {self.amplitude!r}")
+                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name):g}: take e.g. 0.5, areas of P^0.5 patches")
+        law = self.amplitude
+        if isinstance(law, type) or not all(hasattr(law, name) for name in ("sample", "nodes", "moment", "L", "U")):
+            raise InputError(f"amplitude must be a law of z, got {law!r}: take e.g. Uniform(0.8, 1.2) or Fixed(1.0)")
         set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the object is frozen)
         set_("K", int(self.K))
         exact = self.P <= EXACT_INTEGERS

@@ -42,16 +42,16 @@ class Trajectory:
 def steps_to_keep(steps, keep=None):
     """The steps to keep of a run, sorted, without doubles: None for about 60 log-spaced ones, a number for every so many,
     a sequence for exactly those. The first and the last step are always kept."""
-    if not (isinstance(steps, (int, np.integer)) and steps >= 0):
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
         raise InputError(f"steps must be a whole number of at least 0, got {steps!r}: take e.g. steps=500")
     if keep is None:
         kept = np.round(np.geomspace(1, max(1, steps), 60)).astype(np.int64)
     elif np.ndim(keep) == 0:
-        if keep != int(keep) or keep < 1:
+        if not isinstance(keep, (int, np.integer)) or isinstance(keep, bool) or keep < 1:
             raise InputError(f"keep must be a whole number of at least 1 or a list of steps, got {keep!r}: take e.g. keep=10")
         kept = np.arange(0, steps + 1, int(keep))
     else:
         kept = np.asarray(keep)
         if kept.size and (kept.dtype.kind not in "iu" or kept.min() < 0 or kept.max() > steps):
-            raise InputError(f"kept steps must be whole numbers from 0 to steps={steps}, got {kept.tolist()[:5]}...")
+            raise InputError(f"kept steps must be whole numbers from 0 to steps={steps}, got {kept.tolist()[:5]}: drop some")
     return np.unique(np.concatenate([[0], kept[kept <= steps], [steps]]).astype(np.int64))

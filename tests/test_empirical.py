@@ -201,7 +201,7 @@ def test_describes_itself_in_plain_data(part, data):
 
 def test_what_does_not_fit_is_named(part, data):
     small = dynsim.Partition(part.labels[:, :9] % 2)
-    with pytest.raises(dynsim.InputError, match="masks of 18 patches do not fit a partition of P=9"):
+    with pytest.raises(dynsim.InputError, match="masks must have the partition's P=9 patches, got 18: sample"):
         EmpiricalField(small, data)
     with pytest.raises(dynsim.InputError, match="hold must be None, 'fp' or 'pp', got 'both'"):
         EmpiricalField(part, data, hold="both")
