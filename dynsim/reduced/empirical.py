@@ -64,7 +64,7 @@ class EmpiricalField:
             work = data.n * part.P**2
         self.limit = LARGEST_EXPONENT / max(1.0, float(data.z.max()))
         self._seen = np.stack([data.weight[data.cluster == k] @ data.masked[data.cluster == k] for k in range(part.K)])
-        self._ranges = _split(blocks, 1 if work < SMALL else min(thread_count(threads), blocks))
+        self._ranges = split(blocks, 1 if work < SMALL else min(thread_count(threads), blocks))
         self._pool = ThreadPoolExecutor(len(self._ranges)) if len(self._ranges) > 1 else None
         self._loss = np.empty(part.P)
         self._no_attention = np.empty((0, 0))
@@ -87,6 +87,10 @@ class EmpiricalField:
         seen = np.repeat(self._seen, self.part.N, axis=0)
         return np.divide(attention, seen, out=np.full_like(seen, np.nan), where=seen > 0).T
 
+    def summary(self, y):
+        """(loss, mean attention on the own area over queries and clusters in which it is local)."""
+        return self.velocity(y)[0], local_own_mean(self.part, self.attention(y))
+
     def correlations(self, y):
         """FP (P, F), with a mask token (P, F + 1), and PP (P, P) correlations of state y, copied."""
         return y[: self.metric.content].T.copy(), y[self.metric.content :].T.copy()
@@ -103,6 +107,14 @@ class EmpiricalField:
         else:
             for done in [self._pool.submit(self._kernel, *r, *args) for r in self._ranges]:
                 done.result()
+
+
+def local_own_mean(part, attention):
+    """Mean of attention (P, F) on the own area, over the pairs of query and cluster where that is a local one (all pairs
+    where none is); pairs that no image showed are left out."""
+    own = np.take_along_axis(attention, part.own.T, axis=1)
+    local = part.labels.T > 0
+    return float(np.nanmean(own[local] if local.any() else own))
 
 
 def _segments(part, data):
@@ -137,7 +149,7 @@ def _slots(part, data, embedding):
     return slot, part.offset, np.ascontiguousarray(data.z), W, float(embedding.masked_value == "token")
 
 
-def _split(blocks, parts):
+def split(blocks, parts):
     """Contiguous ranges of blocks, one per thread."""
     edges = np.linspace(0, blocks, parts + 1).round().astype(int)
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))

@@ -1,11 +1,14 @@
 """The two integrators: gradient descent (a recursion) and gradient flow (an ODE), for every field.
 
-    descend:  y <- y + eta dy/dt(y), time t = eta x step        flow:  dy/dt integrated in log time
+    descend:  y <- y + eta dy/dt(y), time t = eta x step        flow:  dy/dt integrated in log time or path length
 """
 
+from math import exp, sqrt
 from typing import NamedTuple
 
 import numpy as np
+from scipy.integrate import DOP853, LSODA, RK45, Radau
+from scipy.optimize import brentq
 
 from dynsim.errors import Diverged, InputError, Interrupted
 from dynsim.reduced.optimisers import Descent, check
@@ -62,6 +65,130 @@ def descend(field, eta=1.0, steps=500, keep=None, optimiser=None, start=None, pr
                 progress(step, steps)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at step {step} of {steps}", record.trajectory()) from None
+
+
+EVENTS = {
+    "escape": "own attention passes one half",
+    "half": "the loss has come half way from its start to its floor",
+    "excess": "the loss is within 1 % of its start above its floor",
+}
+SOLVERS = {"LSODA": LSODA, "Radau": Radau, "DOP853": DOP853, "RK45": RK45}
+DENSE = 1000  # numbers in the state up to which a stiff solver, with its full Jacobian, is the default
+SAFETY = 0.05  # local tolerance over rtol, so that the answer itself is good to rtol
+
+
+def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, progress=None):
+    """Gradient flow dy/dt of `field` from zero correlations to time t_end: a Trajectory.
+
+    Integrated over s with dt/ds = 1 / (|dy/dt| + 1 / (t + t0)): log time while little moves, path length where much does
+    (own attention takes off within a fraction P^-(1 - kappa_s) of the time passed: no clock resolves that at large P). t is
+    carried as tau = log(1 + t / t0). Solver: LSODA (any of SOLVERS by `method`; DOP853 for large states). keep: None for 200
+    log-spaced times, a number for as many, a sequence for exactly those. The trajectory also holds the moment of every
+    event (EVENTS) in meta["events"] (None where it did not come), found on the solver's dense output; meta["status"] says
+    how the run ended. rtol: accuracy of the correlations, relative to max(1, |y|) (PP at large P: to 1 / own area).
+
+    Raises InputError, Diverged (with the trajectory so far), Interrupted (likewise, on Ctrl-C).
+    """
+    if not (np.isscalar(t_end) and np.isfinite(t_end) and t_end > 0):
+        raise InputError(f"t_end, the time to integrate to, must be positive and finite, got {t_end!r}: take e.g. t_end=1e4")
+    if not (np.isscalar(rtol) and 1e-12 <= rtol <= 1e-2):
+        raise InputError(f"rtol must be between 1e-12 and 1e-2, got {rtol!r}: take e.g. rtol=1e-8")
+    y0 = field.start()
+    shape, size = y0.shape, y0.size
+    name = ("LSODA" if size <= DENSE else "DOP853") if method is None else method
+    if name not in SOLVERS:
+        raise InputError(f"method must be one of {', '.join(SOLVERS)}, got {method!r}: leave it out for the default")
+    if not field.deterministic:
+        raise InputError("flow needs a field that is the same at every evaluation, got fresh samples: use descend")
+    first_loss, v = field.velocity(y0)
+    t0 = min(float(t_end), 0.1 / max(_speed(v), 1e-300))
+    times = _times_to_keep(t0, float(t_end), keep)
+    record = _Record(field, {"integrator": "flow", "rtol": rtol, "t_end": float(t_end), "solver": name})
+    record.meta["events"] = events = dict.fromkeys(EVENTS)
+    floor = field.floor or 0.0
+
+    def rate(s, Y):
+        """(dy/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0))."""
+        dY = np.empty_like(Y)
+        _, v = field.velocity(Y[:-1].reshape(shape), out=dY[:-1].reshape(shape))
+        pace = t0 * exp(min(Y[-1], 700.0))
+        dY[-1] = 1.0 / (1.0 + pace * _speed(v))
+        dY[:-1] *= pace * dY[-1]
+        return dY
+
+    def signs(Y):
+        """Each event as a number that turns positive where it happens."""
+        loss, own = field.summary(Y[:-1].reshape(shape))
+        left = (loss - floor) / (first_loss - floor)
+        return {"escape": own - 0.5, "half": 0.5 - left, "excess": 0.01 - left}
+
+    def keep_at(t, Y):
+        y = Y[:-1].reshape(shape)
+        record.add(len(record.rows), t, field.velocity(y)[0], y)
+
+    tolerance = SAFETY * rtol
+    scale = np.append(field.scale() if hasattr(field, "scale") else np.ones(size), 1.0)
+    start = np.append(y0.ravel(), 0.0)
+    end = np.log1p(t_end / t0)
+    solver = SOLVERS[name](rate, 0.0, start, np.inf, rtol=tolerance, atol=tolerance * scale)
+    before, waiting = signs(start), list(times)
+    if waiting[0] == 0.0:
+        keep_at(waiting.pop(0), start)
+    try:
+        while solver.y[-1] < end:
+            message = solver.step()
+            if solver.status == "failed" or not np.abs(solver.y[:-1]).max() <= field.limit:
+                why = message or f"a correlation left +-{field.limit:.4g}"
+                t = t0 * np.expm1(solver.y[-1])
+                raise Diverged(f"the flow stopped at t={t:.4g}: {why}: try method='Radau' or a larger rtol", record.trajectory())
+            now, tau = signs(solver.y), solver.y[-1]
+            found = [e for e in EVENTS if events[e] is None and before[e] < 0 <= now[e]]
+            due = [t for t in waiting if np.log1p(t / t0) <= tau]
+            if found or due:
+                dense = solver.dense_output()
+                a, b = solver.t_old, solver.t
+                moments = [(_crossing(lambda s, f=dense, e=e: signs(f(s))[e], a, b), None, e) for e in found]
+                moments += [(_crossing(lambda s, f=dense, t=t: f(s)[-1] - np.log1p(t / t0), a, b), t, "") for t in due]
+                for s, t, e in sorted(moments, key=lambda moment: moment[0]):
+                    Y = dense(s)
+                    t = float(t0 * np.expm1(Y[-1])) if t is None else t
+                    if t <= t_end:
+                        events.update({e: t} if e else {})
+                        keep_at(t, Y)
+                del waiting[: len(due)]
+            before = now
+            if progress is not None:
+                progress(min(tau, end), end)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped at t={t0 * np.expm1(solver.y[-1]):.4g} of {t_end:.4g}", record.trajectory()) from None
+    return record.trajectory(status=f"reached t_end={t_end:.6g}", evaluations=int(solver.nfev))
+
+
+def _speed(v):
+    """How fast a query's correlations move: the Euclidean norm, averaged (rms) over the queries of a 2-D state."""
+    return sqrt(np.vdot(v, v) / (v.shape[-1] if v.ndim == 2 else 1))
+
+
+def _crossing(f, a, b):
+    """Where f turns positive between a and b; the nearer end where the dense output, unlike the steps, has it on one side."""
+    fa, fb = f(a), f(b)
+    if fa >= 0 or fb < 0:
+        return a if fa >= 0 else b
+    return brentq(f, a, b, xtol=1e-13, rtol=1e-13)
+
+
+def _times_to_keep(t0, t_end, keep):
+    if keep is None or np.ndim(keep) == 0:
+        count = 200 if keep is None else keep
+        if count != int(count) or count < 2:
+            raise InputError(f"keep must be at least 2 times or a list of times, got {keep!r}: take e.g. keep=200")
+        times = np.concatenate([[0.0], np.geomspace(min(t0, t_end / 10), t_end, int(count) - 1)])
+        times[-1] = t_end
+        return times.tolist()
+    times = np.unique(np.asarray(keep, dtype=float))
+    if not (times.size and np.isfinite(times).all() and times[0] >= 0 and times[-1] <= t_end):
+        raise InputError(f"kept times must lie between 0 and t_end={t_end:g}, got {np.asarray(keep).ravel()[:5].tolist()}...")
+    return times.tolist()
 
 
 class _Record:

@@ -1,0 +1,277 @@
+"""The mask expectation in closed form: one query, one cluster (docs/model.md, closure).
+
+A masked query sees S, the sum of E_q = exp(Upsilon_pq) over the unmasked keys of its own area, and the rest by its mean.
+With c the area's share of all patches (without the query), x = j / n the unmasked fraction of its n other patches,
+
+    Z = (w - 1) c S + b,   w = exp(z Phi_own),   b = all keys at weight one + what other areas add on average given j,
+    loss = E_{z, j, S} [ z^2 (1 - A)^2 + V / Z^2 ] / 2,   A = w c S / Z,   V = sum over other areas of E[z^2 w^2 S_m^2 | j].
+
+z: quadrature nodes. j: hypergeometric, summed exactly or by its Gauss rule. S given j: a draw of j keys without
+replacement, taken by the two-point Gauss rule that has the draw's exact mean, variance and third moment; the gradient of
+that rule is Hermite interpolation, so keys of one area that differ (PP) are told apart. Velocities are the exact gradient
+of this loss. S is in units of n, masses in units of P: nothing overflows at any P.
+"""
+
+import numpy as np
+from numba import njit
+
+# places in the output of `expectation`
+LOSS, OWN, D_PHI, D_BASE, D_REST, D_ONE, D_TWO, D_MEAN, D_VAR, D_SKEW, SEEN = range(11)
+OUTPUTS = 11
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, x_weight, rho, rho2, out):
+    """Loss of a query in one cluster and its derivatives, written to `out` (OUTPUTS,).
+
+    c: share of the own area without the query; n: its patches; mean, var, skew: central moments of E over them. base: mass
+    of all keys at weight one; rest: sum over other areas of (E w - 1) mass; one, two: coefficients of rho and rho2 in V.
+    z, z_weight, w (nodes,); x, x_weight, rho, rho2 (nodes,): unmasked fraction of the own area, its weight, and given it
+    the chance that another key, and that another pair of keys, is unmasked.
+    """
+    out[:] = 0.0
+    for i in range(x.size):
+        # the draw of j keys: mean m, variance v, third central moment k3
+        u = x[i]
+        spread = u * (1.0 - u) / (n - 1.0) if n > 1.0 else 0.0
+        lean = spread * (1.0 - 2.0 * u) / (n - 2.0) if n > 2.0 else 0.0
+        m = u * mean
+        v = spread * var
+        k3 = lean * skew
+        # its two-point Gauss rule: S = m + d1 with probability p1, m + d2 with p2
+        h = 0.5 * k3 / v if v > 1e-24 * m * m else 0.0
+        r = np.sqrt(h * h + v)
+        d1 = h + r
+        d2 = h - r
+        p1 = 0.5 * (1.0 - h / r) if r > 0.0 else 0.5
+        b = base + rho[i] * rest
+        V = rho[i] * one + rho2[i] * two
+        for a in range(z.size):
+            weight = x_weight[i] * z_weight[a]
+            half = 0.5 * z[a] * z[a]
+            wc = w[a] * c
+            slope = wc - c
+            f1 = 1.0 / (slope * (m + d1) + b)
+            f2 = 1.0 / (slope * (m + d2) + b)
+            y1 = (b - c * (m + d1)) * f1  # 1 - A
+            y2 = (b - c * (m + d2)) * f2
+            a1 = wc * (m + d1) * f1
+            a2 = wc * (m + d2) * f2
+            t1 = weight * p1
+            t2 = weight * (1.0 - p1)
+            out[LOSS] += t1 * (half * y1 * y1 + 0.5 * V * f1 * f1) + t2 * (half * y2 * y2 + 0.5 * V * f2 * f2)
+            out[OWN] += t1 * a1 + t2 * a2
+            out[D_PHI] -= z[a] * (t1 * a1 * (2 * half * y1 * y1 + V * f1 * f1) + t2 * a2 * (2 * half * y2 * y2 + V * f2 * f2))
+            by_base = t1 * f1 * (2 * half * y1 * a1 - V * f1 * f1) + t2 * f2 * (2 * half * y2 * a2 - V * f2 * f2)
+            out[D_BASE] += by_base
+            out[D_REST] += rho[i] * by_base
+            square = 0.5 * (t1 * f1 * f1 + t2 * f2 * f2)
+            out[D_ONE] += rho[i] * square
+            out[D_TWO] += rho2[i] * square
+            out[SEEN] += rho[i] * (t1 * f1 + t2 * f2)
+            # divided differences of the loss at S1, S2 (twice each): the Hermite cubic through both
+            # (factors paired so that nothing overflows: slope f and g f stay near one over S)
+            y12 = y1 + y2
+            f12 = f1 + f2
+            s1 = slope * f1
+            s2 = slope * f2
+            g1 = b * wc * f1
+            g2 = b * wc * f2
+            F12 = -half * g1 * f2 * y12 - 0.5 * V * s1 * f2 * f12
+            F112 = half * g1 * f1 * (s2 * y12 + g1 * f2) + 0.5 * V * s1 * s1 * f2 * (f12 + f1)
+            F1122 = -half * g1 * s1 * f2 * (s2 * y12 + g2 * f12) - V * s1 * s1 * s2 * f2 * f12
+            alpha = F112 - F1122 * d1
+            out[D_MEAN] += weight * u * (F12 - 2 * h * alpha + 2 * v * F1122)
+            out[D_VAR] += weight * spread * (alpha - 2 * h * F1122)
+            out[D_SKEW] += weight * lean * F1122
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def amplitude_means(phi, z, z_weight):
+    """E[w], E[w] - 1, E[z w], E[z^2 w^2], E[2 z^3 w^2] with w = exp(z phi)."""
+    w0, w1, zw, z2w2, z3w2 = 0.0, 0.0, 0.0, 0.0, 0.0
+    for a in range(z.size):
+        w = np.exp(z[a] * phi)
+        w0 += z_weight[a] * w
+        w1 += z_weight[a] * (w - 1.0)
+        zw += z_weight[a] * z[a] * w
+        z2w2 += z_weight[a] * z[a] * z[a] * w * w
+        z3w2 += 2.0 * z_weight[a] * z[a] * z[a] * z[a] * w * w
+    return w0, w1, zw, z2w2, z3w2
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def population_queries(
+    first, last, y, F, own, size, offset, masked_share, z, z_weight, kind, x, x_weight, rho, rho2, x_count, mean_field,
+    dy, loss, attention,
+):
+    """Velocity, loss and area attention of the queries first..last-1, expected over clusters, amplitudes and masks.
+
+    y, dy (F + P, P): rows are features, then keys; columns are queries. own (K, P) feature of each patch, size (F,),
+    offset (K + 1,). kind (F,) row of the node tables x, x_weight, rho, rho2 for a query in that area, x_count its length.
+    loss (P,); attention (F, P).
+    """
+    K, P = own.shape
+    share = 1.0 / P
+    rate = masked_share / K
+    E, dE = np.empty(P), np.empty(P)
+    mass, mass2 = np.empty(F), np.empty(F)
+    w0, w1, zw, z2w2, z3w2 = np.empty(F), np.empty(F), np.empty(F), np.empty(F), np.empty(F)
+    w = np.empty(z.size)
+    out = np.empty(OUTPUTS)
+    for p in range(first, last):
+        loss[p] = 0.0
+        for q in range(P):
+            E[q] = np.exp(y[F + q, p])
+            dE[q] = 0.0
+        for k in range(K):
+            a = own[k, p]
+            lo, hi = offset[k], offset[k + 1]
+            for f in range(lo, hi):
+                mass[f] = 0.0
+                mass2[f] = 0.0
+                w0[f], w1[f], zw[f], z2w2[f], z3w2[f] = amplitude_means(y[f, p], z, z_weight)
+            for q in range(P):
+                mass[own[k, q]] += share * E[q]
+                mass2[own[k, q]] += share * share * E[q] * E[q]
+            # central moments of E over the own area, without the query
+            n = size[a] - 1.0
+            mean = (mass[a] - share * E[p]) * P / n if n > 0 else 0.0
+            var, skew = 0.0, 0.0
+            for q in range(P):
+                if own[k, q] == a and q != p:
+                    d = E[q] - mean
+                    var += d * d
+                    skew += d * d * d
+            if n > 0 and not mean_field:
+                var /= n
+                skew /= n
+            else:
+                var, skew = 0.0, 0.0
+            # the other areas: mass at weight one, what w adds, and the two parts of V
+            base, rest, one, two = mass[a], 0.0, 0.0, 0.0
+            for f in range(lo, hi):
+                if f != a:
+                    square = 0.0 if mean_field else mass2[f]
+                    base += mass[f]
+                    rest += mass[f] * w1[f]
+                    one += z2w2[f] * square
+                    two += z2w2[f] * (mass[f] * mass[f] - square)
+            for i in range(z.size):
+                w[i] = np.exp(z[i] * y[a, p])
+            row = kind[a]
+            count = x_count[row]
+            expectation(
+                n * share, n, mean, var, skew, base, rest, one, two, z, z_weight, w,
+                x[row, :count], x_weight[row, :count], rho[row, :count], rho2[row, :count], out,
+            )
+            loss[p] += out[LOSS] / K
+            # back to the correlations
+            dy[a, p] = -rate * out[D_PHI]
+            attention[a, p] = out[OWN]
+            for f in range(lo, hi):
+                if f != a:
+                    square = 0.0 if mean_field else mass2[f]
+                    by_v = out[D_ONE] * square + out[D_TWO] * (mass[f] * mass[f] - square)
+                    dy[f, p] = -rate * (out[D_REST] * mass[f] * zw[f] + by_v * z3w2[f])
+                    attention[f, p] = out[SEEN] * mass[f] * w0[f]
+            pair = 0.0 if mean_field else 1.0
+            for q in range(P):
+                f = own[k, q]
+                if f != a:
+                    e = share * E[q] * pair
+                    dE[q] += share * (
+                        out[D_BASE] + w1[f] * out[D_REST] + 2.0 * z2w2[f] * (out[D_ONE] * e + out[D_TWO] * (mass[f] - e))
+                    )
+                elif q != p:
+                    d = E[q] - mean
+                    dE[q] += share * out[D_BASE] + (
+                        out[D_MEAN] + 2.0 * d * out[D_VAR] + 3.0 * (d * d - var) * out[D_SKEW]
+                    ) / n
+                else:
+                    dE[q] += share * out[D_BASE]
+        for q in range(P):
+            dy[F + q, p] = -rate * E[q] * dE[q]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_weight, kind, x, x_weight, rho, rho2, x_count,
+                mean_field, dy, attention):
+    """Velocity and area attention of one query by orbits; returns its loss.
+
+    y, dy (3K + S + 1): Phi own/global/other by cluster, then Upsilon by key pattern, then of the query itself. digit (S, K):
+    0 own, 1 global, 2 other; number (S,): keys per pattern. Per cluster: is_global, n keys beside the query in its own
+    area, copies (3,) areas of each kind. kind (K,): row of the node tables. attention (K, 3), per area.
+    """
+    S, K = digit.shape
+    share = 1.0 / P
+    rate = masked_share / K
+    pair = 0.0 if mean_field else 1.0
+    E, pull = np.empty(S + 1), np.zeros(S + 1)
+    for s in range(S + 1):
+        E[s] = np.exp(y[3 * K + s])
+    mass, mass2 = np.empty(3), np.empty(3)
+    w0, w1, zw, z2w2, z3w2 = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+    w = np.empty(z.size)
+    out = np.empty(OUTPUTS)
+    loss = 0.0
+    for k in range(K):
+        mass[:] = 0.0
+        mass2[:] = 0.0
+        for s in range(S):
+            d = digit[s, k]
+            mass[d] += share * number[s] * E[s] / copies[k, d]
+            mass2[d] += share * share * number[s] * E[s] * E[s] / copies[k, d] * pair
+        mean, var, skew = 0.0, 0.0, 0.0
+        if n[k] > 0.0:
+            for s in range(S):
+                if digit[s, k] == 0:
+                    mean += number[s] / n[k] * E[s]
+            for s in range(S):
+                if digit[s, k] == 0:
+                    e = E[s] - mean
+                    var += number[s] / n[k] * e * e * pair
+                    skew += number[s] / n[k] * e * e * e * pair
+        base, rest, one, two = mass[0] + share * E[S], 0.0, 0.0, 0.0
+        for d in range(1, 3):
+            w0[d], w1[d], zw[d], z2w2[d], z3w2[d] = amplitude_means(y[3 * k + d], z, z_weight)
+            base += copies[k, d] * mass[d]
+            rest += copies[k, d] * mass[d] * w1[d]
+            one += copies[k, d] * z2w2[d] * mass2[d]
+            two += copies[k, d] * z2w2[d] * (mass[d] * mass[d] - mass2[d])
+        for i in range(z.size):
+            w[i] = np.exp(z[i] * y[3 * k])
+        row = kind[k]
+        count = x_count[row]
+        expectation(
+            n[k] * share, n[k], mean, var, skew, base, rest, one, two, z, z_weight, w,
+            x[row, :count], x_weight[row, :count], rho[row, :count], rho2[row, :count], out,
+        )
+        loss += out[LOSS] / K
+        dy[3 * k] = -rate * out[D_PHI]
+        attention[k, 0] = out[OWN]
+        for d in range(1, 3):
+            by_v = out[D_ONE] * mass2[d] + out[D_TWO] * (mass[d] * mass[d] - mass2[d])
+            dy[3 * k + d] = -rate * (out[D_REST] * mass[d] * zw[d] + by_v * z3w2[d])
+            attention[k, d] = out[SEEN] * mass[d] * w0[d]
+        if is_global[k]:
+            dy[3 * k + 1] = 0.0
+        for s in range(S):
+            d = digit[s, k]
+            if d != 0:
+                e = share * E[s] * pair
+                pull[s] += E[s] * share * (
+                    out[D_BASE] + w1[d] * out[D_REST] + 2.0 * z2w2[d] * (out[D_ONE] * e + out[D_TWO] * (mass[d] - e))
+                )
+            elif n[k] > 0.0:
+                # no key of n lies further from their mean (Samuelson): holds patterns that hardly occur inside the fit
+                reach = np.sqrt(var * max(0.0, n[k] - 1.0))
+                e = min(max(E[s] - mean, -reach), reach)
+                pull[s] += (mean + e) * (
+                    share * out[D_BASE]
+                    + (out[D_MEAN] + 2.0 * e * out[D_VAR] + 3.0 * (e * e - var) * out[D_SKEW]) / n[k]
+                )
+        pull[S] += share * E[S] * out[D_BASE]
+    for s in range(S + 1):
+        dy[3 * K + s] = -rate * pull[s]
+    return loss

@@ -1,0 +1,95 @@
+"""The law of how many patches of an area stay unmasked, as nodes and weights.
+
+Given that the query is masked, the `unmasked` patches are drawn from the P - 1 others, n of which are in the area: the
+count j is hypergeometric. Its weights are built from the ratios of neighbours,
+
+    p(j + 1) / p(j) = (n - j) (unmasked - j) / ((j + 1) (P - n - unmasked + j)),
+
+which loses nothing at any P.
+"""
+
+import numpy as np
+from scipy.linalg import eigh_tridiagonal
+
+REACH = 12.0  # standard deviations that are summed: what lies beyond weighs less than 1e-30
+EMPTY = 1e-9  # chance of no unmasked patch above which every count is summed (the loss jumps there)
+WIDE = 1e3  # standard deviation of j beyond which a normal law has the same Gauss rule to 1e-12
+NODES = 16  # Gauss nodes at most
+
+
+def unmasked_law(P, unmasked, n, mean_field=False):
+    """Nodes for an area with n patches beside the query: x = j / n, weights, rho and rho2, each (nodes,).
+
+    rho: chance that a key outside the area is unmasked given j; rho2: that both of a pair are. Every count is summed where
+    the area is likely to be all masked, else the Gauss rule of the law is taken. n between two whole numbers (uneven
+    areas): the laws of both, mixed.
+    """
+    if mean_field or n <= 0:
+        x, weight = np.array([unmasked / (P - 1.0)]), np.ones(1)
+    else:
+        low, part = divmod(n, 1.0)
+        mixed = [(s, _law(P, unmasked, m)) for s, m in ((1 - part, low), (part, low + 1)) if s > 0 and m > 0]
+        x = np.concatenate([law[0] for _, law in mixed] + ([np.zeros(1)] if low == 0 else []))
+        weight = np.concatenate([s * law[1] for s, law in mixed] + ([np.array([1 - part])] if low == 0 else []))
+    others = 1.0 - (1.0 + n) / P  # in shares of P, so that nothing is lost at P = 1e100
+    left = unmasked / P - x * n / P
+    rho = np.clip(left / others, 0.0, 1.0) if others * P > 0.5 else np.zeros_like(x)
+    pairs = others - 1.0 / P
+    rho2 = rho * np.clip((left - 1.0 / P) / pairs, 0.0, 1.0) if pairs * P > 0.5 else np.zeros_like(x)
+    return x, weight, rho, rho * rho if mean_field else rho2
+
+
+def all_masked(P, unmasked, n):
+    """Chance that all n patches beside a masked query are masked too (eq. 6): prod over i < n of 1 - unmasked / (P - 1 - i).
+    n between two whole numbers: the chances of both, mixed."""
+    low, part = divmod(n, 1.0)
+    if low > 1e6:  # zero to rounding unless hardly anything is unmasked: the product by its middle factor
+        return float(np.exp(n * np.log1p(-unmasked / (P - 1.0 - n / 2))))
+    chance = np.maximum(0.0, 1.0 - unmasked / (P - 1.0 - np.arange(low + (part > 0))))
+    total = chance[: int(low)].prod()
+    return float(total * (1 - part + part * chance[-1])) if part else float(total)
+
+
+def _law(P, unmasked, n):
+    """x = j / n and weights for a whole n >= 1."""
+    share = unmasked / (P - 1.0)
+    mean = n * share
+    deviation = np.sqrt(max(0.0, mean * (1 - share) * (1 - (n - 1) / max(1.0, P - 2.0))))
+    if deviation > WIDE:
+        nodes = _nodes(deviation / mean)
+        g, weight = np.polynomial.hermite_e.hermegauss(nodes)
+        return (mean + deviation * g) / n, weight / weight.sum()
+    least, most = max(0.0, unmasked + n - (P - 1.0)), min(n, unmasked)
+    low = max(least, np.floor(mean - REACH * deviation - 40))
+    high = min(most, np.ceil(mean + REACH * deviation + 40))
+    j = np.arange(low, high + 1)
+    ratio = (n - j[:-1]) * (unmasked - j[:-1]) / ((j[:-1] + 1) * (P - n - unmasked + j[:-1]))
+    log = np.concatenate([[0.0], np.cumsum(np.log(ratio))])
+    weight = np.exp(log - log.max())
+    weight /= weight.sum()
+    if (j[0] == 0 and weight[0] > EMPTY) or len(j) <= NODES:
+        kept = weight > 1e-17
+        return j[kept] / n, weight[kept]
+    return _gauss(j / n, weight, _nodes(deviation / mean))
+
+
+def _nodes(spread):
+    """How many Gauss nodes make the error of smooth functions of j, about spread^(2 nodes), negligible."""
+    return int(np.clip(np.ceil(8.0 / max(0.5, -np.log10(max(spread, 1e-300)))), 1, NODES))
+
+
+def _gauss(x, weight, nodes):
+    """Gauss rule of a discrete law: Lanczos on diag(x) from sqrt(weight), with full reorthogonalisation."""
+    center = weight @ x
+    basis = [np.sqrt(weight)]
+    diagonal, off = [], []
+    for _ in range(nodes):
+        image = (x - center) * basis[-1]
+        diagonal.append(basis[-1] @ image)
+        for _ in range(2):
+            for b in basis:
+                image = image - (b @ image) * b
+        off.append(np.linalg.norm(image))
+        basis.append(image / off[-1])
+    values, vectors = eigh_tridiagonal(np.array(diagonal), np.array(off[: nodes - 1]))
+    return values + center, vectors[0] ** 2

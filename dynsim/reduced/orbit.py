@@ -1,0 +1,128 @@
+"""The population field by orbits: any P, with a state that does not depend on P.
+
+In a product partition (areas of different clusters intersect as if independent) a query sees each key, in every cluster,
+in its *own* area, in the *global* one or in an *other* local one. Keys with the same pattern in {own, global, other}^K
+share one PP correlation, areas of one kind share one FP correlation: 3K + 3^K + 1 numbers (the last is the query itself).
+P enters through multiplicities only. Where the query is global, own and global are the same area.
+"""
+
+from itertools import product
+
+import numpy as np
+
+from dynsim.errors import InputError
+from dynsim.reduced import _closure
+from dynsim.reduced._nodes import all_masked, unmasked_law
+from dynsim.reduced.population import law_tables
+
+OWN, GLOBAL, OTHER = 0, 1, 2
+MOST_CLUSTERS = 8  # 3^K patterns
+
+
+class OrbitField:
+    """Velocity of the correlations of one query type, expected over clusters, amplitudes and masks; closed (docs/model.md).
+
+    problem: any P. query: a letter per cluster, L where the query lies in a local area, G where in the global one. masks:
+    "own-area" or "mean-field". intersections: "independent" counts the P - 1 other keys as placed at random in every
+    cluster, "product" counts the keys of an exact product partition. nodes: amplitude quadrature.
+    state: flat (3K + 3^K + 1,). Raises InputError.
+    """
+
+    deterministic = True
+
+    def __init__(self, problem, query=None, masks="own-area", intersections="independent", nodes=24):
+        K = problem.K
+        query = "L" * K if query is None else query
+        if not isinstance(query, str) or len(query) != K or set(query) - set("LG"):
+            raise InputError(f"query has one letter L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * K}")
+        if K > MOST_CLUSTERS:
+            raise InputError(f"orbits carry 3^K patterns, up to K={MOST_CLUSTERS}, got K={K}: use PopulationField")
+        if masks not in ("own-area", "mean-field"):
+            raise InputError(f'masks must be "own-area" or "mean-field" for orbits, got {masks!r}: PopulationField has more')
+        if intersections not in ("independent", "product"):
+            raise InputError(f'intersections must be "independent" or "product", got {intersections!r}')
+        self.problem, self.query, self.masks, self.intersections = problem, query, masks, intersections
+        z, z_weight = problem.amplitude.nodes(nodes)
+        self.limit = 650.0 / max(1.0, z.max())
+        P, is_global = float(problem.P), np.array([letter == "G" for letter in query])
+        local = _typical_local(problem)
+        size = {"L": (local, problem.C_global, P - problem.C_global - local), "G": (problem.C_global, 0.0, P - problem.C_global)}
+        areas = {"L": (1.0, 1.0, max(1.0, problem.n_local - 1.0)), "G": (1.0, 1.0, float(problem.n_local))}
+        self.sizes = np.array([size[letter] for letter in query], dtype=float)
+        self.copies = np.array([areas[letter] for letter in query])
+        digit = np.array(list(product((OWN, GLOBAL, OTHER), repeat=K)))
+        self.digit = digit
+        rows = np.arange(K)
+        if intersections == "product":
+            self.number = P * np.prod(self.sizes[rows, digit] / P, axis=1)
+            self.number[0] -= 1.0
+            if self.number[0] < -1e-9:
+                raise InputError(
+                    f"in a product partition the query's own areas meet in at least one patch, got {self.number[0] + 1:.3g}: "
+                    f'use intersections="independent", or a larger kappa_s'
+                )
+            self.number[0] = max(0.0, self.number[0])
+        else:
+            beside = self.sizes - np.array([1.0, 0.0, 0.0])
+            self.number = (P - 1.0) * np.prod(beside[rows, digit] / (P - 1.0), axis=1)
+        n = self.sizes[:, 0] - 1.0
+        kinds, kind = np.unique(n, return_inverse=True)
+        laws = [unmasked_law(P, float(problem.unmasked), m, masks == "mean-field") for m in kinds]
+        self._fixed = (
+            P, digit, self.number, is_global, n, self.copies, problem.masked / problem.P, z, z_weight, kind, *law_tables(laws),
+            masks == "mean-field",
+        )
+        floors = [all_masked(P, float(problem.unmasked), m) if masks != "mean-field" else 0.0 for m in n]
+        self.floor = 0.5 * problem.amplitude.moment(2) * float(np.mean(floors))
+        self.counted = ~is_global if not is_global.all() else is_global
+        self._attention = np.empty((K, 3))
+
+    def start(self):
+        """The state at Q = 0: all correlations zero."""
+        return np.zeros(3 * self.problem.K + len(self.number) + 1)
+
+    def velocity(self, y, step=0, out=None):
+        """(loss per masked patch of this query type, dy/dt) at state y; dy is written to `out` where one is given."""
+        dy = np.empty_like(y) if out is None else out
+        return _closure.orbit_query(y, *self._fixed, dy, self._attention), dy
+
+    def attention(self, y):
+        """Expected attention (K, 3) on the own, the global and each other area."""
+        self.velocity(y)
+        attention = self._attention.copy()
+        attention[self._fixed[3], GLOBAL] = attention[self._fixed[3], OWN]
+        return attention
+
+    def summary(self, y):
+        """(loss, mean attention on the own area over the clusters in which the query is local; all, where it is in none)."""
+        loss, _ = self.velocity(y)
+        return loss, float(self._attention[self.counted, OWN].mean())
+
+    def correlations(self, y):
+        """FP (K, 3) own/global/other and PP (3^K + 1,) by key pattern, the query itself last; copied."""
+        K = self.problem.K
+        fp = y[: 3 * K].reshape(K, 3).copy()
+        fp[self._fixed[3], GLOBAL] = fp[self._fixed[3], OWN]
+        return fp, y[3 * K :].copy()
+
+    def scale(self):
+        """Natural size of each entry of the state: 1 for FP, one over the smallest own area for PP."""
+        K = self.problem.K
+        size = np.ones(3 * K + len(self.number) + 1)
+        size[3 * K :] = 1.0 / self.sizes[:, 0].min()
+        return size
+
+    def describe(self):
+        """What this field is, as plain data."""
+        return {
+            "method": "orbit", "query": self.query, "masks": self.masks, "intersections": self.intersections,
+            "other_areas": self.copies[:, OTHER].tolist(), "loss_floor": self.floor,
+        }
+
+
+def _typical_local(problem):
+    """Patches in the local area that a local patch lies in, on average (areas may differ by one)."""
+    if problem.P > 2**53:
+        return problem.C_local
+    small, extra = divmod(problem.P - problem.C_global, problem.n_local)
+    return small + extra * (small + 1) / (problem.P - problem.C_global)

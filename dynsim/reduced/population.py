@@ -1,0 +1,146 @@
+"""The population field: the expectation of (5) over clusters, amplitudes and masks, on an explicit partition.
+
+How the masks are averaged is a choice (docs/model.md):
+
+    "own-area"     closed: unmasked patches of the query's own area summed count by count (or by the Gauss rule of their
+                   law) and drawn without replacement, other areas through their conditional mean and second moment
+    "mean-field"   closed: every area through its mean
+    "exact"        every mask and every amplitude node, listed (P <= 16)
+    "monte-carlo"  n fresh images for every evaluation, from (seed, step); n in the thousands
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations, product
+from math import comb
+
+import numpy as np
+
+from dynsim.dataset import Dataset
+from dynsim.errors import InputError
+from dynsim.reduced import _closure
+from dynsim.reduced._nodes import all_masked, unmasked_law
+from dynsim.reduced.empirical import EmpiricalField, local_own_mean, split, thread_count
+from dynsim.reduced.metric import Metric
+from dynsim.reduced.minibatch import MinibatchField
+
+MASKS = ("own-area", "mean-field", "exact", "monte-carlo")
+MOST_LISTED = 3e6  # images that "exact" may list
+EXACT_NODES = 6  # amplitude nodes of "exact": 6 integrate (5) to 1e-12 for laws as wide as U[.5, 1.5] at moderate z Phi
+
+
+class PopulationField:
+    """Velocity of the correlations, expected over clusters, amplitudes and masks.
+
+    masks: see above. nodes: amplitude quadrature (None: 8, for "exact" 6). n, seed: images per evaluation and seed of
+    "monte-carlo". embedding, hold: as in EmpiricalField; the closures need orthonormal features and no mask token. State
+    and shapes are those of EmpiricalField. `threads` changes the time a step takes, never the bits. Raises InputError."""
+
+    def __init__(
+        self, problem, part, masks="own-area", nodes=None, n=4096, seed=0, threads=None, embedding=None, hold=None
+    ):
+        if masks not in MASKS:
+            raise InputError(f"masks must be one of {', '.join(MASKS)}, got {masks!r}: own-area is the default")
+        if (part.K, part.P) != (problem.K, problem.P):
+            raise InputError(f"partition of K={part.K}, P={part.P} is not one of the problem's K={problem.K}, P={problem.P}")
+        self.problem, self.part, self.masks, self.embedding = problem, part, masks, embedding
+        self.deterministic = masks != "monte-carlo"
+        self.metric = Metric(part, embedding, hold)
+        self._options = {"masks": masks, **({"n": n, "seed": seed} if masks == "monte-carlo" else {})}
+        self._images = None
+        if masks == "exact":
+            self._images = EmpiricalField(part, _listed(problem, part, nodes or EXACT_NODES), threads, embedding, hold)
+        elif masks == "monte-carlo":
+            self._images = MinibatchField.fresh(problem, part, n, seed, embedding=embedding, hold=hold, threads=threads)
+        elif embedding is not None and not embedding.has_orthonormal_features:
+            raise InputError(
+                f"the {masks} closure needs orthonormal features and no mask token, got {embedding.describe()['kind']}: "
+                f'use masks="monte-carlo", or "exact" up to P=16'
+            )
+        z, z_weight = problem.amplitude.nodes(nodes or 8)
+        self.limit = 200.0 / max(1.0, z.max())
+        sizes, kind = np.unique(part.size, return_inverse=True)
+        P, unmasked = float(problem.P), float(problem.unmasked)
+        laws = [unmasked_law(P, unmasked, float(size - 1), masks == "mean-field") for size in sizes]
+        chance = np.array([all_masked(P, unmasked, float(size - 1)) for size in sizes])
+        if masks == "mean-field":
+            chance = np.zeros(len(sizes))
+        self.floor = 0.5 * problem.amplitude.moment(2) * float(chance[kind][part.own].mean())
+        self._fixed = (
+            part.F, part.own, part.size, part.offset, problem.masked / problem.P, z, z_weight, kind, *law_tables(laws),
+            masks == "mean-field",
+        )
+        self._ranges = split(part.P, min(thread_count(threads), part.P))
+        self._pool = ThreadPoolExecutor(len(self._ranges)) if len(self._ranges) > 1 else None
+        self._loss, self._attention = np.empty(part.P), np.empty((part.F, part.P))
+
+    def start(self):
+        """The state at Q = 0: all correlations zero."""
+        return np.zeros((self.metric.content + self.part.P, self.part.P))
+
+    def velocity(self, y, step=0, out=None):
+        """(loss per masked patch, dy/dt) at state y; dy is written to `out` where one is given."""
+        if self._images is not None:
+            return self._images.velocity(y, step, out)
+        dy = np.empty_like(y) if out is None else out
+        args = (y, *self._fixed, dy, self._loss, self._attention)
+        if self._pool is None:
+            _closure.population_queries(*self._ranges[0], *args)
+        else:
+            for done in [self._pool.submit(_closure.population_queries, *r, *args) for r in self._ranges]:
+                done.result()
+        self.metric.apply(dy)
+        return float(self._loss.mean()), dy
+
+    def attention(self, y):
+        """Expected area attention (P, F) of a masked query."""
+        if self._images is not None:
+            return self._images.attention(y)
+        self.velocity(y)
+        return self._attention.T.copy()
+
+    def summary(self, y):
+        """(loss, mean attention on the own area over queries and clusters in which it is local)."""
+        return self.velocity(y)[0], local_own_mean(self.part, self.attention(y))
+
+    def correlations(self, y):
+        """FP (P, F), with a mask token (P, F + 1), and PP (P, P) correlations of state y, copied."""
+        return y[: self.metric.content].T.copy(), y[self.metric.content :].T.copy()
+
+    def describe(self):
+        """What this field is, as plain data."""
+        sizes = {"K": self.part.K, "P": self.part.P, "F": self.part.F, "loss_floor": self.floor}
+        return {"method": "population", **self._options, **sizes, **self.metric.describe()}
+
+
+def law_tables(laws):
+    """Node tables of several laws as arrays (laws, nodes), padded with zeros, and how many nodes each has."""
+    count = np.array([len(law[0]) for law in laws])
+    tables = np.zeros((4, len(laws), count.max()))
+    for i, law in enumerate(laws):
+        tables[:, i, : count[i]] = law
+    return *tables, count
+
+
+def _listed(problem, part, nodes):
+    """Every mask and every combination of amplitude nodes, weighted: a Dataset whose mean is the expectation."""
+    P, masked = problem.P, problem.masked
+    z, z_weight = problem.amplitude.nodes(nodes)
+    count = comb(P, masked) * sum(float(len(z)) ** int(N) for N in part.N)
+    if P > 16 or count > MOST_LISTED:
+        raise InputError(
+            f'masks="exact" lists every mask and amplitude, for P <= 16 and up to {MOST_LISTED:.0e} images, got P={P} and '
+            f'{count:.1e}: use masks="own-area", fewer areas, or fewer amplitude nodes'
+        )
+    masks = np.zeros((comb(P, masked), P), dtype=bool)
+    for row, chosen in zip(masks, combinations(range(P), masked), strict=True):
+        row[list(chosen)] = True
+    cluster, amplitude, weight = [], [], []
+    for k, N in enumerate(part.N):
+        for choice in product(range(len(z)), repeat=int(N)):
+            cluster.append(k)
+            amplitude.append(np.pad(z[list(choice)], (0, part.N.max() - N)))
+            weight.append(np.prod(z_weight[list(choice)]) / part.K)
+    each, n = len(masks), len(cluster)
+    return Dataset(
+        np.repeat(cluster, each), np.repeat(amplitude, each, axis=0), np.tile(masks, (n, 1)), np.repeat(weight, each) / each
+    )
