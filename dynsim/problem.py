@@ -107,11 +107,12 @@ class Discrete:
 
 
 def _check_amplitudes(values, what):
-    if not values or not all(_is_number(v) and v > 0 for v in values):
+    if not values or not all(is_number(v) and v > 0 for v in values):
         raise InputError(f"amplitudes must be positive and finite, got {what}={values}: take e.g. Uniform(0.8, 1.2)")
 
 
-def _is_number(value):
+def is_number(value):
+    """Whether a value is one finite real number."""
     real = not isinstance(value, (bool, str)) and np.isscalar(value) and np.isreal(value)
     return bool(real and isfinite(value))
 
@@ -148,7 +149,7 @@ class Problem:
     def __post_init__(self):
         for name in ("K", "P", "gamma", "kappa_c", "kappa_s"):
             value = getattr(self, name)
-            if not _is_number(value):
+            if not is_number(value):
                 raise InputError(f"{name} must be a finite number, got {value!r}: give a number")
         if self.K < 1 or self.K != int(self.K):
             raise InputError(f"K must be a whole number of at least 1 cluster, got {self.K:g}: take e.g. K=4")

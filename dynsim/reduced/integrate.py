@@ -11,6 +11,7 @@ from scipy.integrate import DOP853, LSODA, RK45, Radau
 from scipy.optimize import brentq
 
 from dynsim.errors import Diverged, InputError, Interrupted
+from dynsim.problem import is_number
 from dynsim.reduced.optimisers import Descent, check
 from dynsim.trajectory import Trajectory, steps_to_keep
 
@@ -36,13 +37,15 @@ def descend(field, eta=1.0, steps=500, keep=None, optimiser=None, start=None, pr
     correlations leave the range of the softmax or plain descent ends up above its first loss, and Interrupted (with the
     trajectory so far) on Ctrl-C.
     """
-    if not (np.isscalar(eta) and np.isfinite(eta) and eta > 0):
+    if not (is_number(eta) and eta > 0):
         raise InputError(f"eta, the step size, must be positive and finite, got {eta!r}: take e.g. eta=1")
     optimiser = check(optimiser, getattr(field, "embedding", None))
     kept = set(steps_to_keep(steps, keep).tolist())
-    step, y, memory = (0, field.start(), None) if start is None else start
+    step, y, memory = State(0, field.start()) if start is None else start
+    if step > steps or np.shape(y) != field.start().shape:
+        raise InputError(f"a run goes on from its own state and before steps={steps}, got step {step}: give more steps")
     y = np.array(y)
-    memory = optimiser.start(y) if memory is None else tuple(np.array(m) for m in memory)
+    memory = tuple(np.array(m) for m in memory) or optimiser.start(y)
     first_loss = field.velocity(field.start())[0] if field.deterministic and type(optimiser) is Descent else np.inf
     record = _Record(field, {"integrator": "descend", "eta": float(eta), "steps": int(steps), "optimiser": optimiser.describe()})
     dy = np.empty_like(y)
@@ -89,9 +92,9 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, progress=None):
 
     Raises InputError, Diverged (with the trajectory so far), Interrupted (likewise, on Ctrl-C).
     """
-    if not (np.isscalar(t_end) and np.isfinite(t_end) and t_end > 0):
+    if not (is_number(t_end) and t_end > 0):
         raise InputError(f"t_end, the time to integrate to, must be positive and finite, got {t_end!r}: take e.g. t_end=1e4")
-    if not (np.isscalar(rtol) and 1e-12 <= rtol <= 1e-2):
+    if not (is_number(rtol) and 1e-12 <= rtol <= 1e-2):
         raise InputError(f"rtol must be between 1e-12 and 1e-2, got {rtol!r}: take e.g. rtol=1e-8")
     y0 = field.start()
     shape, size = y0.shape, y0.size

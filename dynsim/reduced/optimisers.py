@@ -7,11 +7,11 @@ Time is t = eta x step for all of them.
 """
 
 from dataclasses import asdict, dataclass
-from math import isfinite
 
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.problem import is_number
 
 
 class _Rule:
@@ -78,7 +78,7 @@ class Adam(_Rule):
     def __post_init__(self):
         _check_decay("beta1", self.beta1)
         _check_decay("beta2", self.beta2)
-        if not (_is_number(self.eps) and self.eps > 0):
+        if not (is_number(self.eps) and self.eps > 0):
             raise InputError(f"eps must be positive and finite, got {self.eps!r}: take e.g. 1e-8")
 
     def start(self, y):
@@ -125,10 +125,6 @@ def check(optimiser, embedding=None):
     return optimiser
 
 
-def _is_number(value):
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and isfinite(value)
-
-
 def _check_decay(name, value):
-    if not (_is_number(value) and 0 <= value < 1):
+    if not (is_number(value) and 0 <= value < 1):
         raise InputError(f"{name} is a decay rate in [0, 1), got {value!r}: take e.g. 0.9")
