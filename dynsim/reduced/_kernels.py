@@ -2,12 +2,14 @@
 
 Queries p lie on the contiguous axis, in blocks of `LANES`, so that every inner loop runs over neighbouring numbers. One
 block of queries needs nothing of another: threads take blocks, and the bits do not depend on how many threads there are.
+Inner loops are short on purpose: one that touches too many arrays is left scalar by the compiler, which would have to check
+every pair of them for overlap first.
 """
 
 import numpy as np
 from numba import njit
 
-LANES = 52  # queries per block: long enough for vector code, short enough for the caches and for several threads
+LANES = 100  # queries per block at most: long enough for vector code, short enough for the caches
 LOG2E = 1.4426950408889634
 LN2_HI = 6.93147180369123816490e-01  # ln 2 in two parts (Cody and Waite): the first has 21 zero bits at its end
 LN2_LO = 1.90821492927058770002e-10
@@ -67,7 +69,7 @@ def empirical_blocks(
     S, w, g = np.empty((longest, lanes)), np.empty((longest, lanes)), np.empty((longest, lanes))
     top, total, Z, gbar = np.empty(lanes), np.empty(lanes), np.empty(lanes), np.empty(lanes)
     common, cost, on, base = np.empty(lanes), np.empty(lanes), np.empty(lanes), np.empty(lanes)
-    half = np.empty(lanes)
+    error = np.empty(lanes)
     mine = np.empty(lanes, dtype=np.int64)
 
     for block in range(first, last):
@@ -100,9 +102,9 @@ def empirical_blocks(
             for v in range(lanes):
                 mine[v] = own[cluster[i], p0 + v]
                 on[v] = weight[i] * masked[i, p0 + v]
-                half[v] = 0.5 * on[v]
                 Z[v] = total[v]
                 gbar[v] = 0.0
+                error[v] = 0.0
             # ---- S_m = sum over unmasked q of area m of exp(Upsilon_pq), w_m = exp(z_m Phi_m),
             # ---- Z = sum_m w_m S_m + sum over masked q of exp(Upsilon_pq) = sum over all q + sum_m (w_m - 1) S_m
             for s in range(segments):
@@ -147,18 +149,20 @@ def empirical_blocks(
                 f = seg_f[s0 + s]
                 for v in range(lanes):
                     w[s, v] *= Z[v]
-                    area = w[s, v] * S[s, v]
-                    miss = area - (1.0 if mine[v] == f else 0.0)
-                    g[s, v] = z2 * miss
-                    gbar[v] += area * g[s, v]
-                    # loss 1/2 sum_m z_m^2 (A_m - 1{m = a})^2; an own area that is all masked is in the floor
-                    cost[v] += half[v] * g[s, v] * miss
+                    g[s, v] = w[s, v] * S[s, v]
                 if wanted:
                     for v in range(lanes):
-                        seen[seg_f[s0 + s], v] += on[v] * w[s, v] * S[s, v]
+                        seen[f, v] += on[v] * g[s, v]
+                for v in range(lanes):
+                    area = g[s, v]
+                    miss = area - (1.0 if mine[v] == f else 0.0)
+                    g[s, v] = z2 * miss
+                    gbar[v] += z2 * area * miss
+                    error[v] += z2 * miss * miss
             # ---- -dPhi_m = z_m A_m (g_m - gbar);  -dUpsilon_q = attn_q (1{q in U} g_m(q) - gbar)
             for v in range(lanes):
                 base[v] = gbar[v] * Z[v] * on[v]
+                cost[v] += 0.5 * on[v] * error[v]  # an own area that is all masked is in the floor
             if swamped:
                 for q in range(P):
                     if masked[i, q]:
@@ -173,9 +177,10 @@ def empirical_blocks(
                 z = seg_z[s0 + s]
                 f = seg_f[s0 + s]
                 for v in range(lanes):
-                    pull = on[v] * w[s, v] * (gbar[v] - g[s, v])
-                    dphi[f, v] += z * S[s, v] * pull
-                    g[s, v] = pull - base[v]
+                    g[s, v] = on[v] * w[s, v] * (gbar[v] - g[s, v])
+                for v in range(lanes):
+                    dphi[f, v] += z * S[s, v] * g[s, v]
+                    g[s, v] -= base[v]
                 j0 = key_ptr[s0 + s]
                 j1 = key_ptr[s0 + s + 1]
                 for j in range(j0, j1 - 1, 2):

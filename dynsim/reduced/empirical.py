@@ -19,6 +19,7 @@ from dynsim.reduced import _general, _kernels
 from dynsim.reduced.metric import Metric
 
 LARGEST_EXPONENT = 300.0  # z Phi and Upsilon beyond this make a one-hot softmax: exp(2 x 300) P is still finite
+LEAST = 16  # queries that make a block worth a thread of its own
 SMALL = 2e5  # multiply-adds below which handing work to threads costs more than it saves
 
 
@@ -46,7 +47,8 @@ class EmpiricalField:
         data.check(part)
         self.part, self.data, self.embedding = part, data, embedding
         self.metric = Metric(part, embedding, hold)
-        blocks = -(-part.P // _kernels.LANES)
+        threads = thread_count(threads)
+        blocks = max(-(-part.P // _kernels.LANES), min(threads, part.P // LEAST))
         lanes = -(-part.P // (4 * blocks)) * 4
         pad = ((0, 0), (0, blocks * lanes - part.P))
         own = np.pad(part.own, pad, constant_values=-1)
@@ -64,7 +66,7 @@ class EmpiricalField:
             work = data.n * part.P**2
         self.limit = LARGEST_EXPONENT / max(1.0, float(data.z.max()))
         self._seen = np.stack([data.weight[data.cluster == k] @ data.masked[data.cluster == k] for k in range(part.K)])
-        self._ranges = split(blocks, 1 if work < SMALL else min(thread_count(threads), blocks))
+        self._ranges = split(blocks, 1 if work < SMALL else min(threads, blocks))
         self._pool = ThreadPoolExecutor(len(self._ranges)) if len(self._ranges) > 1 else None
         self._loss = np.empty(part.P)
         self._no_attention = np.empty((0, 0))
