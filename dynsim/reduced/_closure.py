@@ -29,7 +29,9 @@ def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, 
     z, z_weight, w (nodes,); x, x_weight, rho, rho2 (nodes,): unmasked fraction of the own area, its weight, and given it
     the chance that another key, and that another pair of keys, is unmasked.
     """
-    out[:] = 0.0
+    loss, attention, by_phi, by_base, by_rest, by_one, by_two, by_mean, by_var, by_skew, seen = (
+        0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+    )
     for i in range(x.size):
         # the draw of j keys: mean m, variance v, third central moment k3
         u = x[i]
@@ -37,53 +39,68 @@ def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, 
         lean = spread * (1.0 - 2.0 * u) / (n - 2.0) if n > 2.0 else 0.0
         m = u * mean
         v = spread * var
-        k3 = lean * skew
-        # its two-point Gauss rule: S = m + d1 with probability p1, m + d2 with p2
-        h = 0.5 * k3 / v if v > 1e-24 * m * m else 0.0
+        # its two-point Gauss rule: S1 = m + d1 with probability p1, S2 = m + d2 with 1 - p1
+        h = 0.5 * lean * skew / v if v > 1e-24 * m * m else 0.0
         r = np.sqrt(h * h + v)
         d1 = h + r
-        d2 = h - r
         p1 = 0.5 * (1.0 - h / r) if r > 0.0 else 0.5
+        S1 = c * (m + d1)
+        S2 = c * (m + h - r)
         b = base + rho[i] * rest
         V = rho[i] * one + rho2[i] * two
+        # sums over amplitudes: loss, attention, its slopes, and divided differences F12, F112, F1122 of the loss
+        i_loss, i_own, i_phi, i_base, i_square, i_seen, i_12, i_112, i_1122 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for a in range(z.size):
-            weight = x_weight[i] * z_weight[a]
             half = 0.5 * z[a] * z[a]
-            wc = w[a] * c
-            slope = wc - c
-            f1 = 1.0 / (slope * (m + d1) + b)
-            f2 = 1.0 / (slope * (m + d2) + b)
-            y1 = (b - c * (m + d1)) * f1  # 1 - A
-            y2 = (b - c * (m + d2)) * f2
-            a1 = wc * (m + d1) * f1
-            a2 = wc * (m + d2) * f2
-            t1 = weight * p1
-            t2 = weight * (1.0 - p1)
-            out[LOSS] += t1 * (half * y1 * y1 + 0.5 * V * f1 * f1) + t2 * (half * y2 * y2 + 0.5 * V * f2 * f2)
-            out[OWN] += t1 * a1 + t2 * a2
-            out[D_PHI] -= z[a] * (t1 * a1 * (2 * half * y1 * y1 + V * f1 * f1) + t2 * a2 * (2 * half * y2 * y2 + V * f2 * f2))
-            by_base = t1 * f1 * (2 * half * y1 * a1 - V * f1 * f1) + t2 * f2 * (2 * half * y2 * a2 - V * f2 * f2)
-            out[D_BASE] += by_base
-            out[D_REST] += rho[i] * by_base
-            square = 0.5 * (t1 * f1 * f1 + t2 * f2 * f2)
-            out[D_ONE] += rho[i] * square
-            out[D_TWO] += rho2[i] * square
-            out[SEEN] += rho[i] * (t1 * f1 + t2 * f2)
-            # divided differences of the loss at S1, S2 (twice each): the Hermite cubic through both
+            less = w[a] - 1.0
+            f1 = 1.0 / (less * S1 + b)
+            f2 = 1.0 / (less * S2 + b)
+            y1 = (b - S1) * f1  # 1 - A
+            y2 = (b - S2) * f2
+            a1 = w[a] * S1 * f1
+            a2 = w[a] * S2 * f2
+            t1 = z_weight[a] * p1
+            t2 = z_weight[a] - t1
+            V1 = V * f1 * f1
+            V2 = V * f2 * f2
+            e1 = 2.0 * half * y1
+            e2 = 2.0 * half * y2
+            i_loss += 0.5 * (t1 * (e1 * y1 + V1) + t2 * (e2 * y2 + V2))
+            i_own += t1 * a1 + t2 * a2
+            i_phi -= z[a] * (t1 * a1 * (e1 * y1 + V1) + t2 * a2 * (e2 * y2 + V2))
+            i_base += t1 * f1 * (e1 * a1 - V1) + t2 * f2 * (e2 * a2 - V2)
+            i_square += 0.5 * (t1 * f1 * f1 + t2 * f2 * f2)
+            i_seen += t1 * f1 + t2 * f2
             # (factors paired so that nothing overflows: slope f and g f stay near one over S)
             y12 = y1 + y2
             f12 = f1 + f2
-            s1 = slope * f1
-            s2 = slope * f2
-            g1 = b * wc * f1
-            g2 = b * wc * f2
-            F12 = -half * g1 * f2 * y12 - 0.5 * V * s1 * f2 * f12
-            F112 = half * g1 * f1 * (s2 * y12 + g1 * f2) + 0.5 * V * s1 * s1 * f2 * (f12 + f1)
-            F1122 = -half * g1 * s1 * f2 * (s2 * y12 + g2 * f12) - V * s1 * s1 * s2 * f2 * f12
-            alpha = F112 - F1122 * d1
-            out[D_MEAN] += weight * u * (F12 - 2 * h * alpha + 2 * v * F1122)
-            out[D_VAR] += weight * spread * (alpha - 2 * h * F1122)
-            out[D_SKEW] += weight * lean * F1122
+            s1 = less * c * f1
+            s2 = less * c * f2
+            g1 = b * w[a] * c * f1
+            g2 = b * w[a] * c * f2
+            W = V * z_weight[a]
+            half *= z_weight[a]
+            i_12 -= half * g1 * f2 * y12 + 0.5 * W * s1 * f2 * f12
+            i_112 += half * g1 * f1 * (s2 * y12 + g1 * f2) + 0.5 * W * s1 * s1 * f2 * (f12 + f1)
+            i_1122 -= half * g1 * s1 * f2 * (s2 * y12 + g2 * f12) + W * s1 * s1 * s2 * f2 * f12
+        weight = x_weight[i]
+        loss += weight * i_loss
+        attention += weight * i_own
+        by_phi += weight * i_phi
+        by_base += weight * i_base
+        by_rest += weight * rho[i] * i_base
+        by_one += weight * rho[i] * i_square
+        by_two += weight * rho2[i] * i_square
+        seen += weight * rho[i] * i_seen
+        # the gradient of the two-point rule is the Hermite cubic through S1 and S2
+        alpha = i_112 - i_1122 * d1
+        by_mean += weight * u * (i_12 - 2.0 * h * alpha + 2.0 * v * i_1122)
+        by_var += weight * spread * (alpha - 2.0 * h * i_1122)
+        by_skew += weight * lean * i_1122
+    out[LOSS], out[OWN], out[SEEN] = loss, attention, seen
+    out[D_PHI], out[D_BASE], out[D_REST] = by_phi, by_base, by_rest
+    out[D_ONE], out[D_TWO] = by_one, by_two
+    out[D_MEAN], out[D_VAR], out[D_SKEW] = by_mean, by_var, by_skew
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
@@ -186,7 +203,7 @@ def population_queries(
                 elif q != p:
                     d = E[q] - mean
                     dE[q] += share * out[D_BASE] + (
-                        out[D_MEAN] + 2.0 * d * out[D_VAR] + 3.0 * (d * d - var) * out[D_SKEW]
+                        out[D_MEAN] + pair * (2.0 * d * out[D_VAR] + 3.0 * (d * d - var) * out[D_SKEW])
                     ) / n
                 else:
                     dE[q] += share * out[D_BASE]
@@ -230,8 +247,8 @@ def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_we
             for s in range(S):
                 if digit[s, k] == 0:
                     e = E[s] - mean
-                    var += number[s] / n[k] * e * e * pair
-                    skew += number[s] / n[k] * e * e * e * pair
+                    var += number[s] / n[k] * e * e
+                    skew += number[s] / n[k] * e * e * e
         base, rest, one, two = mass[0] + share * E[S], 0.0, 0.0, 0.0
         for d in range(1, 3):
             w0[d], w1[d], zw[d], z2w2[d], z3w2[d] = amplitude_means(y[3 * k + d], z, z_weight)
@@ -244,7 +261,7 @@ def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_we
         row = kind[k]
         count = x_count[row]
         expectation(
-            n[k] * share, n[k], mean, var, skew, base, rest, one, two, z, z_weight, w,
+            n[k] * share, n[k], mean, pair * var, pair * skew, base, rest, one, two, z, z_weight, w,
             x[row, :count], x_weight[row, :count], rho[row, :count], rho2[row, :count], out,
         )
         loss += out[LOSS] / K
@@ -269,7 +286,7 @@ def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_we
                 e = min(max(E[s] - mean, -reach), reach)
                 pull[s] += (mean + e) * (
                     share * out[D_BASE]
-                    + (out[D_MEAN] + 2.0 * e * out[D_VAR] + 3.0 * (e * e - var) * out[D_SKEW]) / n[k]
+                    + (out[D_MEAN] + pair * (2.0 * e * out[D_VAR] + 3.0 * (e * e - var) * out[D_SKEW])) / n[k]
                 )
         pull[S] += share * E[S] * out[D_BASE]
     for s in range(S + 1):
