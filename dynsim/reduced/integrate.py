@@ -77,7 +77,7 @@ EVENTS = {
 }
 SOLVERS = {"LSODA": LSODA, "Radau": Radau, "DOP853": DOP853, "RK45": RK45}
 DENSE = 1000  # numbers in the state up to which a stiff solver, with its full Jacobian, is the default
-SAFETY = 0.05  # local tolerance over rtol, so that the answer itself is good to rtol
+SAFETY = 0.01  # local tolerance over rtol, so that halving rtol moves the answer itself by less than rtol
 
 
 def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, progress=None):
