@@ -19,19 +19,21 @@ RISE = 1.0 + 1e-9  # plain descent on a fixed loss does not end above its start;
 
 
 class State(NamedTuple):
-    """All that a run needs to go on: the step it stands before, the field's state, and the optimiser's memory."""
+    """All that a run needs to go on, bit for bit: the step it stands before, the state, what the optimiser or the solver
+    remembers (arrays), and the moments kept so far (a Trajectory; None: they are not wanted in the result)."""
 
     step: int
     y: np.ndarray
     memory: tuple = ()
+    kept: Trajectory = None
 
 
 def descend(field, eta=1.0, steps=500, keep=None, optimiser=None, start=None, progress=None, checkpoint=None):
     """Gradient descent on `field` from zero correlations: a Trajectory with t = eta x step.
 
-    keep: see trajectory.steps_to_keep. optimiser: Descent() by default. start: a State to go on from; the kept moments
-    before it are then not in the result. progress(done, total) is called after every step, checkpoint(state, trajectory)
-    before every kept step.
+    keep: see trajectory.steps_to_keep. optimiser: Descent() by default. start: a State to go on from. progress(done, total)
+    is called after every step, checkpoint(state, record) before every step; the state is that of the run, so copy what is to
+    stay, and record.trajectory() gives the moments kept up to there.
 
     Raises InputError for a bad eta or steps, Diverged (with the trajectory so far and a step size to try) where
     correlations leave the range of the softmax or plain descent ends up above its first loss, and Interrupted (with the
@@ -41,23 +43,24 @@ def descend(field, eta=1.0, steps=500, keep=None, optimiser=None, start=None, pr
         raise InputError(f"eta, the step size, must be positive and finite, got {eta!r}: take e.g. eta=1")
     optimiser = check(optimiser, getattr(field, "embedding", None))
     kept = set(steps_to_keep(steps, keep).tolist())
-    step, y, memory = State(0, field.start()) if start is None else start
+    step, y, memory, past = State(0, field.start()) if start is None else start
     if step > steps or np.shape(y) != field.start().shape:
         raise InputError(f"a run goes on from its own state and before steps={steps}, got step {step}: give more steps")
     y = np.array(y)
     memory = tuple(np.array(m) for m in memory) or optimiser.start(y)
     first_loss = field.velocity(field.start())[0] if field.deterministic and type(optimiser) is Descent else np.inf
-    record = _Record(field, {"integrator": "descend", "eta": float(eta), "steps": int(steps), "optimiser": optimiser.describe()})
+    meta = {"integrator": "descend", "eta": float(eta), "steps": int(steps), "optimiser": optimiser.describe()}
+    record = _Record(field, {**meta, "keep": _plain(keep)}, past)
     dy = np.empty_like(y)
     try:
         while True:
+            if checkpoint is not None:
+                checkpoint(State(step, y, memory), record)
             loss, dy = field.velocity(y, step=step, out=dy)
             if not np.isfinite(loss) or loss > first_loss * RISE:
                 raise _diverged(f"the loss is {loss:.4g}, above {first_loss:.4g} at the start", step, eta, field, record)
             if step in kept:
                 record.add(step, eta * step, loss, y)
-                if checkpoint is not None:
-                    checkpoint(State(step, y, memory), record)
             if step == steps:
                 return record.trajectory()
             optimiser.update(y, dy, eta, memory, step)
@@ -76,11 +79,12 @@ EVENTS = {
     "excess": "the loss is within 1 % of its start above its floor",
 }
 SOLVERS = {"LSODA": LSODA, "Radau": Radau, "DOP853": DOP853, "RK45": RK45}
+SEGMENT = {"LSODA": 500, "Radau": 50, "DOP853": 10, "RK45": 20}  # steps after which a solver starts afresh, see flow
 DENSE = 1000  # numbers in the state up to which a stiff solver, with its full Jacobian, is the default
 SAFETY = 0.01  # local tolerance over rtol, so that halving rtol moves the answer itself by less than rtol
 
 
-def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, progress=None):
+def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progress=None, checkpoint=None):
     """Gradient flow dy/dt of `field` from zero correlations to time t_end: a Trajectory.
 
     Integrated over s with dt/ds = 1 / (|dy/dt| + 1 / (t + t0)): log time while little moves, path length where much does
@@ -89,6 +93,10 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, progress=None):
     log-spaced times, a number for as many, a sequence for exactly those. The trajectory also holds the moment of every
     event (EVENTS) in meta["events"] (None where it did not come), found on the solver's dense output; meta["status"] says
     how the run ended. rtol: accuracy of the correlations, relative to max(1, |y|) (PP at large P: to 1 / own area).
+
+    Every SEGMENT steps the solver starts afresh from where it stands, whether or not anybody wants to stop there, so that a
+    run that goes on from such a point is the same run bit for bit: checkpoint(state, record) is called there, start takes
+    such a State. (The Runge-Kutta solvers remember nothing but their step size and do not notice.)
 
     Raises InputError, Diverged (with the trajectory so far), Interrupted (likewise, on Ctrl-C).
     """
@@ -104,10 +112,15 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, progress=None):
     if not field.deterministic:
         raise InputError("flow needs a field that is the same at every evaluation, got fresh samples: use descend")
     first_loss, v = field.velocity(y0)
-    t0 = min(float(t_end), 0.1 / max(_speed(v), 1e-300))
+    if start is None:
+        start = State(0, np.append(y0.ravel(), 0.0), (np.array([0.0, 0.0, 0.0, min(t_end, 0.1 / max(_speed(v), 1e-300))]),))
+    elif np.shape(start.y) != (size + 1,) or [np.shape(m) for m in start.memory] != [(4,)]:
+        raise InputError(f"a run goes on from its own state of {size + 1} numbers, got {np.shape(start.y)}: start anew")
+    t0 = float(start.memory[0][3])
     times = _times_to_keep(t0, float(t_end), keep)
-    record = _Record(field, {"integrator": "flow", "rtol": rtol, "t_end": float(t_end), "solver": name})
-    record.meta["events"] = events = dict.fromkeys(EVENTS)
+    meta = {"integrator": "flow", "rtol": rtol, "t_end": float(t_end), "solver": name, "keep": _plain(keep)}
+    record = _Record(field, meta, start.kept)
+    record.meta["events"] = events = {**dict.fromkeys(EVENTS), **(start.kept.meta["events"] if start.kept else {})}
     floor = field.floor or 0.0
 
     def rate(s, Y):
@@ -131,13 +144,21 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, progress=None):
 
     tolerance = SAFETY * rtol
     scale = np.append(field.scale() if hasattr(field, "scale") else np.ones(size), 1.0)
-    start = np.append(y0.ravel(), 0.0)
     end = np.log1p(t_end / t0)
-    solver = SOLVERS[name](rate, 0.0, start, np.inf, rtol=tolerance, atol=tolerance * scale)
-    before, waiting = signs(start), list(times)
-    if waiting[0] == 0.0:
-        keep_at(waiting.pop(0), start)
+
+    def begin(state):
+        s, h, evaluations, _ = state.memory[0]
+        solver = SOLVERS[name](rate, s, state.y, np.inf, rtol=tolerance, atol=tolerance * scale, first_step=h or None)
+        solver.nfev += int(evaluations)
+        return solver
+
+    steps, solver, before = start.step, begin(start), signs(start.y)
+    waiting = [t for t in times if np.log1p(t / t0) > start.y[-1] or steps == 0]
     try:
+        if checkpoint is not None:
+            checkpoint(start, record)
+        if waiting and waiting[0] == 0.0:
+            keep_at(waiting.pop(0), start.y)
         while solver.y[-1] < end:
             message = solver.step()
             if solver.status == "failed" or not np.abs(solver.y[:-1]).max() <= field.limit:
@@ -159,9 +180,15 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, progress=None):
                         events.update({e: t} if e else {})
                         keep_at(t, Y)
                 del waiting[: len(due)]
-            before = now
+            before, steps = now, steps + 1
             if progress is not None:
                 progress(min(tau, end), end)
+            if steps % SEGMENT[name] == 0:
+                memory = np.array([solver.t, getattr(solver, "h_abs", 0.0), solver.nfev, t0])
+                state = State(steps, solver.y.copy(), (memory,))
+                if checkpoint is not None:
+                    checkpoint(state, record)
+                solver = begin(state)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at t={t0 * np.expm1(solver.y[-1]):.4g} of {t_end:.4g}", record.trajectory()) from None
     return record.trajectory(status=f"reached t_end={t_end:.6g}", evaluations=int(solver.nfev))
@@ -197,8 +224,10 @@ def _times_to_keep(t0, t_end, keep):
 class _Record:
     """The kept moments of a run under way."""
 
-    def __init__(self, field, meta):
-        self.field, self.meta, self.rows = field, {**field.describe(), **meta}, []
+    def __init__(self, field, meta, past=None):
+        self.field, self.meta = field, {**field.describe(), **meta}
+        columns = () if past is None else (past.t, past.step, past.loss, past.fp, past.pp, past.attention)
+        self.rows = list(zip(*columns, strict=True))
 
     def add(self, step, t, loss, y):
         self.rows.append((t, step, loss, *self.field.correlations(y), self.field.attention(y)))
@@ -208,6 +237,11 @@ class _Record:
             return None
         t, step, loss, fp, pp, attention = (np.array(column) for column in zip(*self.rows, strict=True))
         return Trajectory(t, step, loss, fp, pp, attention, {**self.meta, **meta})
+
+
+def _plain(keep):
+    """`keep` as plain data."""
+    return keep if keep is None else np.asarray(keep).tolist()
 
 
 def _diverged(what, step, eta, field, record):
