@@ -8,7 +8,11 @@ from dynsim.reduced import _nodes
 from dynsim.reduced._nodes import all_masked, unmasked_law
 
 
-@pytest.mark.parametrize("P, unmasked, n", [(16, 4, 5), (16, 4, 1), (64, 16, 41), (64, 32, 4), (196, 39, 7), (12, 11, 11), (10, 1, 9)])
+SMALL = [(16, 4, 5), (16, 4, 1), (64, 16, 41), (64, 32, 4), (196, 39, 7), (12, 11, 11), (10, 1, 9)]
+LARGE = [(400, 100, 250), (10**4, 2500, 2000), (10**6, 250_000, 4000), (10**6, 200_000, 500_000)]
+
+
+@pytest.mark.parametrize("P, unmasked, n", SMALL)
 def test_counts_where_they_are_summed(P, unmasked, n):
     x, weight, rho, rho2 = unmasked_law(float(P), float(unmasked), float(n))
     law = hypergeom(P - 1, n, unmasked)
@@ -28,7 +32,7 @@ def test_counts_where_they_are_summed(P, unmasked, n):
     assert weight @ x * n + weight @ rho * outside == pytest.approx(unmasked, rel=1e-13)
 
 
-@pytest.mark.parametrize("P, unmasked, n", [(400, 100, 250), (10**4, 2500, 2000), (10**6, 250_000, 4000), (10**6, 2 * 10**5, 5 * 10**5)])
+@pytest.mark.parametrize("P, unmasked, n", LARGE)
 def test_gauss_rule_is_exact_to_its_degree(P, unmasked, n):
     """A rule of k nodes has all central moments up to degree 2k - 1; that of degree 2k it misses."""
     x, weight, *_ = unmasked_law(float(P), float(unmasked), float(n))
@@ -54,12 +58,14 @@ def test_means_of_what_the_loss_is_made_of(P, gamma, n):
     x, weight, *_ = unmasked_law(float(P), float(unmasked), float(n))
     j = np.arange(n + 1)
     pmf = hypergeom.pmf(j, P - 1, n, unmasked)
+    spread = 0.0
     for w in np.array([0.1, 1.0, 10.0, 1000.0]) * P / (n * unmasked / P):
         A, exact = w * x * n / (w * x * n + P), w * j / (w * j + P)
         assert weight @ A == pytest.approx(pmf @ exact, rel=1e-9)
         assert weight @ (1 - A) ** 2 == pytest.approx(pmf @ (1 - exact) ** 2, rel=1e-7)
         at_mean = (1 - w * unmasked * n / (P - 1) / (w * unmasked * n / (P - 1) + P)) ** 2
-        assert abs(at_mean / (pmf @ (1 - exact) ** 2) - 1) > 1e-6  # control: the spread of j is seen
+        spread = max(spread, abs(at_mean / (pmf @ (1 - exact) ** 2) - 1))
+    assert spread > 1e-5  # control: the mean count alone does not do
 
 
 def test_the_normal_law_takes_over_smoothly(monkeypatch):
