@@ -1,0 +1,281 @@
+"""How fast dynsim is, against what a user would do instead and against the limit. Every row is a ratio of two timings.
+
+    python scripts/benchmark.py [--quick] [--out FILE.json]
+
+The two sides of a row are run in turn, A B A B ..., in one process and on the same number of threads; the table gives the
+medians, their ratio and its range over the turns. Torch is used where it is installed. Whole grid: about 15 minutes.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+THREADS = int(os.environ.setdefault("NUMBA_NUM_THREADS", str(len(os.sched_getaffinity(0)))))
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+os.environ.setdefault("OPENBLAS_NUM_THREADS", str(THREADS))
+
+import numpy as np  # noqa: E402 (after the thread counts)
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+from scipy.integrate import solve_ivp  # noqa: E402
+
+import dynsim  # noqa: E402
+
+try:
+    import torch
+
+    torch.set_num_threads(THREADS)
+except ImportError:
+    torch = None
+
+
+def seconds(call):
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def in_turn(a, b, turns, inner=1):
+    """Times of a and b per call, in turn; b is called `inner` times in each turn (and the quickest kept)."""
+    a(), b()
+    pairs = [(seconds(a), min(seconds(b) for _ in range(inner))) for _ in range(turns)]
+    return [p[0] for p in pairs], [p[1] for p in pairs]
+
+
+class Rows:
+    """The table under way: what is compared, median times, ratio a / b with its range over the turns."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, name, a, b, wanted=""):
+        ratios = sorted(x / y for x, y in zip(a, b, strict=True))
+        self.rows.append(
+            {
+                "row": name,
+                "a_s": statistics.median(a),
+                "b_s": statistics.median(b),
+                "ratio": statistics.median(ratios),
+                "ratio_min": ratios[0],
+                "ratio_max": ratios[-1],
+                "wanted": wanted,
+            }
+        )
+        print(f"{name}: {self.rows[-1]['ratio']:.3g}", file=sys.stderr, flush=True)
+
+    def show(self, header):
+        table = Table(title=header)
+        for column in ("row", "A [ms]", "B [ms]", "A / B", "range", "wanted"):
+            table.add_column(column, justify="left" if column in ("row", "wanted") else "right")
+        for r in self.rows:
+            cells = [f"{1e3 * r['a_s']:.4g}", f"{1e3 * r['b_s']:.4g}", f"{r['ratio']:.3g}"]
+            table.add_row(r["row"], *cells, f"{r['ratio_min']:.3g} .. {r['ratio_max']:.3g}", r["wanted"])
+        Console(width=150).print(table)
+
+
+def case(P=196, K=4, gamma=0.8, n=256, threads=THREADS):
+    """Problem, partition, images, exact field, and a state that is not zero."""
+    problem = dynsim.Problem(P=P, K=K, gamma=gamma)
+    part = dynsim.Partition.blocks(problem)
+    data = dynsim.sample(problem, part, n=n, seed=0)
+    field = dynsim.reduced.EmpiricalField(part, data, threads=threads)
+    y = 0.1 * np.random.default_rng(0).normal(size=field.start().shape)
+    return problem, part, data, field, y
+
+
+def recursion(field, y):
+    """One step of the exact recursion, in place of a loop around it."""
+    out = np.empty_like(y)
+    return lambda: field.velocity(y, out=out)
+
+
+def full_numpy(part, data):
+    """One gradient of full descent in NumPy."""
+    embedding = dynsim.Embedding.orthonormal(part)
+    Q = np.zeros((embedding.d, embedding.d))
+    return lambda: dynsim.full.gradient(Q, part, data, embedding)
+
+
+def full_torch(part, data):
+    """One gradient of full descent in torch: explicit Q, autograd, batched over all images, double precision."""
+    P, d = part.P, part.P + part.F
+    rows = torch.arange(P)
+    X = torch.zeros(data.n, P, d, dtype=torch.float64)
+    for i, k in enumerate(data.cluster):
+        X[i, rows, torch.tensor(part.own[k])] = torch.tensor(data.z[i][part.labels[k]])
+    positions = torch.zeros(P, d, dtype=torch.float64)
+    positions[rows, part.F + rows] = 1.0
+    masked = torch.tensor(data.masked, dtype=torch.float64)
+    shown = X * (1 - masked)[:, :, None]
+    keys = (shown + positions).reshape(data.n * P, d)
+    Q = torch.zeros(d, d, dtype=torch.float64, requires_grad=True)
+
+    def step():
+        scores = (keys @ (positions @ Q).T).reshape(data.n, P, P).transpose(1, 2)
+        F = torch.softmax(scores, dim=-1) @ shown
+        loss = 0.5 * (((F - X) ** 2).sum(-1) * masked).sum() / data.n
+        return torch.autograd.grad(loss, Q)
+
+    return step
+
+
+def exponentials(part, data):
+    """One np.exp call over as many numbers as a step cannot avoid: masked query x shown area x image, and PP once."""
+    shown = sum(
+        int(masked.sum()) * len(np.unique(part.own[k][~masked])) for k, masked in zip(data.cluster, data.masked, strict=True)
+    )
+    x = np.random.default_rng(0).normal(size=shown + part.P**2)
+    out = np.empty_like(x)
+    return lambda: np.exp(x, out=out)
+
+
+def additions(part, data):
+    """As many additions as a step makes multiply-adds, forward and back, streamed within the second-level cache."""
+    count = 2 * int((~data.masked).sum()) * round(data.masked_mean)
+    block, total = np.random.default_rng(0).normal(size=16384), np.zeros(16384)
+
+    def stream():
+        for _ in range(count // block.size):
+            np.add(total, block, out=total)
+
+    return stream
+
+
+def recursion_rows(rows, quick):
+    cases = [(64, 64), (64, 256), (196, 64), (196, 256)] if quick else None
+    cases = cases or [(64, 64), (64, 256), (64, 1024), (196, 64), (196, 256), (196, 1024), (576, 64), (576, 256)]
+    for P, n in cases:
+        _, part, data, field, y = case(P=P, n=n)
+        turns = 3 if P < 576 else 2
+        wanted = ">= 300" if (P, n) == (196, 256) else ""
+        step = recursion(field, y)
+        rows.add(f"full in NumPy / exact recursion, P={P} n={n}", *in_turn(full_numpy(part, data), step, turns, 20))
+        if torch is not None:
+            rows.add(f"full in torch / exact recursion, P={P} n={n}", *in_turn(full_torch(part, data), step, turns, 20), wanted)
+
+
+def kernel_rows(rows, turns):
+    _, part, data, field, y = case()
+    step = recursion(field, y)
+    rows.add("exact recursion / its exponentials", *in_turn(step, exponentials(part, data), turns, 3), "<= 2.5")
+    rows.add("exact recursion / its multiply-adds as np.add", *in_turn(step, additions(part, data), turns))
+    one = recursion(case(threads=1)[3], y)
+    rows.add("exact recursion, one thread / two", *in_turn(one, recursion(case(threads=2)[3], y), turns, 3), ">= 1.8")
+    rows.add("exact recursion, n=512 / n=256", *in_turn(recursion(case(n=512)[3], y), step, turns, 3), "2 +- 10 %")
+    problem, part = case()[:2]
+    population = recursion(dynsim.reduced.PopulationField(problem, part, threads=THREADS), y)
+    rows.add("population step, P=196 K=4 / 5 ms", *in_turn(population, lambda: time.sleep(0.005), turns), "<= 1")
+
+
+def orbit(P, kappa_c=0.9):
+    """One orbit run to well past its escape, K=4."""
+    problem = dynsim.Problem(P=P, K=4, kappa_c=kappa_c)
+    t_end = 100 * dynsim.theory.escape_time(problem)
+    return lambda: dynsim.reduced.flow(dynsim.reduced.OrbitField(problem, "LLLL"), t_end=t_end)
+
+
+def flow_rows(rows, turns):
+    base = orbit(1e3)
+    for P in (1e3, 1e12, 1e30, 1e100):
+        run = orbit(P)
+        rows.add(f"orbit run K=4, P={P:g} / 200 ms", *in_turn(run, lambda: time.sleep(0.2), turns), "<= 1")
+        rows.add(f"orbit run K=4, P={P:g} / P=1e3", *in_turn(run, base, turns), "<= 5" if P == 1e100 else "")
+    _, part, data, field, _ = case(P=16, K=2, n=32)
+    embedding = dynsim.Embedding.orthonormal(part)
+    d = embedding.d
+
+    def unreduced():
+        rhs = lambda t, Q: -dynsim.full.gradient(Q.reshape(d, d), part, data, embedding)[1].ravel()  # noqa: E731
+        solve_ivp(rhs, (0, 1e3), np.zeros(d * d), rtol=1e-8, atol=1e-8, method="DOP853")
+
+    rows.add("plain solve_ivp on Q / flow, P=16 n=32", *in_turn(unreduced, lambda: dynsim.reduced.flow(field, 1e3), 3))
+
+
+def sweep_row(rows):
+    with tempfile.TemporaryDirectory() as folder:
+        grid = "--K 1 --P 1e12 --kappa-c 0.6:0.9:10 --kappa-s 0.1:0.5:10 --quiet".split()
+        path = os.path.join(folder, "sweep.db")
+        took = seconds(lambda: command("-m", "dynsim", "sweep", *grid, "--out", path))
+        rows.add(f"sweep of 100 points ({100 / took:.0f} points/s) / 51 x 46 in 30 s", [took], [100 * 30 / (51 * 46)], "<= 1")
+
+
+def command(*words, **environment):
+    """Run Python with these words; its output is thrown away."""
+    subprocess.run([sys.executable, *words], check=True, capture_output=True, env={**os.environ, **environment})
+
+
+def start_rows(rows, turns):
+    bare = lambda: command("-c", "pass")  # noqa: E731
+    simulate = ("-m", "dynsim", "simulate", "--K", "4", "--gamma", "0.8")
+    for name, words, limit in (
+        ("dynsim --help", ("-m", "dynsim", "--help"), 0.15),
+        ("import dynsim", ("-c", "import dynsim"), 0.05),
+        ("dynsim simulate, again", simulate, 1.5),
+    ):
+        a, b = in_turn(lambda words=words: command(*words), bare, turns)
+        rows.add(f"{name} / {limit} s", a, [limit] * len(a), "<= 1")
+        if name.startswith("import"):
+            own = [x - y for x, y in zip(a, b, strict=True)]
+            rows.add("import dynsim, less bare Python / 0.05 s", own, [limit] * len(a), "<= 1")
+    with tempfile.TemporaryDirectory() as folder:
+        first = seconds(lambda: command(*simulate, NUMBA_CACHE_DIR=folder))
+    rows.add("dynsim simulate, first (compiling) / 20 s", [first], [20.0], "<= 1")
+
+
+def memory_row(rows):
+    code = (
+        "import resource, dynsim; p = dynsim.Problem(P=196, K=4); a = dynsim.Partition.blocks(p);"
+        "f = dynsim.reduced.EmpiricalField(a, dynsim.sample(p, a, n=10000)); dynsim.reduced.descend(f, steps=2);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peak = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    rows.rows.append({"row": f"peak memory, P=196 n=10,000: {peak / 1024:.0f} MiB / 1 GiB", "a_s": 0.0, "b_s": 0.0,
+                      "ratio": peak / 2**20, "ratio_min": peak / 2**20, "ratio_max": peak / 2**20, "wanted": "<= 1"})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer sizes and turns")
+    parser.add_argument("--only", choices=["recursion", "kernel", "flow", "sweep", "start", "memory"], help="one group of rows")
+    parser.add_argument("--out", default="benchmark.json", help="where the rows go as JSON")
+    options = parser.parse_args()
+    turns = 5 if options.quick else 15
+    rows = Rows()
+    groups = {
+        "recursion": lambda: recursion_rows(rows, options.quick),
+        "kernel": lambda: kernel_rows(rows, turns),
+        "flow": lambda: flow_rows(rows, turns),
+        "sweep": lambda: sweep_row(rows),
+        "start": lambda: start_rows(rows, turns),
+        "memory": lambda: memory_row(rows),
+    }
+    for name, group in groups.items():
+        if options.only in (None, name):
+            group()
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "dynsim": dynsim.__version__}
+    if torch is not None:
+        versions["torch"] = torch.__version__
+    machine = {"machine": platform.machine(), "processor": processor(), "threads": THREADS}
+    rows.show(", ".join(f"{k} {v}" for k, v in {**machine, **versions}.items()))
+    with open(options.out, "w") as file:
+        json.dump({**machine, "versions": versions, "rows": rows.rows}, file, indent=1)
+
+
+def processor():
+    """The processor's name, as far as the system tells."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
