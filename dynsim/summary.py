@@ -2,11 +2,10 @@
 
 A kind of query is one letter per cluster, L where the query lies in a local area, G where in the global one; clusters are
 interchangeable, so the letters are sorted ("LLLG"). Within a kind, clusters where the query is local and clusters where it is
-global are told apart. Attention is that of a masked query on its own area, on the global one and on all others together;
-FP and PP are means over areas and keys of that sort.
+global are told apart. Attention is that of a masked query on the unmasked patches of its own area, of the global one, of all
+others together, and on masked patches; FP and PP are means over areas and keys of that sort.
 """
 
-from itertools import groupby
 from math import comb
 
 import numpy as np
@@ -26,34 +25,43 @@ def share(problem, query):
 
 
 def by_kind(part, traj):
-    """Rows of an explicit partition, one per kind of query that occurs and letter in it: a list of plain dicts with query,
-    share, letter, and start and end of attention, fp and pp by sort."""
+    """Moves on an explicit partition: a plain dict for every kind of query that occurs, with `query`, `share` and, under
+    `clusters`, one dict per letter with start and end of attention, fp and pp by sort."""
     is_global = part.labels == 0
     count = is_global.sum(axis=0)
-    start, end = (_explicit(part, traj, at, is_global) for at in (0, -1))
-    rows = []
+    ends = [explicit(part, traj, at) for at in (0, -1)]
+    found = []
     for g, query in enumerate(kinds(part.K)):
-        for letter in dict.fromkeys(query):
-            where = (count == g) & (is_global == (letter == "G"))
-            if where.any():
-                rows.append(_row(query, float((count == g).mean()), letter, start, end, where))
-    return rows
+        if (count == g).any():
+            moves = _moves(query, is_global, count == g, ends)
+            found.append({"query": query, "share": float((count == g).mean()), "clusters": moves})
+    return found
 
 
 def by_orbit(field, traj):
-    """The same rows for the one kind of query of an orbit run."""
+    """The same for the one kind of query of an orbit run."""
     is_global = np.array([letter == "G" for letter in field.query])
-    start, end = (_orbit(field, traj, at, is_global) for at in (0, -1))
-    fraction = share(field.problem, "".join(sorted(field.query, reverse=True)))
-    letters = [letter for letter, _ in groupby(sorted(field.query, reverse=True))]
-    return [_row(field.query, fraction, letter, start, end, is_global == (letter == "G")) for letter in letters]
+    ends = [orbit(field, traj, at) for at in (0, -1)]
+    return {"query": field.query, "share": share(field.problem, field.query), "clusters": _moves(field.query, is_global, True, ends)}
 
 
-def _row(query, fraction, letter, start, end, where):
-    row = {"query": query, "share": fraction, "letter": letter}
-    for name in start:
-        row[name] = {sort: [_mean(start[name][sort][where]), _mean(end[name][sort][where])] for sort in start[name]}
-    return row
+def global_depth(field, traj, t):
+    """FP correlation with the global area at the kept moment t, mean over the clusters in which the query is local."""
+    local = [k for k, letter in enumerate(field.query) if letter == "L"]
+    if t is None or not local:
+        return float("nan")
+    return float(traj.fp[np.flatnonzero(traj.t == t)[0]][local, 1].mean())
+
+
+def _moves(query, is_global, queries, ends):
+    rows = []
+    for letter in sorted(set(query), reverse=True):
+        where = (is_global == (letter == "G")) & queries
+        row = {"letter": letter}
+        for name, sorts in ends[0].items():
+            row[name] = {sort: [_mean(end[name][sort][where]) for end in ends] for sort in sorts}
+        rows.append(row)
+    return rows
 
 
 def _mean(values):
@@ -61,32 +69,35 @@ def _mean(values):
     return float(finite.mean()) if finite.size else float("nan")
 
 
-def _explicit(part, traj, at, is_global):
-    """Attention, FP and PP by sort, each (K, P), at moment `at`."""
-    patches = np.arange(part.P)
-    attention, fp, pp = traj.attention[at], traj.fp[at][:, : part.F], traj.pp[at]
-    result = {"attention": {}, "fp": {}, "pp": {}}
-    for name, table in (("attention", attention), ("fp", fp)):
-        own = table[patches, part.own]
-        at_global = table[:, part.offset[:-1]].T
-        rest = np.add.reduceat(table, part.offset[:-1], axis=1).T - own - np.where(is_global, 0.0, at_global)
-        result[name] = {"own": own, "global": at_global, "others": rest}
-    result["fp"]["others"] = _divide(result["fp"]["others"], part.N[:, None] - np.where(is_global, 1, 2))
-    result["pp"] = {"self": np.broadcast_to(pp.diagonal(), (part.K, part.P))}
-    result["pp"].update({sort: np.empty((part.K, part.P)) for sort in SORTS})
+def explicit(part, traj, at):
+    """Attention, fp and pp by sort at the kept moment number `at` of a run on an explicit partition, each (K, P)."""
+    patches, is_global = np.arange(part.P), part.labels == 0
+    own, total, at_global, others = {}, {}, {}, part.N[:, None] - np.where(is_global, 1, 2)
+    for name, table in (("attention", traj.attention[at]), ("fp", traj.fp[at][:, : part.F])):
+        own[name], at_global[name] = table[patches, part.own], table[:, part.offset[:-1]].T
+        total[name] = np.add.reduceat(table, part.offset[:-1], axis=1).T
+    rest = {name: total[name] - own[name] - np.where(is_global, 0.0, at_global[name]) for name in total}
+    attention = {"own": own["attention"], "global": at_global["attention"], "others": np.where(others > 0, rest["attention"], np.nan)}
+    attention["masked"] = 1 - total["attention"]
+    fp = {"own": own["fp"], "global": at_global["fp"], "others": _divide(rest["fp"], others)}
+    table = traj.pp[at]
+    pp = {"self": np.broadcast_to(table.diagonal(), (part.K, part.P)), **{sort: np.empty((part.K, part.P)) for sort in SORTS}}
     for k, labels in enumerate(part.labels):
-        own = (labels[:, None] == labels) & (patches[:, None] != patches)
-        at_global = np.broadcast_to(labels == 0, own.shape)
-        for sort, keys in (("own", own), ("global", at_global & ~own), ("others", (labels[:, None] != labels) & ~at_global)):
-            result["pp"][sort][k] = _divide((pp * keys).sum(axis=1), keys.sum(axis=1))
-    return result
+        same, in_global = labels[:, None] == labels, np.broadcast_to(labels == 0, (part.P, part.P))
+        keys = {"own": same & (patches[:, None] != patches), "global": in_global & ~same, "others": ~in_global & ~same}
+        for sort in SORTS:
+            pp[sort][k] = _divide((table * keys[sort]).sum(axis=1), keys[sort].sum(axis=1))
+    return {"attention": attention, "fp": fp, "pp": pp}
 
 
-def _orbit(field, traj, at, is_global):
-    """The same by cluster, each (K,)."""
-    attention = dict(zip(SORTS, traj.attention[at].T, strict=True))
-    attention["others"] = attention["others"] * field.copies[:, 2]
-    pp = {"self": np.full(len(is_global), traj.pp[at][-1])}
+def orbit(field, traj, at):
+    """The same for a run on orbits, each (K,)."""
+    own, in_global, other = traj.attention[at].T
+    others = np.where(field.sizes[:, 2] > 0, other * field.copies[:, 2], np.nan)
+    is_global = np.array([letter == "G" for letter in field.query])
+    attention = {"own": own, "global": in_global, "others": others}
+    attention["masked"] = 1 - own - np.where(is_global, 0.0, in_global) - np.nan_to_num(others)
+    pp = {"self": np.full(len(own), traj.pp[at][-1])}
     for i, sort in enumerate(SORTS):
         number = field.number[:, None] * (field.digit == i)
         pp[sort] = _divide((traj.pp[at][:-1, None] * number).sum(axis=0), number.sum(axis=0))

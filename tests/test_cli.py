@@ -64,26 +64,72 @@ def test_moves_are_means_over_the_queries_of_a_kind(capsys):
     part = dynsim.Partition.blocks(problem)
     field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=6))
     traj = dynsim.reduced.descend(field, steps=4)
-    assert sum({row["query"]: row["share"] for row in record["queries"]}.values()) == pytest.approx(1, abs=1e-12)
-    for row in record["queries"]:
-        expected = {"own": [], "global": [], "others": [], "pp": []}
+    assert sum(row["share"] for row in record["queries"]) == pytest.approx(1, abs=1e-12)
+    for row, cluster in ((row, cluster) for row in record["queries"] for cluster in row["clusters"]):
+        expected = {"own": [], "global": [], "others": [], "masked": [], "fp": [], "pp": []}
         for p in range(16):
             letters = "".join("G" if part.labels[k, p] == 0 else "L" for k in range(2))
             if sorted(letters) != sorted(row["query"]):
                 continue
-            for k in (k for k in range(2) if letters[k] == row["letter"]):
+            for k in (k for k in range(2) if letters[k] == cluster["letter"]):
                 areas = range(part.offset[k], part.offset[k + 1])
                 a, own = traj.attention[-1][p], part.own[k, p]
+                others = [f for f in areas if f not in (own, part.offset[k])]
+                same = [q for q in range(16) if q != p and part.own[k, q] == own]
                 expected["own"].append(a[own])
                 expected["global"].append(a[part.offset[k]])
-                expected["others"].append(sum(a[f] for f in areas if f not in (own, part.offset[k])))
-                same = [q for q in range(16) if q != p and part.own[k, q] == own]
+                expected["others"].append(sum(a[f] for f in others))
+                expected["masked"].append(1 - sum(a[f] for f in areas))
+                expected["fp"].append(np.mean([traj.fp[-1][p, f] for f in others]))
                 expected["pp"].append(np.mean([traj.pp[-1][p, q] for q in same]) if same else np.nan)
-        for sort in ("own", "global", "others"):
-            assert row["attention"][sort][1] == pytest.approx(np.nanmean(expected[sort]), rel=1e-12)
+        for sort in ("own", "global", "others", "masked"):
+            assert cluster["attention"][sort][1] == pytest.approx(np.nanmean(expected[sort]), rel=1e-12)
+        assert cluster["fp"]["others"][1] == pytest.approx(np.mean(expected["fp"]), rel=1e-12)
         if not np.isnan(expected["pp"]).all():
-            assert row["pp"]["own"][1] == pytest.approx(np.nanmean(expected["pp"]), rel=1e-12)
-        assert row["fp"]["own"][0] == 0 and row["fp"]["own"][1] > 0  # attention is drawn to the own area
+            assert cluster["pp"]["own"][1] == pytest.approx(np.nanmean(expected["pp"]), rel=1e-12)
+        assert cluster["fp"]["own"][0] == 0 and cluster["fp"]["own"][1] > 0  # attention is drawn to the own area
+
+
+def test_orbits_answer_at_any_P_with_theory_beside(capsys):
+    status, out, err = run(capsys, "simulate", "--K", 2, "--P", "1e12", "--json")
+    record = json.loads(out)
+    problem = dynsim.Problem(K=2, P=1e12)
+    assert status == 0 and record["method"] == "orbit" and record["integrator"] == "flow"
+    assert [row["query"] for row in record["queries"]] == ["LL", "LG", "GG"]
+    assert sum(row["share"] for row in record["queries"]) == pytest.approx(1, abs=1e-12)
+    assert record["information_gap"] == problem.Delta and record["regime"] == "two phases"
+    assert record["loss_floor"] <= record["loss"] < 1e-3 * record["loss_start"]
+    for row in record["queries"]:
+        letter = "L" if "L" in row["query"] else "G"
+        assert row["escape_time_theory"] == dynsim.theory.escape_time(problem, letter)
+        # (8) is asymptotic; eq. (15) adds the corrections at finite P, of second order in P^-(1 - kappa_c) = 0.06 and less
+        assert row["escape_time"] == pytest.approx(dynsim.theory.escape_time(problem, letter, finite=True), rel=0.06**2)
+        assert row["global_depth_theory"] == (dynsim.theory.global_depth(problem) if letter == "L" else None)
+        assert (row["global_depth"] is None) == (letter == "G")
+    field = dynsim.reduced.OrbitField(problem, "LG")
+    traj = dynsim.reduced.flow(field, t_end=record["t_end"])
+    assert record["queries"][1]["loss"] == traj.loss[-1]
+    at = np.flatnonzero(traj.t == traj.meta["events"]["escape"])[0]
+    assert record["queries"][1]["global_depth"] == traj.fp[at, 0, 1]
+
+
+def test_orbit_tables_show_each_kind_of_query(capsys):
+    status, out, _ = run(capsys, "simulate", "--K", 2)
+    assert status == 0 and all(word in out for word in ("escape time", "theory", "LL", "LG", "GG", "local", "global"))
+    assert max(map(len, out.splitlines())) <= 110
+
+
+def test_moves_on_orbits_are_those_of_a_product_partition(capsys):
+    # P = 16 = 4^2, areas of 8, 4 and 4 patches: where the same closure holds, explicit queries and orbits agree
+    words = ["--K", "2", "--P", "16", "--kappa-c", "0.75", "--kappa-s", "0.5", "--steps", "20", "--masks", "mean-field", "--json"]
+    orbit = json.loads(run(capsys, "simulate", *words)[1])
+    tables = json.loads(run(capsys, "simulate", "--method", "population", "--partition", "product", *words)[1])
+    assert [row["query"] for row in orbit["queries"]] == [row["query"] for row in tables["queries"]]
+    for a, b in zip(orbit["queries"], tables["queries"], strict=True):
+        assert a["share"] == b["share"]
+        for c, d in zip(a["clusters"], b["clusters"], strict=True):
+            assert c["attention"]["own"][0] == pytest.approx(d["attention"]["own"][0], rel=1e-12)
+            assert set(c["pp"]) == set(d["pp"]) and c["letter"] == d["letter"]
 
 
 def test_a_drawn_seed_is_told_and_gives_the_run_again(capsys):
@@ -93,6 +139,15 @@ def test_a_drawn_seed_is_told_and_gives_the_run_again(capsys):
     again = json.loads(run(capsys, *SMALL, "--json", "--seed", record["seed"])[1])
     assert again["loss"] == record["loss"]
     assert json.loads(run(capsys, *SMALL, "--json", "--seed", "random")[1])["seed"] != record["seed"]
+
+
+def test_flow_on_tables_and_descent_on_orbits(capsys):
+    words = ["simulate", "--K", "1", "--P", "16", "--kappa-s", "0.3", "--json"]
+    flow = json.loads(run(capsys, *words, "--method", "population", "--t-end", 3)[1])
+    descent = json.loads(run(capsys, *words, "--steps", 3, "--eta", 0.5)[1])
+    assert (flow["integrator"], flow["t_end"], "steps" in flow) == ("flow", 3, False)
+    assert (descent["integrator"], descent["t_end"], descent["steps"]) == ("descend", 1.5, 3)
+    assert len(descent["queries"]) == 2 and len(json.loads(run(capsys, *words, "--query", "G")[1])["queries"]) == 1
 
 
 def test_quiet_says_nothing_beside_the_results(capsys):
@@ -145,6 +200,13 @@ BAD = [
     ("simulate --seed x", "--seed"),
     ("simulate --method sample", "--method"),
     ("simulate --method samples --query LLLL", "--query"),
+    ("simulate --query LLL", "LLL"),
+    ("simulate --query LLLX", "LLLX"),
+    ("simulate --K 30", "K=30"),
+    ("simulate --masks exact", "masks"),
+    ("simulate --t-end 0", "t_end"),
+    ("simulate --t-end nan", "t_end"),
+    ("simulate --method population --masks exact", "P <= 16"),
     ("simulate --method samples --masks exact", "--masks"),
     ("simulate --method population --n 5", "--n"),
     ("simulate --method samples --partition product", "product"),

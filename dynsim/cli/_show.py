@@ -102,6 +102,11 @@ def progress(args, what):
             bar[0].stop()
 
 
+def part_of(report, i, n):
+    """The progress of part i of n, as progress of the whole."""
+    return report and (lambda done, total: report(i + done / total if total else i, n))
+
+
 def tell_compiling(args, *kernels):
     """Say that numba is about to compile, where its cache holds nothing newer than the kernels' source."""
     for kernel in kernels:

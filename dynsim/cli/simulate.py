@@ -1,13 +1,15 @@
 """`dynsim simulate`: run the reduced dynamics of one problem and say what came of it."""
 
 import time
+from functools import partial
 
-from dynsim.cli import _show
+from dynsim.cli import _report, _show
 from dynsim.cli._files import Folder
 from dynsim.cli._options import add_output, add_problem, number, problem_from, seed, seed_from, whole
 from dynsim.errors import Diverged, InputError, Interrupted
 
 ONLY = {"n": ("samples",), "partition": ("samples", "population"), "masks": ("population", "orbit"), "query": ("orbit",)}
+ESCAPES = 100  # gradient flow of orbits runs for so many of the longest escape time that theory gives
 
 
 def add_parser(sub):
@@ -19,7 +21,7 @@ def add_parser(sub):
     )
     add_problem(parser)
     group = parser.add_argument_group("run")
-    group.add_argument("--method", choices=("samples", "population", "orbit"), default="samples", help="what is averaged over")
+    group.add_argument("--method", choices=("samples", "population", "orbit"), default="orbit", help="what is averaged over")
     group.add_argument("--n", type=whole(1), metavar="N", help="images (samples; 256)")
     group.add_argument("--partition", choices=("blocks", "random", "product"), help="areas (samples, population; blocks)")
     group.add_argument(
@@ -27,9 +29,9 @@ def add_parser(sub):
     )
     group.add_argument("--query", metavar="LLGG", help="a letter per cluster, L local or G global (orbit; all kinds)")
     group.add_argument("--seed", type=seed, default=0, metavar="S", help='of areas, images and masks; "random" draws one')
-    group.add_argument("--steps", type=whole(0), metavar="T", help="steps of gradient descent (500)")
+    group.add_argument("--steps", type=whole(0), metavar="T", help="steps of gradient descent (500; samples, population)")
     group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (1)")
-    group.add_argument("--t-end", type=number, metavar="X", help="run gradient flow to this time instead, t = eta x step")
+    group.add_argument("--t-end", type=number, metavar="X", help="gradient flow to this time, t = eta x step (orbit: 100 escape times)")
     add_output(parser, "folder for trajectory, summary.json and figure (PNG and PDF)")
     parser.set_defaults(run=run)
 
@@ -44,11 +46,12 @@ def run(args):
     problem, drawn = problem_from(args), seed_from(args)
     fields = _fields(args, problem, drawn)
     folder = Folder(args.out) if args.out is not None else None
+    move = _integrator(args, problem)
     runs, began = [], time.perf_counter()
     try:
         with _show.progress(args, "simulating") as progress:
-            for field in fields:
-                runs.append(_integrate(args, field, progress))
+            for i, field in enumerate(fields):
+                runs.append(move(field, progress=_show.part_of(progress, i, len(fields))))
     except (Diverged, Interrupted) as error:
         if error.trajectory is not None:
             runs.append(error.trajectory)
@@ -56,14 +59,14 @@ def run(args):
     finally:
         if folder is not None and not runs:
             folder.leave()
-    record = _record(args, problem, drawn, fields, runs, time.perf_counter() - began)
+    record = _report.record(args, problem, drawn, fields, runs, time.perf_counter() - began)
     if folder is not None:
-        _write(folder, problem, runs, record)
+        _write(folder, problem, fields, runs, record)
         _show.remark(args, f"wrote {args.out}")
     if args.json:
         _show.print_json(record)
     else:
-        _print(args, problem, record)
+        _report.show(record)
     return 0
 
 
@@ -73,33 +76,35 @@ def _fields(args, problem, drawn):
 
     masks = {} if args.masks is None else {"masks": args.masks}
     if args.method == "orbit":
-        from dynsim.reduced import _closure
+        from dynsim.reduced._closure import orbit_query
 
-        fields = [reduced.OrbitField(problem, query, **masks) for query in (_queries(args) or summary.kinds(problem.K))]
-        _show.tell_compiling(args, _closure.orbit_query)
+        queries = summary.kinds(problem.K) if args.query is None else [args.query]
+        fields = [reduced.OrbitField(problem, query, **masks) for query in queries]
+        _show.tell_compiling(args, orbit_query)
         return fields
-    n = args.n or 256 if args.method == "samples" else 0
-    _check_memory(problem, n)
-    from dynsim.dataset import sample
-    from dynsim.partition import Partition
-
-    if args.partition == "product":
-        part = Partition.product(problem)
-    else:
-        part = getattr(Partition, args.partition or "blocks")(problem, seed=drawn)
+    part, n = _partition(args, problem, drawn)
     if args.method == "population":
-        from dynsim.reduced import _closure
+        from dynsim.reduced import _closure, _kernels
 
-        _show.tell_compiling(args, _closure.population_queries)
+        closed = args.masks in (None, "own-area", "mean-field")
+        _show.tell_compiling(args, _closure.population_queries if closed else _kernels.empirical_blocks)
         return [reduced.PopulationField(problem, part, **masks)]
-    from dynsim.reduced import _kernels
+    from dynsim.dataset import sample
+    from dynsim.reduced._kernels import empirical_blocks
 
-    _show.tell_compiling(args, _kernels.empirical_blocks)
+    _show.tell_compiling(args, empirical_blocks)
     return [reduced.EmpiricalField(part, sample(problem, part, n, seed=drawn))]
 
 
-def _queries(args):
-    return None if args.query is None else [args.query]
+def _partition(args, problem, drawn):
+    """The partition asked for, and the number of images; what cannot fit into memory is refused."""
+    from dynsim.partition import Partition
+
+    n = (256 if args.n is None else args.n) if args.method == "samples" else 0
+    _check_memory(problem, n)
+    if args.partition == "product":
+        return Partition.product(problem), n
+    return getattr(Partition, args.partition or "blocks")(problem, seed=drawn), n
 
 
 def _check_memory(problem, n):
@@ -116,13 +121,17 @@ def _check_memory(problem, n):
     )
 
 
-def _integrate(args, field, progress):
-    from dynsim import reduced
+def _integrator(args, problem):
+    """Descent on explicit partitions, flow for orbits, unless --t-end, --steps or --eta ask for the other: a callable
+    (field, progress)."""
+    from dynsim import reduced, theory
 
-    if args.t_end is not None:
-        return reduced.flow(field, t_end=args.t_end, progress=progress)
-    eta = 1.0 if args.eta is None else args.eta
-    return reduced.descend(field, eta=eta, steps=500 if args.steps is None else args.steps, progress=progress)
+    t_end = args.t_end
+    if t_end is None and args.method == "orbit" and args.steps is None and args.eta is None:
+        t_end = ESCAPES * max(theory.escape_time(problem, letter) for letter in "LG")
+    if t_end is not None:
+        return partial(reduced.flow, t_end=t_end)
+    return partial(reduced.descend, eta=1.0 if args.eta is None else args.eta, steps=500 if args.steps is None else args.steps)
 
 
 def _kept(folder, runs, error):
@@ -141,68 +150,11 @@ def _save(folder, runs):
     return ", ".join(f"{name}.npz" for name in names)
 
 
-def _write(folder, problem, runs, record):
+def _write(folder, problem, fields, runs, record):
     from dynsim import plots
 
     _save(folder, runs)
     folder.write_text("summary.json", _show.strict_json(record))
-    figure = plots.summary(runs if len(runs) > 1 else runs[0], problem)
+    figure = plots.summary(runs, problem, getattr(fields[0], "part", None))
     for ending in ("png", "pdf"):
-        folder.write(f"summary.{ending}", figure.savefig)
-
-
-def _record(args, problem, drawn, fields, runs, wall):
-    """Everything that is told, as one plain object."""
-    import dynsim
-    from dynsim import summary, theory
-
-    field, traj = fields[0], runs[0]
-    sizes = ("K", "gamma", "P", "kappa_c", "kappa_s", "masked", "unmasked", "C_global", "C_local", "n_local")
-    parameters = {name: getattr(problem, name) for name in sizes}
-    record = {
-        "dynsim": dynsim.__version__,
-        "method": args.method,
-        "integrator": traj.meta["integrator"],
-        "seed": drawn,
-        "parameters": {**parameters, "L": args.L, "U": args.U},
-        "information_gap": problem.Delta,
-        "regime": theory.regime(problem),
-        "t_end": traj.t[-1],
-        "steps": int(traj.step[-1]),
-        "loss_start": traj.loss[0],
-        "loss": traj.loss[-1],
-        "loss_floor": field.floor if args.method == "samples" else theory.loss_floor(problem, field.part),
-        "queries": summary.by_kind(field.part, traj),
-        "wall_s": wall,
-    }
-    return record
-
-
-def _print(args, problem, record):
-    """The same for a person."""
-    from dynsim.cli._show import say, short, table
-
-    p = record["parameters"]
-    say(f"problem   K={p['K']} clusters of P={p['P']:.10g} patches, {p['masked']:.10g} of them masked (gamma={p['gamma']:g})")
-    say(f"areas     1 global of {p['C_global']:.6g}, {p['n_local']:.6g} local of {p['C_local']:.4g} patches, in every cluster")
-    say(f"Delta     {record['information_gap']:.4g}: {record['regime']}")
-    say(f"run       {args.method}, {record['integrator']} to t={record['t_end']:.6g}, {record['wall_s']:.2g} s")
-    start, end, floor = (short(record[name]) for name in ("loss_start", "loss", "loss_floor"))
-    say(f"loss      {start} -> {end} per masked patch, floor {floor}")
-    name = {"L": "local", "G": "global"}
-    rows = record["queries"]
-    say("\nAttention of a masked query, by kind of query (a letter per cluster) and how it lies in the cluster shown")
-    moved = [[" -> ".join(map(short3, row["attention"][sort])) for sort in ("own", "global", "others")] for row in rows]
-    first = [[row["query"], name[row["letter"]], f"{row['share']:.3g}"] for row in rows]
-    table(["query", "lies", "share", "own area", "global area", "others"], [a + b for a, b in zip(first, moved, strict=True)], 2)
-    say("\nCorrelations at the end (0 at the start)")
-    ends = [[short3(row[t][s][1]) for t, sorts in PAIRS for s in sorts] for row in rows]
-    heads = [f"{t.upper()} {s}" for t, sorts in PAIRS for s in sorts]
-    table(["query", "lies", *heads], [a[:2] + b for a, b in zip(first, ends, strict=True)], 2)
-
-
-PAIRS = (("fp", ("own", "global", "others")), ("pp", ("self", "own", "global", "others")))
-
-
-def short3(value):
-    return _show.short(value, 3)
+        folder.write(f"summary.{ending}", partial(plots.save, figure))

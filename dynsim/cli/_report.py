@@ -1,0 +1,98 @@
+"""What `dynsim simulate` tells: one plain object, and the same as text and tables for a person."""
+
+from dynsim import __version__
+from dynsim.cli._show import say, short, table
+
+SIZES = ("K", "gamma", "P", "kappa_c", "kappa_s", "masked", "unmasked", "C_global", "C_local", "n_local")
+LIES = {"L": "local", "G": "global"}
+
+
+def record(args, problem, seed, fields, runs, wall):
+    """Everything that is told of these runs, as one plain object."""
+    from dynsim import theory
+
+    orbit = args.method == "orbit"
+    result = {
+        "dynsim": __version__,
+        "method": args.method,
+        "integrator": runs[0].meta["integrator"],
+        "seed": seed,
+        "parameters": {**{name: getattr(problem, name) for name in SIZES}, "L": args.L, "U": args.U},
+        "information_gap": problem.Delta,
+        "regime": theory.regime(problem),
+        "t_end": runs[0].t[-1],
+    }
+    if result["integrator"] == "descend":
+        result.update(steps=int(runs[0].step[-1]), eta=runs[0].meta["eta"])
+    result.update(_orbit(problem, fields, runs) if orbit else _explicit(args, problem, fields[0], runs[0]))
+    result["wall_s"] = wall
+    return result
+
+
+def _explicit(args, problem, field, traj):
+    from dynsim import summary, theory
+
+    return {
+        "loss_start": traj.loss[0],
+        "loss": traj.loss[-1],
+        "loss_floor": field.floor if args.method == "samples" else theory.loss_floor(problem, field.part),
+        "queries": summary.by_kind(field.part, traj),
+    }
+
+
+def _orbit(problem, fields, runs):
+    from dynsim import summary, theory
+
+    queries = []
+    for field, traj in zip(fields, runs, strict=True):
+        moves = summary.by_orbit(field, traj)
+        escape = traj.meta.get("events", {}).get("escape")
+        queries.append(
+            {
+                "query": field.query,
+                "share": moves["share"],
+                "escape_time": escape,
+                "escape_time_theory": theory.escape_time(problem, max(field.query)),  # "L" if any: whose attention is measured
+                "global_depth": summary.global_depth(field, traj, escape),
+                "global_depth_theory": theory.global_depth(problem) if "L" in field.query else None,
+                "loss_start": traj.loss[0],
+                "loss": traj.loss[-1],
+                "loss_floor": field.floor,
+                "clusters": moves["clusters"],
+            }
+        )
+    total = sum(row["share"] for row in queries)
+    losses = {name: sum(row["share"] * row[name] for row in queries) / total for name in ("loss_start", "loss", "loss_floor")}
+    return {**losses, "queries": queries}
+
+
+def show(result):
+    """Print it for a person."""
+    p, rows = result["parameters"], result["queries"]
+    run = f"{result['method']}, gradient {'flow' if result['integrator'] == 'flow' else 'descent'} to t={short(result['t_end'], 6)}"
+    steps = f" ({result['steps']} steps at eta={result['eta']:g})" if "steps" in result else ""
+    start, end, floor = (short(result[name]) for name in ("loss_start", "loss", "loss_floor"))
+    say(f"problem   K={p['K']} clusters of P={p['P']:.10g} patches, {p['masked']:.10g} of them masked (gamma={p['gamma']:g})")
+    say(f"areas     1 global of {p['C_global']:.6g} and {p['n_local']:.6g} local of {p['C_local']:.4g} patches, in every cluster")
+    say(f"Delta     {result['information_gap']:.4g}: {result['regime']}")
+    say(f"run       {run}{steps}, {result['wall_s']:.2g} s")
+    say(f"loss      {start} -> {end} per masked patch, floor {floor}")
+    if "escape_time" in rows[0]:
+        say("\nEscape (own attention passes 1/2), FP correlation with the global area by then, and large-P theory of both")
+        columns = ["query", "share", "escape time", "theory", "depth", "theory", "loss", "floor"]
+        names = ["escape_time", "escape_time_theory", "global_depth", "global_depth_theory", "loss", "loss_floor"]
+        table(columns, [[r["query"], short(r["share"], 3), *(short(r[name]) for name in names)] for r in rows])
+    say("\nAttention of a masked query, by kind of query (a letter per cluster) and how it lies in a cluster")
+    lines = [(r, c, [r["query"], LIES[c["letter"]]]) for r in rows for c in r["clusters"]]
+    sorts = ("own", "global", "others")
+    moved = [[*head, *(_arrow(ends) for ends in c["attention"].values())] for _, c, head in lines]
+    table(["query", "lies", "own area", "global area", "others", "masked"], moved, left=2)
+    say("\nCorrelations at the end (0 at the start)")
+    names = [("fp", s) for s in sorts] + [("pp", s) for s in ("self", *sorts)]
+    ends = [[*head, *(short(c[name][sort][1], 3) for name, sort in names)] for _, c, head in lines]
+    table(["query", "lies", *(f"{name.upper()} {sort}" for name, sort in names)], ends, left=2)
+
+
+def _arrow(ends):
+    told = " -> ".join(short(value, 2) for value in ends)
+    return "-" if told == "- -> -" else told
