@@ -1,0 +1,123 @@
+"""What the documents say is what happens: their Python and console examples run, their pages build, their references hold."""
+
+import contextlib
+import doctest
+import io
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dynsim.cli import main
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [*ROOT.glob("README.md"), *sorted(DOCS.glob("*.md"))]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+
+
+def examples(text):
+    """(kind, line, source) of every fenced block, in order."""
+    return [(m[1], text[: m.start()].count("\n") + 2, m[2]) for m in FENCE.finditer(text)]
+
+
+def run_page(text, name):
+    """Run a page's examples one after another, in the current folder, in one namespace; the failures as text.
+
+    `python` blocks with prompts are doctests. In `console` blocks lines after "$ " are commands (a backslash goes on), what
+    follows is their output; only `dynsim` commands run, and output is compared where any is shown."""
+    space, said = {}, []
+    runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
+    for kind, line, source in examples(text):
+        if kind == "python" and ">>>" in source:
+            test = doctest.DocTestParser().get_doctest(source, space, f"{name}:{line}", name, line - 1)
+            runner.run(test, out=said.append, clear_globs=False)
+            space.update(test.globs)
+        elif kind == "console":
+            said += [f"{name}:{line}: {problem}" for problem in console(source)]
+    return "\n".join(said)
+
+
+def console(source):
+    """What is wrong with the output of the commands in a console block."""
+    wrong = []
+    for part in re.split(r"^\$ ", source, flags=re.M)[1:]:
+        command, _, wanted = part.replace("\\\n", " ").partition("\n")
+        words = shlex.split(command, comments=True)
+        if words[:1] != ["dynsim"]:
+            continue
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main(words[1:])
+        got = out.getvalue() + "".join(line for line in err.getvalue().splitlines(True) if "compiling" not in line)
+        if wanted.strip() and not doctest.OutputChecker().check_output(wanted, got, FLAGS):
+            wrong.append(f"`{command}` printed\n{got}\nwhere the page has\n{wanted}")
+        elif not wanted.strip() and status != 0:
+            wrong.append(f"`{command}` ended with {status}: {err.getvalue()}")
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_of_the_documents_run_and_print_what_they_say(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failures = run_page(page.read_text(encoding="utf-8"), page.name)
+    assert not failures, failures
+
+
+def test_a_wrong_number_in_a_document_is_found(tmp_path, monkeypatch):
+    # the control: the harness must fail on what is false, in both kinds of block
+    monkeypatch.chdir(tmp_path)
+    right = "```python\n>>> 1 + 1\n2\n```\n\n```console\n$ dynsim --version\ndynsim ...\n```\n"
+    assert not run_page(right, "right")
+    assert "Expected" in run_page(right.replace("\n2\n", "\n3\n"), "wrong")
+    assert "printed" in run_page(right.replace("\ndynsim ...", "\nnothing"), "wrong")
+    assert "ended with 2" in run_page("```console\n$ dynsim simulate --K 0\n```\n", "wrong")
+
+
+def test_usage_shows_every_command():
+    from dynsim.cli import COMMANDS
+
+    text = (DOCS / "usage.md").read_text(encoding="utf-8")
+    shown = {shlex.split(command)[1] for command in re.findall(r"^\$ (dynsim .*)$", text, re.M)}
+    assert set(COMMANDS) <= shown
+
+
+def test_equation_numbers_in_docstrings_exist_in_the_documents():
+    pages = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("model.md", "beyond.md"))
+    tags = re.findall(r"\\tag\{(\w+)\}", pages)
+    assert len(tags) == len(set(tags))  # no number stands twice
+    cited = {}
+    for path in sorted((ROOT / "dynsim").rglob("*.py")):
+        for a, b in re.findall(r"\beq\. \(?([BC]?\d+)\)?(?:-\(?([BC]?\d+))?", path.read_text(encoding="utf-8")):
+            cited.update({number: path.name for number in (a, b) if number})
+    assert len(cited) > 10  # the pattern still finds them
+    assert not {number: name for number, name in cited.items() if number not in tags}
+
+
+def test_links_of_the_documents_lead_somewhere():
+    for page in PAGES:
+        targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+        missing = [target for target in targets if not (page.parent / target).exists()]
+        assert not missing, f"{page.name}: {missing}"
+
+
+def test_design_names_every_module():
+    house = (DOCS / "design.md").read_text(encoding="utf-8").split("```text")[1].split("```")[0]
+    named = set(re.findall(r"\b(\w+)\.py", house))
+    modules = {path.stem for path in (ROOT / "dynsim").rglob("*.py")}
+    of_the_house = {path.stem for path in (ROOT / "dynsim").rglob("[!_]*.py") if path.parent.name != "cli"}
+    assert of_the_house <= named <= modules
+
+
+@pytest.mark.slow
+def test_documents_build_without_warnings(tmp_path):
+    for module in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(module)
+    build = ["-q", "-W", "--keep-going", "-b", "html", "-d", tmp_path / "trees", DOCS, tmp_path / "html"]
+    done = subprocess.run([sys.executable, "-m", "sphinx", *build], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert r"\tag{C9}" in (tmp_path / "html" / "model.html").read_text(encoding="utf-8")
