@@ -9,7 +9,7 @@ import pytest
 import dynsim
 from dynsim import full
 from dynsim.embedding import Embedding
-from dynsim.reduced import Adam, EmpiricalField, MinibatchField, Momentum, Sign, descend
+from dynsim.reduced import Adam, EmpiricalField, MinibatchField, Momentum, PopulationField, Sign, descend
 
 PROBLEM = dynsim.Problem(K=3, gamma=0.6, P=16, kappa_c=0.75, kappa_s=0.4)
 BOUND = 1e-11  # relative, over 200 steps; each step rounds to about 1e-15 and contracting maps do not magnify it
@@ -302,3 +302,29 @@ def test_threads_do_not_change_the_bits():
     (loss_one, dy_one), (loss_two, dy_two) = one.velocity(y), two.velocity(y)
     assert loss_one == loss_two
     np.testing.assert_array_equal(dy_one, dy_two)
+
+
+def test_population_field_takes_the_metric(part):
+    """The expected velocity under an embedding is the plain one between the Gram matrices of keys and queries (eq. B10)."""
+    rng = np.random.default_rng(5)
+    emb = Embedding.sinusoidal_2d(part, 32)  # wide enough that the features are orthonormal
+    plain, turned = PopulationField(PROBLEM, part), PopulationField(PROBLEM, part, embedding=emb)
+    y = 0.2 * rng.standard_normal(plain.start().shape)
+    v, w = plain.velocity(y)[1], turned.velocity(y)[1]
+    keys = np.hstack([emb.V, emb.E])
+    expected = (keys.T @ keys) @ v @ (emb.E.T @ emb.E)
+    np.testing.assert_allclose(w, expected, atol=1e-13 * np.abs(expected).max())
+    assert np.abs(w - v).max() > 0.1 * np.abs(expected).max()  # negative control: the metric matters
+    held = PopulationField(PROBLEM, part, embedding=emb, hold="fp").velocity(y)[1]
+    assert np.abs(held[: part.F]).max() == 0.0 < np.abs(held[part.F :]).max()
+
+
+def test_population_closure_refuses_what_it_cannot_do(part):
+    for kind in ("correlated features", "token, value zero"):
+        emb = embedding(kind, part)
+        with pytest.raises(dynsim.InputError, match="monte-carlo"):
+            PopulationField(PROBLEM, part, embedding=emb)
+        loss, v = PopulationField(PROBLEM, part, masks="monte-carlo", n=64, embedding=emb).velocity(
+            np.zeros((part.F + part.P + (emb.mu is not None), part.P))
+        )
+        assert np.isfinite(loss) and np.isfinite(v).all()
