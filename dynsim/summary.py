@@ -42,7 +42,8 @@ def by_orbit(field, traj):
     """The same for the one kind of query of an orbit run."""
     is_global = np.array([letter == "G" for letter in field.query])
     ends = [orbit(field, traj, at) for at in (0, -1)]
-    return {"query": field.query, "share": share(field.problem, field.query), "clusters": _moves(field.query, is_global, True, ends)}
+    moves = _moves(field.query, is_global, True, ends)
+    return {"query": field.query, "share": share(field.problem, field.query), "clusters": moves}
 
 
 def global_depth(field, traj, t):
@@ -77,8 +78,8 @@ def explicit(part, traj, at):
         own[name], at_global[name] = table[patches, part.own], table[:, part.offset[:-1]].T
         total[name] = np.add.reduceat(table, part.offset[:-1], axis=1).T
     rest = {name: total[name] - own[name] - np.where(is_global, 0.0, at_global[name]) for name in total}
-    attention = {"own": own["attention"], "global": at_global["attention"], "others": np.where(others > 0, rest["attention"], np.nan)}
-    attention["masked"] = 1 - total["attention"]
+    attention = {"own": own["attention"], "global": at_global["attention"]}
+    attention.update(others=np.where(others > 0, rest["attention"], np.nan), masked=1 - total["attention"])
     fp = {"own": own["fp"], "global": at_global["fp"], "others": _divide(rest["fp"], others)}
     table = traj.pp[at]
     pp = {"self": np.broadcast_to(table.diagonal(), (part.K, part.P)), **{sort: np.empty((part.K, part.P)) for sort in SORTS}}

@@ -65,7 +65,7 @@ def test_moves_are_means_over_the_queries_of_a_kind(capsys):
     field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=6))
     traj = dynsim.reduced.descend(field, steps=4)
     assert sum(row["share"] for row in record["queries"]) == pytest.approx(1, abs=1e-12)
-    for row, cluster in ((row, cluster) for row in record["queries"] for cluster in row["clusters"]):
+    for row, cluster in [(kind, cluster) for kind in record["queries"] for cluster in kind["clusters"]]:
         expected = {"own": [], "global": [], "others": [], "masked": [], "fp": [], "pp": []}
         for p in range(16):
             letters = "".join("G" if part.labels[k, p] == 0 else "L" for k in range(2))
@@ -321,13 +321,14 @@ def test_a_closed_pipe_is_silent():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("wait", [0.2, 1.5])  # while it loads, and (most likely) while it runs
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_by_a_signal(which):
-    argv = [*SMALL[:-1], "1000000000", "--json"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dynsim", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    time.sleep(1.5)  # long enough to be under way; whenever it comes, the answer is the same
+def test_stopped_by_a_signal(which, wait):
+    code = "import sys; from dynsim.cli import main; print('up', flush=True); sys.exit(main(sys.argv[1:]))"
+    argv = [sys.executable, "-c", code, *SMALL[:-1], "1000000000", "--json"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "up\n"
+    time.sleep(wait)
     process.send_signal(which)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130 and out == "" and "Traceback" not in err

@@ -46,6 +46,7 @@ def main(argv=None):
             _drop_stdout()
             return PIPE_CLOSED
         except (Interrupted, KeyboardInterrupt) as error:
+            exec("")  # CPython dies of SIGINT at its end if one was raised inside exec of a text, even if caught; this resets it
             return _complain(str(error) or "interrupted", INTERRUPTED)
         except DynsimError as error:
             return _complain(error, BAD_INPUT)

@@ -4,6 +4,7 @@ from dynsim import __version__
 from dynsim.cli._show import say, short, table
 
 SIZES = ("K", "gamma", "P", "kappa_c", "kappa_s", "masked", "unmasked", "C_global", "C_local", "n_local")
+GRADIENT = {"flow": "flow", "descend": "descent"}
 LIES = {"L": "local", "G": "global"}
 
 
@@ -69,7 +70,7 @@ def _orbit(problem, fields, runs):
 def show(result):
     """Print it for a person."""
     p, rows = result["parameters"], result["queries"]
-    run = f"{result['method']}, gradient {'flow' if result['integrator'] == 'flow' else 'descent'} to t={short(result['t_end'], 6)}"
+    run = f"{result['method']}, gradient {GRADIENT[result['integrator']]} to t={short(result['t_end'], 6)}"
     steps = f" ({result['steps']} steps at eta={result['eta']:g})" if "steps" in result else ""
     start, end, floor = (short(result[name]) for name in ("loss_start", "loss", "loss_floor"))
     say(f"problem   K={p['K']} clusters of P={p['P']:.10g} patches, {p['masked']:.10g} of them masked (gamma={p['gamma']:g})")

@@ -31,7 +31,7 @@ def add_parser(sub):
     group.add_argument("--seed", type=seed, default=0, metavar="S", help='of areas, images and masks; "random" draws one')
     group.add_argument("--steps", type=whole(0), metavar="T", help="steps of gradient descent (500; samples, population)")
     group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (1)")
-    group.add_argument("--t-end", type=number, metavar="X", help="gradient flow to this time, t = eta x step (orbit: 100 escape times)")
+    group.add_argument("--t-end", type=number, metavar="X", help="time of gradient flow, t = eta x step (orbit: 100 escapes)")
     add_output(parser, "folder for trajectory, summary.json and figure (PNG and PDF)")
     parser.set_defaults(run=run)
 
