@@ -10,10 +10,12 @@ import os
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from dynsim import phases, theory
 from dynsim import summary as moves
 from dynsim.errors import InputError
+from dynsim.sweep import plane
 
 SINGLE, DOUBLE = 3.25, 6.75  # inches: one column, two columns
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
@@ -41,6 +43,7 @@ STYLE = {
 }
 SAVING = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dynsim"}
 BARE = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "svg": {"Date": None}}
+TINY = 1e-18  # stands for a deviation of zero on a logarithmic axis
 TIME, LOSS = r"time $t=\eta\times$step", "loss per masked patch"
 
 
@@ -63,9 +66,9 @@ def save(figure, path, dpi=200):
         figure.savefig(path, format=ending, dpi=dpi, metadata=BARE[ending])
 
 
-def legend(ax, **options):
+def legend(ax, *entries, **options):
     """A legend one point smaller than the axis labels, without frame."""
-    return ax.legend(**{"fontsize": ax.xaxis.label.get_size() - 1, "frameon": False, **options})
+    return ax.legend(*entries, **{"fontsize": ax.xaxis.label.get_size() - 1, "frameon": False, **options})
 
 
 def by_letter(traj, problem, part=None):
@@ -221,3 +224,91 @@ def _log_if_wide(ax):
         ax.set(yscale="log", ylim=(values.min() / 1.5, values.max() * 1.5))
     else:
         ax.set_ylim(bottom=0)
+
+
+@rc_context(STYLE)
+def deviation(reduced, full, bounds=None, entries=5):
+    """Two runs of the same images or problem on top of each other: FP, PP and loss of `reduced` (lines) and `full` (circles)
+    along time above; below their absolute deviation, over all entries the median, the 5th to 95th percentile and the largest,
+    with the bound of each where `bounds` gives one: a Figure.
+
+    entries: so many FP and PP correlations are drawn, evenly spread over the order of their last values. bounds: {"fp" | "pp" |
+    "loss": absolute bound}. Raises InputError for runs that were not kept at the same moments or differ in shape."""
+    if reduced.fp.shape != full.fp.shape or reduced.pp.shape != full.pp.shape or not np.array_equal(reduced.t, full.t):
+        raise InputError(
+            f"two runs are compared moment by moment, got {len(reduced)} and {len(full)} moments, FP of shape "
+            f"{reduced.fp.shape[1:]} and {full.fp.shape[1:]}: run both on one partition with the same keep"
+        )
+    made, axes = figure(2, 3, DOUBLE, 3.6, sharex=True, height_ratios=(3, 2))
+    t, at = full.t, np.unique(np.linspace(0, len(full) - 1, 13).astype(int))
+    for (above, below), name, label in zip(axes.T, ("fp", "pp", "loss"), (PANELS["fp"], PANELS["pp"], LOSS), strict=True):
+        a, b = (getattr(run, name).reshape(len(t), -1) for run in (reduced, full))
+        order = np.argsort(b[-1], kind="stable")
+        for i, one in enumerate(order[np.unique(np.linspace(0, len(order) - 1, entries).astype(int))]):
+            color = (BLUE, GREEN, ORANGE, RED, PURPLE)[i % 5]
+            above.plot(t, a[:, one], color=color)
+            above.plot(t[at], b[at, one], "o", color=color, mfc="white", mew=0.8)
+        apart = np.abs(a - b)
+        low, middle, high, most = np.percentile(np.where(apart > 0, apart, TINY), [5, 50, 95, 100], axis=1)
+        below.plot(t, most, color=BLACK, ls="--", label="largest")
+        if len(order) > 1:
+            below.fill_between(t, low, high, color=SKY, alpha=0.4, lw=0, label="5 % to 95 %")
+            below.plot(t, middle, color=BLUE, label="median")
+        if bounds and name in bounds:
+            below.axhline(bounds[name], color=RED, ls=":", label="bound")
+        above.set_title(label, fontsize=STYLE["axes.titlesize"])
+        seen = low[low > TINY]
+        top = max(most.max(), TINY, (bounds or {}).get(name, 0.0))
+        below.set(yscale="log", xlabel=TIME, xlim=(0, t[-1]), ylim=(min(seen.min() if seen.size else top, top / 100) / 3, top * 3))
+        below.yaxis.set_minor_formatter(NullFormatter())
+    axes[0, 0].plot([], [], color=GREY, label="reduced")
+    axes[0, 0].plot([], [], "o", color=GREY, mfc="white", mew=0.8, label="full")
+    legend(axes[0, 0], loc="best")
+    axes[0, 0].set_ylabel("correlation, loss")
+    axes[1, 0].set_ylabel("deviation")
+    handles, names = axes[1, 0].get_legend_handles_labels()
+    made.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
+    return made
+
+
+def attention_map(ax, row, grid, query=None, labels=None, vmax=None):
+    """Draw what one query pays to every patch, `row` (P,), on the patch grid (rows, columns): the AxesImage, for a colour bar.
+
+    query: the patch that asks, marked by a cross. labels (P,): areas, whose edges are drawn. vmax: top of the colour scale."""
+    image = ax.imshow(np.reshape(row, grid), cmap="cividis", vmin=0, vmax=vmax, interpolation="nearest")
+    if labels is not None:
+        _edges(ax, np.reshape(labels, grid))
+    if query is not None:
+        y, x = divmod(int(query), grid[1])
+        ax.plot([x], [y], "x", color=RED, ms=5, mew=1.4)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return image
+
+
+def _edges(ax, labels):
+    """Lines between patches of different areas."""
+    style = {"color": "white", "lw": 0.7}
+    for r, c in np.argwhere(labels[:, 1:] != labels[:, :-1]):
+        ax.plot([c + 0.5, c + 0.5], [r - 0.5, r + 0.5], **style)
+    for r, c in np.argwhere(labels[1:] != labels[:-1]):
+        ax.plot([c - 0.5, c + 0.5], [r + 0.5, r + 0.5], **style)
+
+
+def phase_diagram(ax, table, vmax=None):
+    """Draw a sweep over (kappa_c, kappa_s) at one P: colour is how deep the global FP correlation has fallen at the escape,
+    -Phi_g / log P; a solid line parts one phase from two (at t = 0 the global and the own correlation move equally fast), a
+    dashed one is Delta = 0 (eq. 7). table: from sweep.load. Returns the colour mesh, for a colour bar. Raises InputError."""
+    P = np.unique(table["P"])
+    if len(P) != 1:
+        raise InputError(f"a phase diagram is one of a single P, got {len(P)} values: select rows of the table first")
+    kappa_c, kappa_s, depth = plane(table, "depth")
+    own, at_global = plane(table, "speed_own")[2], plane(table, "speed_global")[2]
+    colors = {"cmap": "cividis", "vmin": 0, "vmax": vmax, "rasterized": True}
+    mesh = ax.pcolormesh(kappa_c, kappa_s, -depth / np.log(P[0]), shading="nearest", **colors)
+    ratio = np.log(-at_global / own) if np.isfinite(own).any() else own
+    if np.nanmin(ratio) < 0 < np.nanmax(ratio):
+        ax.contour(kappa_c, kappa_s, ratio, [0.0], colors="white", linewidths=1.4)
+    ax.plot(kappa_c, 1 - 2 * (1 - kappa_c), color=ORANGE, ls="--", lw=1.2)
+    ax.set(xlim=kappa_c[[0, -1]], ylim=kappa_s[[0, -1]], xlabel=r"$\kappa_c$ (global areas)", ylabel=r"$\kappa_s$ (local areas)")
+    return mesh
