@@ -1,0 +1,112 @@
+"""Workers of a sweep: processes on this machine (joblib's loky), or a Dask cluster. Both are `concurrent.futures` executors."""
+
+import os
+import signal
+import threading
+import time
+import warnings
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+
+from dynsim.errors import FileError, InputError
+
+ONE_THREAD = dict.fromkeys(
+    ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+WATCH = 1.0  # seconds between looks at whether the driver is still there
+LOOK = 5.0  # seconds between counts of a cluster's workers
+
+
+class Processes:
+    """Worker processes of one thread each, on this machine. They leave Ctrl-C to the driver and end with it, however it ends."""
+
+    lost = (BrokenProcessPool,)
+
+    def __init__(self, workers=None):
+        import joblib
+
+        self.count = joblib.cpu_count() if workers is None else workers
+        self.name = f"{self.count} worker process{'es' * (self.count > 1)}"
+        self._executor = None
+
+    def submit(self, function, *args):
+        """A future of function(*args)."""
+        if self._executor is None:
+            from joblib.externals.loky import ProcessPoolExecutor
+
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            self._executor = ProcessPoolExecutor(
+                self.count, timeout=None, env=ONE_THREAD, initializer=_settle, initargs=(os.getpid(),)
+            )
+        return self._executor.submit(function, *args)
+
+    def restart(self):
+        """Forget the processes, of which some died; the next task starts new ones."""
+        self.close()
+
+    def close(self):
+        """Stop at once."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, kill_workers=True)
+            self._executor = None
+
+
+def _settle(driver):
+    """In a worker, before its first task."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch():
+        while os.getppid() == driver:
+            time.sleep(WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Cluster:
+    """The workers of a Dask cluster, as many as there are at any moment. Raises InputError where Dask is not installed,
+    FileError where no scheduler answers."""
+
+    def __init__(self, address, patience=10.0):
+        try:
+            from distributed import Client, KilledWorker
+        except ImportError:
+            raise InputError("a Dask cluster needs the extra `cluster`, which is not there: pip install 'dynsim[cluster]'") from None
+        self.lost = (KilledWorker,)
+        try:
+            self._client = Client(address, timeout=patience, set_as_default=False)
+        except (OSError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise FileError(f"no Dask scheduler answers at {address!r} ({reason}): start one, or mend the address") from None
+        self.address, self._looked, self._count = address, 0.0, 1
+        self._executor = self._client.get_executor(pure=False)
+        self.name = f"{self.count} worker thread{'s' * (self.count != 1)} of {address}"
+
+    @property
+    def count(self):
+        """Threads of all workers now, at least one."""
+        if time.monotonic() - self._looked > LOOK:
+            self._count, self._looked = max(1, sum(self._client.nthreads().values())), time.monotonic()
+        return self._count
+
+    def submit(self, function, *args):
+        """A future of function(*args)."""
+        return self._executor.submit(function, *args)
+
+    def restart(self):
+        """Nothing to do: the scheduler gives a lost worker's tasks to others."""
+
+    def close(self):
+        """Take back what has not begun, and leave."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._client.close(timeout=2)
+
+
+def result(future, pool):
+    """Result of a finished future; None where its worker died. Raises FileError where the cluster has gone."""
+    try:
+        return future.result()
+    except pool.lost:
+        return None
+    except CancelledError:
+        raise FileError(f"the Dask scheduler at {pool.address!r} has gone: start it, and the same command goes on") from None

@@ -1,0 +1,90 @@
+"""`dynsim sweep`: the same measurement over a grid of problems, in a store that can be resumed."""
+
+import csv
+
+from dynsim.cli import _show
+from dynsim.cli._options import PROBLEM, number, whole
+from dynsim.errors import FileError, InputError
+
+OPTIONS = ("query", "keep", "rtol", "t_end", "n", "partition", "eta", "steps")
+
+
+def add_parser(sub):
+    """Declare the options."""
+    parser = sub.add_parser(
+        "sweep",
+        help="run a grid of problems into a store that can be resumed",
+        description="Measure every point of a grid of problems into one SQLite file. The same command goes on where it was "
+        "stopped; another grid extends the file. AXIS: a number, a list 0.1,0.2 or a range start:stop:count (start:stop:count:log).",
+    )
+    group = parser.add_argument_group("grid")
+    for name, default, text in PROBLEM:
+        group.add_argument("--" + name.replace("_", "-"), metavar="AXIS", help=f"{text} ({default})")
+    group.add_argument("--points", metavar="CSV", help="a list instead of a grid: a CSV file whose first line names fields")
+    group.add_argument("--seeds", type=whole(1), metavar="N", help="runs of every point, with seeds 0 to N - 1 (random methods; 1)")
+    group = parser.add_argument_group("run")
+    group.add_argument(
+        "--method", default="orbit", help="orbit, population, samples, full, or your own package.module:function"
+    )
+    group.add_argument("--query", metavar="LLGG", help="a letter per cluster, L local or G global (orbit; all local)")
+    group.add_argument("--keep", type=whole(2), metavar="N", help="kept times; 20 or more find the end of phase I (orbit; 2)")
+    group.add_argument("--rtol", type=number, metavar="X", help="accuracy of the flow (orbit; 1e-6)")
+    group.add_argument("--t-end", type=number, metavar="X", help="end of the flow (orbit; past the last event)")
+    group.add_argument("--n", type=whole(1), metavar="N", help="images (samples, full; 256)")
+    group.add_argument("--partition", choices=("blocks", "random", "product"), help="areas (all but orbit; blocks)")
+    group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (all but orbit; 1)")
+    group.add_argument("--steps", type=whole(1), metavar="T", help="steps of gradient descent (all but orbit; 500)")
+    group.add_argument("--workers", type=whole(1), metavar="N", help="worker processes on this machine (one per core)")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster of this scheduler instead")
+    group.add_argument("--retry", action="store_true", help="compute failed points again")
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", metavar="FILE", required=True, help="the store, one SQLite file; made where there is none")
+    group.add_argument("--export", metavar="FILE", help="then write its rows as .csv or .nc; without a grid, only that")
+    group.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
+    group.add_argument("--quiet", action="store_true", help="no plan, progress or remarks on standard error")
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    """Do it; exit status 0. Raises what the library raises."""
+    from dynsim import sweep
+
+    grid = {name: getattr(args, name) for name, _, _ in PROBLEM if getattr(args, name) is not None}
+    result = {"store": args.out}
+    if grid or args.points or not args.export:
+        result.update(_compute(args, grid))
+    if args.export:
+        result.update(exported=args.export, rows=sweep.export(args.out, args.export))
+    if args.json:
+        _show.print_json(result)
+        return 0
+    if "points" in result:
+        _show.say("{computed} of {points} points computed, {failed} of them failed, {known} were there; {seconds:.3g} s".format(**result))
+        if result["failed"]:
+            _show.say("a failed point is a row with status `failed` and its reason; --retry computes it again")
+    if args.export:
+        _show.say(f"{result['rows']} rows written to {args.export}")
+    return 0
+
+
+def _compute(args, grid):
+    from dynsim import sweep
+
+    if grid and args.points:
+        raise InputError("a sweep takes a grid or --points, got both: drop one")
+    options = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    axes = {name: sweep.parse_axis(text, whole=name in ("K", "P")) for name, text in grid.items()}
+    with _show.progress(args, "sweeping") as progress:
+        return sweep.run(
+            args.out, None if args.points else axes, _listed(args.points) if args.points else None, args.method, options,
+            1 if args.seeds is None else args.seeds, args.workers, args.scheduler, args.retry, progress,
+            tell=lambda text: _show.remark(args, text),
+        )
+
+
+def _listed(path):
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot read the points in {path!r} ({error}): give a CSV file with a line of names") from None

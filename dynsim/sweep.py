@@ -1,0 +1,276 @@
+"""Sweeps: the same measurement at every point of a grid of problems, in a store that outlives the run.
+
+Points (fields of Problem times seeds) are dealt in chunks of about half a second to worker processes or a Dask cluster; every
+chunk is committed as it arrives. A point is known by its parameters, seed, method, options and package version: what is in the
+store is not computed again, so the same command resumes and another grid extends. A point that fails is a row with its reason.
+"""
+
+import csv
+import os
+import random
+import tempfile
+import time
+from concurrent.futures import FIRST_COMPLETED, wait
+from itertools import islice
+
+import numpy as np
+
+from dynsim import __version__
+from dynsim._sweep_methods import METHODS, RANDOM, find, run_chunk, takes
+from dynsim._sweep_points import FIELDS, Points, parse_axis, span
+from dynsim._sweep_store import Store
+from dynsim._sweep_workers import Cluster, Processes, result
+from dynsim.errors import FileError, InputError, Interrupted
+
+__all__ = ["METHODS", "axes", "export", "load", "parse_axis", "plane", "run", "span"]
+
+CHUNK = 0.5  # seconds of work in a chunk
+MOST = 1000  # points in a chunk
+SAMPLE = 4  # points timed before the rest starts; the first of them, which compiles, does not count
+BLOCK = 500  # points looked up in the store at once
+TEXTS = ("key", "version", "method", "options", "status", "message", "finished")
+
+
+def run(
+    path, grid=None, points=None, method="orbit", options=None, seeds=1, workers=None, scheduler=None, retry=False,
+    progress=None, tell=None,
+):
+    """Compute the points that the store at `path` lacks (docs/sweeps.md); a dict of counts and seconds.
+
+    grid: {field: number or numbers}, every combination (see `span`, `parse_axis`); or points: an iterable of {field: number}.
+    Fields are K, gamma, P, kappa_c, kappa_s, L, U; those left out have Problem's defaults. method: "orbit", "population",
+    "samples", "full", or "package.module:function"; options: its keyword arguments. seeds: how many, or which. workers:
+    processes (default: one per core); or scheduler: address of a Dask scheduler. retry: compute failed points again.
+    progress(done, total) is called as results arrive, tell(text) with the plan. Rows do not depend on the workers, in any bit.
+
+    Raises InputError, FileError (store or cluster), Interrupted on Ctrl-C (what was done is in the store)."""
+    for name in options or {}:
+        if not takes(method, name):
+            raise InputError(f"method {method} has no option {name!r}: leave it out, or change the method")
+    find(method)
+    if method in METHODS and method not in RANDOM and seeds != 1:
+        raise InputError(f"method {method} draws nothing, got seeds={seeds!r}: leave them out, or take {', '.join(RANDOM)}")
+    if workers is not None and (workers != int(workers) or workers < 1):
+        raise InputError(f"workers must be a whole number of at least 1, got {workers!r}: leave it out for one per core")
+    todo = Points(grid, points, seeds, method, options, __version__)
+    with Store(path) as store:
+        pool = Processes(workers) if scheduler is None else Cluster(scheduler)
+        try:
+            return _Run(store, todo, pool, retry, progress, tell or (lambda text: None)).go()
+        finally:
+            pool.close()
+
+
+class _Run:
+    """A sweep under way."""
+
+    def __init__(self, store, todo, pool, retry, progress, tell):
+        self.store, self.todo, self.pool, self.retry, self.progress, self.tell = store, todo, pool, retry, progress, tell
+        self.done = self.failed = self.missing = 0
+        self.pace = 0.0  # seconds a point
+        self.running, self.suspects = {}, []
+
+    def go(self):
+        began = time.perf_counter()
+        try:
+            sample = self._plan()
+            if sample:
+                self._work(iter([sample]))
+                self._tell_cost()
+                self._work(self._chunks({key for key, _ in sample}))
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"stopped with {self.done} of {self.missing} points done, all in {self.store.path}: the same command goes on"
+            ) from None
+        counts = {"points": len(self.todo), "known": len(self.todo) - self.missing}
+        return {**counts, "computed": self.done, "failed": self.failed, "seconds": time.perf_counter() - began}
+
+    def _absent(self):
+        """(key, point) of every point the store lacks when it is asked for."""
+        points = iter(self.todo)
+        while block := [(self.todo.key(point), point) for point in islice(points, BLOCK)]:
+            known = self.store.known(key for key, _ in block)
+            yield from (pair for pair in block if pair[0] not in known or (self.retry and known[pair[0]] == "failed"))
+
+    def _plan(self):
+        """Count what is missing, say so, and draw the sample to be timed."""
+        sample, draw = [], random.Random(0)
+        for self.missing, pair in enumerate(self._absent(), 1):
+            place = len(sample) if len(sample) < SAMPLE else draw.randrange(self.missing)
+            sample[place:place + 1] = [pair] if place < SAMPLE else sample[place:place + 1]
+        total = len(self.todo)
+        self.tell(f"{total} points ({self.todo.shape()}), method {self.todo.method}; results go to {self.store.path}")
+        self.tell(f"{total - self.missing} are there already, {self.missing} to compute on {self.pool.name}")
+        for version, count in self.store.counts().items():
+            if version != __version__:
+                self.tell(f"the store also has {count} rows of dynsim {version}: kept apart, this is {__version__}")
+        return sample
+
+    def _tell_cost(self):
+        left = self.missing - self.done
+        if left:
+            need = left * self.pace / self.pool.count
+            self.tell(f"about {_duration(self.pace)} a point (timed on {self.done}), so {_duration(need)} for the other {left}")
+
+    def _chunks(self, sampled):
+        points = (pair for pair in self._absent() if pair[0] not in sampled)
+        seen = len(sampled)
+        while True:
+            fair = -(-(self.missing - seen) // (3 * self.pool.count))
+            size = min(MOST, fair, int(CHUNK / max(self.pace, 1e-9)))
+            chunk = list(islice(points, max(1, size)))
+            if not chunk:
+                return
+            seen += len(chunk)
+            yield chunk
+
+    def _work(self, chunks):
+        """Deal chunks, a few ahead, and commit what arrives. After a death, what was running goes alone, point by point."""
+        while True:
+            ahead = 1 if self.suspects else 2 * self.pool.count + 1
+            while len(self.running) < ahead:
+                chunk = [self.suspects.pop()] if self.suspects else next(chunks, None)
+                if chunk is None:
+                    break
+                task = (__version__, self.todo.method, self.todo.options, chunk)
+                self.running[self.pool.submit(run_chunk, *task)] = chunk
+                ahead = 1 if self.suspects else ahead
+            if not self.running:
+                return
+            arrived, _ = wait(self.running, timeout=1.0, return_when=FIRST_COMPLETED)
+            lost = False
+            for future in arrived:
+                chunk, rows = self.running.pop(future), result(future, self.pool)
+                if rows is not None:
+                    self._commit(rows)
+                elif len(chunk) == 1 and not self.running:
+                    self._commit([(*chunk[0], "failed", "its worker process died (out of memory?)", 0.0, {})])
+                    lost = True
+                else:
+                    self.suspects.extend(chunk)
+                    lost = True
+            if lost:
+                self.pool.restart()
+
+    def _commit(self, rows):
+        self.store.add(rows, __version__, self.todo.method, self.todo.options, replace=self.retry)
+        self.done += len(rows)
+        self.failed += sum(row[2] == "failed" for row in rows)
+        timed = [row[4] for row in (rows[1:] or rows if self.done == len(rows) else rows)]
+        weight = 1.0 if self.done == len(rows) else 0.2  # a moving mean: points of a grid grow dearer along an axis
+        self.pace += weight * (sum(timed) / len(timed) - self.pace)
+        if self.progress is not None:
+            self.progress(self.done, self.missing)
+
+
+def load(path, version=__version__, method=None):
+    """Rows of a store as {column: array}, sorted by parameters; numbers that are missing are NaN.
+
+    version: this package's; another; or None for all. method: one, or None for all. Raises FileError."""
+    with Store(path, write=False) as store:
+        names, rows = store.rows(version, method)
+        columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    return {
+        name: np.array(values, dtype=_kind(name)) if name != "message" else np.array(values, dtype=object)
+        for name, values in zip(names, columns, strict=True)
+    }
+
+
+def _kind(name):
+    return str if name in TEXTS else np.int64 if name == "seed" else float
+
+
+def axes(table):
+    """The parameters that vary in a table from `load`, each with its sorted values: {name: array}."""
+    found = {name: np.unique(table[name]) for name in (*FIELDS, "seed")}
+    return {name: values for name, values in found.items() if len(values) > 1}
+
+
+def plane(table, name, x="kappa_c", y="kappa_s"):
+    """Column `name` on the axes x and y: x values (X,), y values (Y,), and an array (Y, X), NaN where there is no row.
+
+    Raises InputError where several rows fall on one place (another parameter varies)."""
+    xs, ys = np.unique(table[x]), np.unique(table[y])
+    return xs, ys, _on_axes(table, name, {y: ys, x: xs})
+
+
+def _on_axes(table, name, named):
+    places = tuple(np.searchsorted(values, table[axis]) for axis, values in named.items())
+    shape = tuple(map(len, named.values()))
+    if len(np.unique(np.ravel_multi_index(places, shape))) < len(table[name]):
+        others = [axis for axis in axes(table) if axis not in named] or ["method, options or version"]
+        raise InputError(f"one row for each place of {', '.join(named)}, but {', '.join(others)} vary too: select one first")
+    values = np.full(shape, np.nan if table[name].dtype.kind == "f" else "", dtype=table[name].dtype)
+    values[places] = table[name]
+    return values
+
+
+def export(path, target, version=__version__, method=None):
+    """Write the rows of a store to `target`: .csv, or .nc (with the extra `data`) on named axes; how many rows.
+
+    Raises InputError for another ending or rows that lie on no grid, FileError where a file cannot be read or written."""
+    ending = os.path.splitext(target)[1]
+    if ending not in (".csv", ".nc"):
+        raise InputError(f"export writes .csv or .nc, got {target!r}: end the name with one of them")
+    if ending == ".nc":
+        data = _dataset(load(path, version, method))
+        count = int((data["status"] != "").sum())
+        return _replace(target, lambda temporary: data.to_netcdf(temporary, engine="h5netcdf")) or count
+    with Store(path, write=False) as store:
+        names, rows = store.rows(version, method)
+        count = [0]
+
+        def write(temporary):
+            with open(temporary, "w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(names)
+                for row in rows:  # one at a time: a store may be larger than memory
+                    writer.writerow(row)
+                    count[0] += 1
+
+        _replace(target, write)
+        return count[0]
+
+
+def _dataset(table):
+    try:
+        import h5netcdf  # noqa: F401
+        import xarray
+    except ImportError:
+        raise InputError("netCDF needs the extra `data`, which is not there: pip install 'dynsim[data]', or end in .csv") from None
+    if not len(table["key"]):
+        raise InputError("there must be a row to export, got none of this version and method: run the sweep first")
+    named = axes(table) or {"P": np.unique(table["P"])}
+    size = np.prod([float(len(values)) for values in named.values()])
+    if size > max(1e6, 100 * len(table["key"])):
+        raise InputError(f"netCDF lays rows on a grid, here of {size:.3g} places for {len(table['key'])} rows: end in .csv")
+    skip = {*FIELDS, "seed", "key", "version", "method", "options", "finished"}
+    values = {name: _on_axes(table, name, named) for name in table if name not in skip}
+    values["message"] = values["message"].astype(str)
+    fixed = {name: float(table[name][0]) for name in FIELDS if name not in named}
+    one = {name: str(table[name][0]) for name in ("version", "method", "options")}
+    return xarray.Dataset({name: (tuple(named), value) for name, value in values.items()}, named, {**fixed, **one})
+
+
+def _replace(target, writer):
+    """Write under another name and move it into place."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(target)), suffix=os.path.splitext(target)[1])
+        os.close(handle)
+        try:
+            writer(temporary)
+            os.replace(temporary, target)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"cannot write {target!r} ({error.strerror or error}): give another file") from None
+
+
+def _duration(seconds):
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= 2 * size or unit == "s" and seconds >= 1:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{1e3 * seconds:.3g} ms"
