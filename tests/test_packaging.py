@@ -1,0 +1,96 @@
+"""What is installed is what is declared: metadata, the lazy package, and no more than the package."""
+
+import configparser
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import dynsim
+from dynsim import cite
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def declared():
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def test_the_installed_metadata_is_that_of_setup_cfg(declared):
+    installed = metadata.metadata("dynsim")
+    assert installed["Version"] == dynsim.__version__
+    assert installed["Summary"] == declared["metadata"]["description"]
+    assert set(installed.get_all("Provides-Extra")) == set(declared["options.extras_require"])
+    required = {line.split(";")[0].strip() for line in metadata.requires("dynsim") if "extra ==" not in line}
+    assert {line.replace(" ", "") for line in required} == set(declared["options"]["install_requires"].split())
+    (script,) = metadata.entry_points(group="console_scripts", name="dynsim")
+    assert script.value == "dynsim.cli:main"
+
+
+def test_every_place_gives_the_same_version():
+    assert f"version: {dynsim.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## {dynsim.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert dynsim.__version__ in cite.text()
+
+
+def test_the_readme_has_the_two_commands_to_the_letter():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert "    python -m pip install . && dynsim simulate --K 4 --gamma 0.8" in lines
+    assert "    python -m pip install '.[test]' && python -m pytest" in lines
+
+
+def test_import_loads_only_the_standard_library():
+    code = "import sys, dynsim; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "dynsim" in loaded and not loaded & {"numpy", "scipy", "numba", "matplotlib", "rich", "joblib", "xarray", "dask"}
+
+
+def test_public_names_exist_and_no_others():
+    assert set(dynsim.__all__) <= set(dir(dynsim))
+    for name in dynsim.__all__:
+        assert getattr(dynsim, name) is getattr(dynsim, name)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        dynsim.nonsense  # noqa: B018
+
+
+def test_what_is_installed_is_the_package_alone():
+    files = [str(path) for path in metadata.files("dynsim")]
+    if not any(path == "dynsim/__init__.py" for path in files):
+        pytest.skip("installed in place")
+    kept = [path for path in files if "__pycache__" not in path and not path.endswith("/bin/dynsim")]
+    assert {path.split("/")[0] for path in kept} == {"dynsim", f"dynsim-{dynsim.__version__}.dist-info"}
+    assert all(path.endswith(".py") for path in kept if path.startswith("dynsim/"))
+
+
+@pytest.mark.slow
+def test_wheel_and_sdist_hold_what_they_should(tmp_path):
+    import tarfile
+    import zipfile
+
+    copy = tmp_path / "copy"
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if names.returncode != 0 or not (ROOT / "dynsim").is_dir():
+        pytest.skip("needs a git checkout")
+    for name in names.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((ROOT / name).read_bytes())
+    build = [sys.executable, "-c", "import sys; from setuptools import build_meta as b; b.build_wheel('.'); b.build_sdist('.')"]
+    done = subprocess.run(build, cwd=copy, capture_output=True, text=True)
+    if "No module named 'setuptools'" in done.stderr:
+        pytest.skip("needs setuptools")
+    assert done.returncode == 0, done.stderr
+    (wheel,), (sdist,) = copy.glob("*.whl"), copy.glob("*.tar.gz")
+    inside = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in inside} == {"dynsim", f"dynsim-{dynsim.__version__}.dist-info"}
+    assert all(name.endswith(".py") for name in inside if name.startswith("dynsim/"))
+    assert "dynsim/cli/__init__.py" in inside and "dynsim/reduced/_kernels.py" in inside
+    held = {name.split("/", 1)[1] for name in tarfile.open(sdist).getnames() if "/" in name}
+    for name in ("tests/test_cli.py", "docs/model.md", "scripts/benchmark.py", "CITATION.cff", "LICENSE", ".ci/run"):
+        assert name in held
