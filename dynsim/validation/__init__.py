@@ -1,0 +1,59 @@
+"""The reduced dynamics held against what they stand for, level by level, with a bound and a verdict for every number.
+
+    exact         reduced recursion against full descent on the same images: rounding
+    statistical   full descent on n images against the population: falls as n^-1/2, z-scores
+    finite size   explicit partitions against orbits: exact for product partitions, falling with P for random ones
+    asymptotic    events and depths of the orbit flow against the closed forms (8), (9): falling with P
+
+A level is a function (quick, seed, progress) -> rows. Bounds are derived, or a stated probability of a false alarm.
+"""
+
+from dataclasses import asdict, dataclass
+
+from dynsim.errors import InputError
+from dynsim.validation import _exact
+from dynsim.validation._comparison import BOUNDS, Comparison, Difference, Row, compare
+from dynsim.validation._exact import exact
+
+__all__ = ["BOUNDS", "LEVELS", "Comparison", "Difference", "Report", "Row", "compare", "exact", "run"]
+
+LEVELS = {"exact": _exact.level}
+SECONDS = {"exact": 20.0}  # a level's share of the progress bar
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `run` found: one Row per checked number, and the verdict over all of them."""
+
+    rows: tuple
+    quick: bool
+    seed: int
+
+    @property
+    def passed(self):
+        """Whether every row passed."""
+        return all(row.passed for row in self.rows)
+
+    def to_dict(self):
+        """The report as plain data."""
+        return {"passed": self.passed, "quick": self.quick, "seed": self.seed, "rows": [asdict(row) for row in self.rows]}
+
+
+def run(levels=None, quick=False, seed=0, progress=None):
+    """Run the levels named (None: all, in the order of LEVELS): a Report. Images and partitions are drawn from `seed`.
+
+    quick: smaller and fewer cases, the same bounds. progress(done, total) is called as work comes in.
+    Raises InputError for a level that does not exist or a seed that is none."""
+    names = list(LEVELS) if levels is None else list(levels)
+    for name in names:
+        if name not in LEVELS:
+            raise InputError(f"levels must be among {', '.join(LEVELS)}, got {name!r}: leave them out for all")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed must be a whole number of at least 0, got {seed!r}: take e.g. seed=0")
+    total, before, rows = sum(SECONDS[name] for name in names), 0.0, []
+    for name in names:
+        share = SECONDS[name]
+        report = progress and (lambda done, of, a=before, b=share: progress(a + b * done / of, total))
+        rows += LEVELS[name](quick, seed, report)
+        before += share
+    return Report(tuple(rows), bool(quick), seed)

@@ -1,0 +1,63 @@
+"""Exact level: on the same images, the reduced recursion (5) is gradient descent on the explicit Q, to rounding."""
+
+import numpy as np
+
+from dynsim import full
+from dynsim.dataset import sample
+from dynsim.partition import Partition
+from dynsim.problem import Fixed, Problem, Uniform, generator
+from dynsim.reduced import EmpiricalField, descend
+from dynsim.validation._comparison import Row, compare
+from dynsim.validation._work import in_parallel
+
+HEADLINE = "P=64 K=4 gamma=0.8"
+CASES = {
+    HEADLINE: {},
+    "uneven areas": {"uneven": True},
+    "K=1": {"K": 1},
+    "K=7": {"K": 7},
+    "fixed z": {"amplitude": Fixed(1.0)},
+    "z in [0.1, 3]": {"amplitude": Uniform(0.1, 3.0)},
+    "P=37": {"P": 37},
+    "gamma=0.5": {"gamma": 0.5},
+}
+
+
+def exact(problem, n=256, seed=0, steps=200, eta=1.0, part=None, keep=None):
+    """Run the reduced recursion and full descent on the same n images of `problem` and compare: a Comparison.
+
+    part: blocks drawn from `seed` unless given. Raises InputError, Diverged."""
+    part = Partition.blocks(problem, seed) if part is None else part
+    data = sample(problem, part, n, seed)
+    reduced = descend(EmpiricalField(part, data), eta=eta, steps=steps, keep=keep)
+    return compare(reduced, full.descend(part, data, eta=eta, steps=steps, keep=keep, basis_seed=seed))
+
+
+def level(quick, seed, progress):
+    """Rows of the exact level: CASES, the headline case with 256 images and the others with 64, 200 steps at eta=1."""
+    tasks = [(name, *((24, 50) if quick else (256 if name == HEADLINE else 64, 200)), seed) for name in CASES]
+    found = in_parallel(case, tasks, progress)
+    return [
+        Row("exact", name, row.quantity, row.deviation, row.bound, row.passed, f"largest at t={row.when:g}, n={n}, {steps} steps")
+        for (name, n, steps, _), comparison in zip(tasks, found, strict=True)
+        for row in comparison.rows
+    ]
+
+
+def case(name, n, steps, seed):
+    """One of CASES: a Comparison."""
+    options = dict(CASES[name])
+    uneven = options.pop("uneven", False)
+    problem = Problem(**{"K": 4, "gamma": 0.8, "P": 64, **options})
+    return exact(problem, n, seed, steps, part=_uneven(problem, seed) if uneven else None)
+
+
+def _uneven(problem, seed):
+    """Local areas of 1, 2, 3, ... patches, one more of them in each cluster, on patches drawn at random."""
+    rng = generator(seed)
+    labels = []
+    for k in range(problem.K):
+        sizes = np.arange(1, 5 + k)
+        areas = np.repeat(np.arange(len(sizes) + 1), [problem.P - sizes.sum(), *sizes])
+        labels.append(rng.permutation(areas))
+    return Partition(labels)
