@@ -117,6 +117,9 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
     elif np.shape(start.y) != (size + 1,) or [np.shape(m) for m in start.memory] != [(4,)]:
         raise InputError(f"a run goes on from its own state of {size + 1} numbers, got {np.shape(start.y)}: start anew")
     t0 = float(start.memory[0][3])
+    if start.y[-1] > np.log1p(t_end / t0):
+        at = t0 * np.expm1(start.y[-1])
+        raise InputError(f"a run goes on to a later time than it has reached, t={at:g}, got t_end={t_end:g}: give a later one")
     times = _times_to_keep(t0, float(t_end), keep)
     meta = {"integrator": "flow", "rtol": rtol, "t_end": float(t_end), "solver": name, "keep": _plain(keep)}
     record = _Record(field, meta, start.kept)
@@ -183,7 +186,7 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
             before, steps = now, steps + 1
             if progress is not None:
                 progress(min(tau, end), end)
-            if steps % SEGMENT[name] == 0:
+            if steps % SEGMENT[name] == 0 and tau < end:
                 memory = np.array([solver.t, getattr(solver, "h_abs", 0.0), solver.nfev, t0])
                 state = State(steps, solver.y.copy(), (memory,))
                 if checkpoint is not None:

@@ -4,12 +4,41 @@ A draw is a function of the step that returns a Dataset; the same step always ge
 repeated, continued, and followed by full.descend, which takes the same draw in place of its images.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from dynsim.dataset import Dataset, sample
 from dynsim.errors import InputError
 from dynsim.reduced.empirical import EmpiricalField
 from dynsim.reduced.metric import Metric
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh:
+    """The draw of n new images of `problem` at every step."""
+
+    problem: object
+    part: object
+    n: int
+    seed: int
+
+    def __call__(self, step):
+        return sample(self.problem, self.part, self.n, seed=[self.seed, step])
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The draw of n images of the set `data` at every step, independently by their weights."""
+
+    data: Dataset
+    n: int
+    seed: int
+
+    def __call__(self, step):
+        data = self.data
+        chosen = np.random.default_rng([self.seed, step]).choice(data.n, self.n, p=data.weight)
+        return Dataset(data.cluster[chosen], data.z[chosen], data.masked[chosen])
 
 
 class MinibatchField:
@@ -28,7 +57,7 @@ class MinibatchField:
     @classmethod
     def fresh(cls, problem, part, n=64, seed=0, **options):
         """n new images of `problem` at every step."""
-        return cls(part, lambda step: sample(problem, part, n, seed=[seed, step]), **options)
+        return cls(part, Fresh(problem, part, n, seed), **options)
 
     @classmethod
     def of(cls, part, data, n=64, seed=0, **options):
@@ -36,12 +65,7 @@ class MinibatchField:
         EmpiricalField(part, data). Raises InputError for n < 1."""
         if not (isinstance(n, (int, np.integer)) and n >= 1):
             raise InputError(f"a minibatch holds a whole number of at least 1 image, got n={n!r}: take e.g. n=64")
-
-        def draw(step):
-            chosen = np.random.default_rng([seed, step]).choice(data.n, n, p=data.weight)
-            return Dataset(data.cluster[chosen], data.z[chosen], data.masked[chosen])
-
-        return cls(part, draw, **options)
+        return cls(part, Chosen(data, n, seed), **options)
 
     @property
     def limit(self):

@@ -41,7 +41,7 @@ class OrbitField:
             raise InputError(f'masks must be "own-area" or "mean-field" for orbits, got {masks!r}: PopulationField has more')
         if intersections not in ("independent", "product"):
             raise InputError(f'intersections must be "independent" or "product", got {intersections!r}')
-        self.problem, self.query, self.masks, self.intersections = problem, query, masks, intersections
+        self.problem, self.query, self.masks, self.intersections, self.nodes = problem, query, masks, intersections, nodes
         z, z_weight = problem.amplitude.nodes(nodes)
         self.limit = 650.0 / max(1.0, z.max())
         P, is_global = float(problem.P), np.array([letter == "G" for letter in query])

@@ -43,6 +43,7 @@ class PopulationField:
         if (part.K, part.P) != (problem.K, problem.P):
             raise InputError(f"partition of K={part.K}, P={part.P} is not one of the problem's K={problem.K}, P={problem.P}")
         self.problem, self.part, self.masks, self.embedding = problem, part, masks, embedding
+        self.nodes, self.n, self.seed = nodes, n, seed
         self.deterministic = masks != "monte-carlo"
         self.metric = Metric(part, embedding, hold)
         self._options = {"masks": masks, **({"n": n, "seed": seed} if masks == "monte-carlo" else {})}

@@ -1,0 +1,231 @@
+"""Result files: a Trajectory, what was run, and what it takes to run it again or to go on. `.npz`, or `.nc` (netCDF).
+
+A file is named arrays and a header, which is plain JSON:
+
+    schema    version of this layout
+    meta      Trajectory.meta; beside it whatever else the writer hands over (`runs`: field, seed, state)
+    hash      SHA-256 over all arrays (name, type, shape, bytes) and all of the header but `hash` and `about`
+    about     versions, command line, time of writing and seconds taken: not hashed, so equal runs have equal hashes
+
+Nothing in a file is pickled or run. Reading believes no size that a file declares, checks every hash, and has one line for
+each file that it refuses. Writing goes to another name in the same folder first: a file is there whole or not at all.
+"""
+
+import hashlib
+import io
+import json
+import os
+import platform
+import zipfile
+from importlib import metadata
+from math import prod
+from time import strftime
+
+import numpy as np
+
+from dynsim import __version__
+from dynsim.errors import DynsimError, FileError, InputError
+from dynsim.trajectory import Trajectory
+
+SCHEMA = 1
+ARRAYS = ("t", "step", "loss", "fp", "pp", "attention")
+UNHASHED = ("hash", "about")
+SEAL = b"\ndynsim\n"  # a netCDF file ends in this and the SHA-256 of all before: its library is not proof against damage
+
+
+def save(path, traj, header=None, arrays=None, about=None):
+    """Write a Trajectory to `path`, .npz or .nc by its ending; returns the content hash, the same for equal runs.
+
+    header: plain data to go with it; arrays: further arrays by name; about: plain data that is not hashed, beside the versions.
+    Raises InputError for another ending or for what is not plain data, FileError where it cannot be written."""
+    writer = _format(path)[1]
+    arrays = {**{name: getattr(traj, name) for name in ARRAYS}, **(arrays or {})}
+    header = plain({**(header or {}), "schema": SCHEMA, "meta": traj.meta})
+    about = plain({**versions(), "written": strftime("%Y-%m-%dT%H:%M:%S%z"), **(about or {})})
+    bad = [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]
+    if bad:
+        raise InputError(f"what goes into a file must be numbers, got {arrays[bad[0]].dtype} in {bad[0]}: convert it")
+    header.update(hash=digest(arrays, header), about=about)
+    _replace(path, lambda temporary: writer(temporary, arrays, header))
+    return header["hash"]
+
+
+def load(path):
+    """The Trajectory in the file at `path`. Raises FileError where it cannot be read, InputError for another ending."""
+    return read(path)[0]
+
+
+def read(path):
+    """(Trajectory, header, further arrays by name) of the file at `path`; every hash checked. Raises as `load`."""
+    reader = _format(path)[0]
+    try:
+        arrays, header = reader(path)
+        traj = Trajectory(*(arrays.pop(name) for name in ARRAYS), header["meta"])
+    except FileNotFoundError:
+        raise FileError(f"a result file must exist, got {str(path)!r}, which does not: check the name") from None
+    except IsADirectoryError:
+        raise FileError(f"a result file was expected, got the folder {str(path)!r}: name a file in it") from None
+    except PermissionError as error:
+        raise FileError(f"the file {str(path)!r} may not be read ({error.strerror}): change its permissions") from None
+    except _Unreadable as error:
+        raise FileError(f"{str(path)!r} {error}") from None
+    except DynsimError:
+        raise
+    except Exception as error:  # a foreign or broken file can make its reader fail in any way
+        what = f"{type(error).__name__}: {error}"[:120]
+        raise FileError(f"{str(path)!r} is no result file of dynsim, or is damaged ({what}): write it again") from None
+    return traj, header, arrays
+
+
+def digest(arrays, header):
+    """SHA-256, in hexadecimal, over arrays by name and over a header but for UNHASHED."""
+    content = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        content.update(f"{name} {array.dtype.newbyteorder('<').str} {array.shape}\n".encode())
+        content.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    hashed = {key: value for key, value in header.items() if key not in UNHASHED}
+    content.update(json.dumps(hashed, sort_keys=True).encode())
+    return content.hexdigest()
+
+
+def plain(value):
+    """The value as it comes back from a file: lists for tuples and arrays. Raises InputError for what is not plain data."""
+    try:
+        return json.loads(json.dumps(value, default=lambda array: array.tolist()))
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"what goes into a file must be plain data, got something else ({error}): leave it out") from None
+
+
+def versions():
+    """Versions of all that the bits of a result can depend on."""
+    found = {"dynsim": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    return {**found, **{name: metadata.version(name) for name in ("numpy", "scipy", "numba")}}
+
+
+def remove_leftovers(path):
+    """Remove what writers of `path` that were killed left beside it."""
+    folder, name = os.path.split(os.path.realpath(path))
+    for entry in os.listdir(folder):
+        if entry.startswith(f".{name}.") and entry.endswith(".part"):
+            os.unlink(os.path.join(folder, entry))
+
+
+class _Unreadable(Exception):
+    """Why a file is refused: the rest of a line that starts with its name."""
+
+
+def _format(path):
+    """(reader, writer) by the ending of the name."""
+    try:
+        ending = os.path.splitext(os.fspath(path))[1]
+    except TypeError:
+        ending = None
+    if ending not in (".npz", ".nc"):
+        raise InputError(f"result files end in .npz or .nc, got {str(path)!r}: rename it")
+    return (_read_npz, _write_npz) if ending == ".npz" else (_read_nc, _write_nc)
+
+
+def _replace(path, writer):
+    """Let writer(temporary path) write, and put that in the place of `path` once it is on the disk."""
+    final = os.path.realpath(path)
+    temporary = os.path.join(os.path.dirname(final), f".{os.path.basename(final)}.{os.getpid()}.part")
+    try:
+        writer(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"cannot write {str(path)!r} ({reason}): free space or choose another place") from None
+    finally:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+
+
+def _checked(arrays):
+    """(arrays, header) once the header is split off, understood, and agrees with the arrays."""
+    if "header" not in arrays:
+        raise _Unreadable("was not written by dynsim (it has no header): give a file that was")
+    header = json.loads(arrays.pop("header").tobytes())
+    if not isinstance(header, dict) or not isinstance(header.get("schema"), int):
+        raise _Unreadable("was not written by dynsim (its header names no schema): give a file that was")
+    if header["schema"] > SCHEMA:
+        by = header.get("about", {}).get("dynsim", "?")
+        raise _Unreadable(f"has schema {header['schema']}, of dynsim {by}; this dynsim reads up to {SCHEMA}: upgrade it")
+    if header.get("hash") != digest(arrays, header):
+        raise _Unreadable("is damaged: its content does not have the hash in its header: write it again")
+    return arrays, header
+
+
+def _write_npz(path, arrays, header):
+    with open(path, "wb") as file:
+        np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+
+
+def _read_npz(path):
+    """Member by member: stored as written, no larger together than the file, of plain numbers, as long as declared."""
+    arrays, left = {}, os.path.getsize(path)
+    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            left -= info.file_size
+            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or left < 0:
+                raise _Unreadable("was not written by dynsim (its members are packed): give a file that was")
+            content = io.BytesIO(archive.read(info))
+            version = np.lib.format.read_magic(content)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(content)
+            if dtype.hasobject:
+                raise _Unreadable("holds objects (a pickle), which dynsim neither writes nor loads: do not trust it")
+            if dtype.kind not in "biuf" or prod(shape) * dtype.itemsize != info.file_size - content.tell():
+                raise _Unreadable(f"is damaged: {info.filename} is not the array it declares: write it again")
+            content.seek(0)
+            arrays[info.filename.removesuffix(".npy")] = np.lib.format.read_array(content, allow_pickle=False)
+    return _checked(arrays)
+
+
+def _dimensions(arrays, header):
+    """Names of the dimensions of every array; every length has one name."""
+    orbit = header["meta"].get("method") == "orbit"
+    names = dict.fromkeys(("t", "step", "loss"), ("time",))
+    if orbit:
+        names |= {"fp": ("time", "cluster", "kind"), "attention": ("time", "cluster", "kind"), "pp": ("time", "pattern")}
+    else:
+        token = np.shape(arrays["fp"])[-1] != np.shape(arrays["attention"])[-1]  # its column comes after the features
+        content = "content" if token else "feature"
+        names |= {"fp": ("time", "query", content), "attention": ("time", "query", "feature"), "pp": ("time", "query", "key")}
+    own = {name: tuple(f"{name}_{i}" for i in range(np.ndim(array))) for name, array in arrays.items()}
+    return {name: names[name] if len(names.get(name, ())) == np.ndim(arrays[name]) else own[name] for name in arrays}
+
+
+def _xarray():
+    try:
+        import h5netcdf  # noqa: F401 (what xarray writes with)
+        import xarray
+    except ImportError:
+        raise InputError(".nc files need the `data` extra: pip install 'dynsim[data]', or take the ending .npz") from None
+    return xarray
+
+
+def _write_nc(path, arrays, header):
+    names = _dimensions(arrays, header)
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    variables = {name: (names[name], array) for name, array in arrays.items()} | {"header": ("header_0", text)}
+    labels = {"time": np.asarray(arrays["t"])} | ({"kind": ["own", "global", "others"]} if "kind" in names["fp"] else {})
+    attrs = {"title": f"dynsim {header['meta'].get('method', '')} run", "time": "t = eta x step", "loss": "per masked patch"}
+    attrs["meta"] = json.dumps(header["meta"])[:50000]  # for people; HDF5 takes attributes up to 64 KiB
+    _xarray().Dataset(variables, labels, attrs).to_netcdf(path, engine="h5netcdf")
+    with open(path, "rb+") as file:
+        file.write(SEAL + hashlib.sha256(file.read()).digest())
+
+
+def _read_nc(path):
+    xarray, size = _xarray(), len(SEAL) + 32
+    with open(path, "rb") as file:
+        content = file.read()
+    if content[-size:-32] != SEAL or hashlib.sha256(content[:-size]).digest() != content[-32:]:
+        raise _Unreadable("is damaged, or was not written by dynsim: write it again")
+    with xarray.open_dataset(path, engine="h5netcdf", decode_times=False) as dataset:
+        if sum(variable.nbytes for variable in dataset.variables.values()) > 2 * len(content):
+            raise _Unreadable("declares more than it holds: write it again")
+        return _checked({name: variable.values for name, variable in dataset.data_vars.items()})
