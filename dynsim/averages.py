@@ -20,9 +20,12 @@ GAUSS = np.polynomial.legendre.leggauss(16)
 
 
 def tilted(law, power, x):
-    """log E[z^power e^(x z)]."""
-    z, weight = amplitude_nodes(law, abs(x), math.copysign(math.inf, x))
-    return float(special.logsumexp(power * np.log(z) + x * z, b=weight))
+    """log E[z^power e^(x z)]; x may be an array whose members have one sign."""
+    largest = np.max(np.abs(x))
+    z, weight = amplitude_nodes(law, largest, math.copysign(math.inf, np.sum(x)))
+    edge = z.max() if np.sum(x) > 0 else z.min()
+    log = np.log(np.exp(np.multiply.outer(x, z - edge)) @ (weight * z**power)) + x * edge
+    return log if np.ndim(x) else float(log)
 
 
 def amplitude_nodes(law, x, peak):
@@ -111,11 +114,25 @@ class OwnArea:
         return root(lead, 0.0, self.centre / self.law.U)
 
 
-def integral(f, end, first):
-    """int_0^end f by adaptive quadrature on intervals that double from `first`."""
-    edges, total = [0.0], 0.0
+def doubling_edges(end, first):
+    """0, first, 2 first, 4 first, ..., end."""
+    edges = [0.0]
     while edges[-1] < end:
         edges.append(min(end, 2 * edges[-1] if edges[-1] else first))
+    return edges
+
+
+def fading_integral(f, end, first):
+    """int_0^end f of an f that takes arrays and falls off as an exponential of range `first` or more slowly: 16 Gauss nodes on
+    intervals that double from `first`, good to 1e-12."""
+    edges = np.array(doubling_edges(end, first))
+    half, middle = np.diff(edges)[:, None] / 2, (edges[:-1] + edges[1:])[:, None] / 2
+    return float((half * GAUSS[1]).ravel() @ f((middle + half * GAUSS[0]).ravel()))
+
+
+def integral(f, end, first):
+    """int_0^end f by adaptive quadrature on intervals that double from `first`."""
+    edges, total = doubling_edges(end, first), 0.0
     for a, b in zip(edges, edges[1:], strict=False):
         total += integrate.quad(f, a, b, epsabs=1e-13 * total, epsrel=1e-10, limit=200)[0]
     return total

@@ -18,7 +18,7 @@ import math
 import numpy as np
 from scipy import optimize
 
-from dynsim.averages import OwnArea, amplitude_nodes, integral, log_log1p_exp, log_none_unmasked, root, tilted
+from dynsim.averages import OwnArea, amplitude_nodes, fading_integral, integral, log_log1p_exp, log_none_unmasked, root, tilted
 from dynsim.errors import InputError
 
 BOUNDARY = 1e-12  # |Delta| below this is rounding of kappa_c and kappa_s
@@ -49,7 +49,7 @@ def escape_integral(law):
     """I_1 = int_0^inf dphi / E[z^3 e^(z phi)] of an amplitude law (eq. 8): 1 / z^4 when z is fixed. Class: exact."""
     # log E is convex in phi: the integrand stays below exp(-phi E[z^4] / E[z^3]), and what is cut off below e^-45
     end = 45 * math.exp(tilted(law, 3, 0.0) - tilted(law, 4, 0.0))
-    return integral(lambda phi: math.exp(-tilted(law, 3, phi)), end, 1 / law.U)
+    return fading_integral(lambda phi: np.exp(-tilted(law, 3, phi)), end, 0.5 / law.U)
 
 
 def escape_time(problem, query="L", finite=False):
@@ -199,7 +199,7 @@ def _depth(law, log_r):
     def surplus(log_y):
         y = math.exp(log_y)
         end = tilted(law, 3, -2 * y)
-        area = integral(lambda s: math.exp(end - tilted(law, 3, -2 * (y - s))), y, min(y, 1 / law.U))
+        area = fading_integral(lambda s: np.exp(end - tilted(law, 3, -2 * (y - s))), y, min(y, 0.5 / law.U))
         return math.log(area) - end - log_r
 
     return math.exp(optimize.brentq(surplus, low - 1e-9, high + 1e-9, xtol=1e-13))
