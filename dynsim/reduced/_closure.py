@@ -239,16 +239,26 @@ def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_we
             d = digit[s, k]
             mass[d] += share * number[s] * E[s] / copies[k, d]
             mass2[d] += share * share * number[s] * E[s] * E[s] / copies[k, d] * pair
-        mean, var, skew = 0.0, 0.0, 0.0
+        mean, var, skew, lightest = 0.0, 0.0, 0.0, np.inf
         if n[k] > 0.0:
             for s in range(S):
-                if digit[s, k] == 0:
+                if digit[s, k] == 0 and number[s] > 0.0:
                     mean += number[s] / n[k] * E[s]
+                    lightest = min(lightest, E[s])
             for s in range(S):
                 if digit[s, k] == 0:
                     e = E[s] - mean
                     var += number[s] / n[k] * e * e
                     skew += number[s] / n[k] * e * e * e
+        if n[k] > 2.0 and mean > lightest:
+            # j keys weigh no less than j of the lightest: keeps both points of every draw above that. Binds only where
+            # patterns of less than one key stand out, which no draw of n keys could give
+            over = mean - lightest
+            most = np.ceil(n[k]) - 1.0
+            stretch = (n[k] - 2.0) / (most - 1.0)
+            var = min(var, (n[k] - 1.0) * over * over)
+            under = var / ((n[k] - 1.0) * over)
+            skew = min(max(skew, var * stretch * (most * under - over)), var * stretch * (most * over - under))
         base, rest, one, two = mass[0] + share * E[S], 0.0, 0.0, 0.0
         for d in range(1, 3):
             w0[d], w1[d], zw[d], z2w2[d], z3w2[d] = amplitude_means(y[3 * k + d], z, z_weight)
