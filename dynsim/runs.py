@@ -40,6 +40,7 @@ def run(path, field, integrator="descend", every=EVERY, resume=False, seed=None,
     except Diverged as error:
         if error.trajectory is not None:
             writer.write(error.trajectory, finished=True)
+            raise Diverged(f"{error}; {path} holds what was reached", error.trajectory) from None
         raise
     except Interrupted as error:
         raise Interrupted(f"{error}; {path} holds it up to {writer.reached} and can be resumed", error.trajectory) from None

@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import zipfile
+from functools import cache
 from importlib import metadata
 from math import prod
 from time import strftime
@@ -97,6 +98,7 @@ def plain(value):
         raise InputError(f"what goes into a file must be plain data, got something else ({error}): leave it out") from None
 
 
+@cache
 def versions():
     """Versions of all that the bits of a result can depend on."""
     found = {"dynsim": __version__, "python": platform.python_version(), "machine": platform.machine()}

@@ -66,6 +66,7 @@ def _run(argv):
         args = build_parser().parse_args(argv)
     except SystemExit as done:  # --help and --version
         return done.code or DONE
+    args.line = ["dynsim", *(sys.argv[1:] if argv is None else argv)]
     return args.run(args)
 
 

@@ -1,14 +1,16 @@
 """`dynsim simulate`: run the reduced dynamics of one problem and say what came of it."""
 
+import os
 import time
 from functools import partial
 
 from dynsim.cli import _report, _show
 from dynsim.cli._files import Folder
 from dynsim.cli._options import add_output, add_problem, number, problem_from, seed, seed_from, whole
-from dynsim.errors import Diverged, InputError, Interrupted
+from dynsim.errors import InputError
 
 ONLY = {"n": ("samples",), "partition": ("samples", "population"), "masks": ("population", "orbit"), "query": ("orbit",)}
+ALONE = ("file", "json", "quiet", "command", "run", "default", "line")  # what --from goes with
 ESCAPES = 100  # gradient flow of orbits runs for so many of the longest escape time that theory gives
 
 
@@ -32,12 +34,20 @@ def add_parser(sub):
     group.add_argument("--steps", type=whole(0), metavar="T", help="steps of gradient descent (500; samples, population)")
     group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (1)")
     group.add_argument("--t-end", type=number, metavar="X", help="time of gradient flow, t = eta x step (orbit: 100 escapes)")
+    group = parser.add_argument_group("files")
+    group.add_argument("--checkpoint", type=number, metavar="X", help="seconds between checkpoints in --out (10)")
+    group.add_argument("--resume", action="store_true", help="go on from what the same command left in --out")
+    group.add_argument("--from", dest="file", metavar="FILE", help="run a result file again and say whether the bits agree")
     add_output(parser, "folder for trajectory, summary.json and figure (PNG and PDF)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, default=parser.get_default)
 
 
 def run(args):
-    """Do it; exit status 0. Raises what the library raises."""
+    """Do it; the exit status. Raises what the library raises."""
+    if args.file is not None:
+        return _again(args)
+    if args.out is None and (args.resume or args.checkpoint is not None):
+        raise InputError("--resume and --checkpoint are about the files in --out, got no --out: name the folder")
     for option, methods in ONLY.items():
         if getattr(args, option) is not None and args.method not in methods:
             raise InputError(f"--{option} belongs to --method {' or '.join(methods)}, got --method {args.method}: drop one")
@@ -46,18 +56,13 @@ def run(args):
     problem, drawn = problem_from(args), seed_from(args)
     fields = _fields(args, problem, drawn)
     folder = Folder(args.out) if args.out is not None else None
-    move = _integrator(args, problem)
-    runs, began = [], time.perf_counter()
+    moves = _integrator(args, problem)
+    began = time.perf_counter()
     try:
         with _show.progress(args, "simulating") as progress:
-            for i, field in enumerate(fields):
-                runs.append(move(field, progress=_show.part_of(progress, i, len(fields))))
-    except (Diverged, Interrupted) as error:
-        if error.trajectory is not None:
-            runs.append(error.trajectory)
-        raise _kept(folder, runs, error) from None
+            runs = list(_move(args, folder, drawn, fields, moves, progress))
     finally:
-        if folder is not None and not runs:
+        if folder is not None:
             folder.leave()
     record = _report.record(args, problem, drawn, fields, runs, time.perf_counter() - began)
     if folder is not None:
@@ -122,39 +127,60 @@ def _check_memory(problem, n):
 
 
 def _integrator(args, problem):
-    """Descent on explicit partitions, flow for orbits, unless --t-end, --steps or --eta ask for the other: a callable
-    (field, progress)."""
-    from dynsim import reduced, theory
+    """(integrator, its options): descent on explicit partitions, flow for orbits, unless --t-end, --steps or --eta ask for the
+    other."""
+    from dynsim import theory
 
     t_end = args.t_end
     if t_end is None and args.method == "orbit" and args.steps is None and args.eta is None:
         t_end = ESCAPES * max(theory.escape_time(problem, letter) for letter in "LG")
     if t_end is not None:
-        return partial(reduced.flow, t_end=t_end)
-    return partial(reduced.descend, eta=1.0 if args.eta is None else args.eta, steps=500 if args.steps is None else args.steps)
+        return "flow", {"t_end": t_end}
+    return "descend", {"eta": 1.0 if args.eta is None else args.eta, "steps": 500 if args.steps is None else args.steps}
 
 
-def _kept(folder, runs, error):
-    """The same error, saying what was written."""
-    if folder is None or not runs:
-        return error
-    return type(error)(f"{error}; what was reached is kept in {folder.path}: {_save(folder, runs)}")
+def _move(args, folder, drawn, fields, moves, progress):
+    """Run every field: its Trajectory, one after the other. In a folder: with checkpoints, from the last one on --resume."""
+    from dynsim import reduced, runs
 
-
-def _save(folder, runs):
-    from dynsim import storage
-
-    names = ["trajectory" if len(runs) == 1 else f"trajectory-{traj.meta['query']}" for traj in runs]
-    for name, traj in zip(names, runs, strict=True):
-        folder.write(f"{name}.npz", lambda path, traj=traj: storage.save(path, traj))
-    return ", ".join(f"{name}.npz" for name in names)
+    integrator, options = moves
+    for i, field in enumerate(fields):
+        report = _show.part_of(progress, i, len(fields))
+        if folder is None:
+            yield getattr(reduced, integrator)(field, progress=report, **options)
+            continue
+        name = "trajectory.npz" if len(fields) == 1 else f"trajectory-{field.query}.npz"
+        every = runs.EVERY if args.checkpoint is None else args.checkpoint
+        about = {"seed": drawn, "command": args.line, "progress": report}
+        yield runs.run(os.path.join(folder.path, name), field, integrator, every, args.resume, **about, **options)
 
 
 def _write(folder, problem, fields, runs, record):
     from dynsim import plots
 
-    _save(folder, runs)
     folder.write_text("summary.json", _show.strict_json(record))
     figure = plots.summary(runs, problem, getattr(fields[0], "part", None))
     for ending in ("png", "pdf"):
         folder.write(f"summary.{ending}", partial(plots.save, figure))
+
+
+def _again(args):
+    """Run a file again and compare; exit status 1 where the bits differ although the versions agree."""
+    from dynsim import runs
+
+    given = [name for name, value in vars(args).items() if name not in ALONE and value != args.default(name)]
+    if given:
+        name = given[0].replace("_", "-")
+        raise InputError(f"--from takes the whole run from the file, got --{name} too: drop one of them")
+    with _show.progress(args, "running again") as progress:
+        result = runs.rerun(args.file, progress=progress)
+    versions = {name: {"then": then, "now": now} for name, (then, now) in result.versions.items()}
+    record = {"file": args.file, "same": result.same, "deviation": result.deviation, "versions": versions}
+    if args.json:
+        _show.print_json(record)
+    else:
+        changed = ", ".join(f"{name} {pair['then']} -> {pair['now']}" for name, pair in versions.items()) or "the same versions"
+        _show.say(f"{args.file} run again, {len(result.trajectory)} moments, {changed}")
+        verdict = "all bits agree" if result.same else f"the bits differ, by {result.deviation:.2g} of the largest value at most"
+        _show.say(verdict)
+    return 0 if result.same or versions else 1
