@@ -7,6 +7,7 @@ uniformly without replacement.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import isfinite
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 from dynsim.errors import InputError
 
 EXACT_INTEGERS = 2.0**53  # above this a float no longer counts patches one by one, and sizes stay real numbers
+
+_leggauss = lru_cache(np.polynomial.legendre.leggauss)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Uniform:
         """Gauss-Legendre amplitudes and probabilities, each (n,): exact for polynomials up to degree 2n - 1."""
         if self.L == self.U:
             return np.array([float(self.L)]), np.ones(1)
-        x, weight = np.polynomial.legendre.leggauss(n)
+        x, weight = _leggauss(n)
         return 0.5 * (self.L + self.U) + 0.5 * (self.U - self.L) * x, 0.5 * weight
 
     def moment(self, power):
