@@ -21,7 +21,7 @@ html_title = f"dynsim {release}"
 html_show_sphinx = False
 
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 
 
 def _as_equation(app, doctree):

@@ -1,4 +1,4 @@
-"""The mask expectation in closed form: one query, one cluster (docs/model.md, closure).
+"""The mask expectation in closed form: one query, one cluster (docs/model.md, eq. C1-C9).
 
 A masked query sees S, the sum of E_q = exp(Upsilon_pq) over the unmasked keys of its own area, and the rest by its mean.
 With c the area's share of all patches (without the query), x = j / n the unmasked fraction of its n other patches,
