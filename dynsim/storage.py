@@ -130,9 +130,10 @@ def _format(path):
 
 def _replace(path, writer):
     """Let writer(temporary path) write, and put that in the place of `path` once it is on the disk."""
-    final = os.path.realpath(path)
-    temporary = os.path.join(os.path.dirname(final), f".{os.path.basename(final)}.{os.getpid()}.part")
+    temporary = None
     try:
+        final = os.path.realpath(path)
+        temporary = os.path.join(os.path.dirname(final), f".{os.path.basename(final)}.{os.getpid()}.part")
         writer(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
@@ -141,7 +142,7 @@ def _replace(path, writer):
         reason = getattr(error, "strerror", None) or error
         raise FileError(f"cannot write {str(path)!r} ({reason}): free space or choose another place") from None
     finally:
-        if os.path.lexists(temporary):
+        if temporary is not None and os.path.lexists(temporary):
             os.unlink(temporary)
 
 
