@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import dynsim
-from dynsim import cite
+from dynsim import cite, storage
 from dynsim.cli import main
 from dynsim.cli._files import Folder
 from dynsim.cli._show import strict_json
@@ -107,7 +107,7 @@ def test_orbits_answer_at_any_P_with_theory_beside(capsys):
         assert row["global_depth_theory"] == (dynsim.theory.global_depth(problem) if letter == "L" else None)
         assert (row["global_depth"] is None) == (letter == "G")
     field = dynsim.reduced.OrbitField(problem, "LG")
-    traj = dynsim.reduced.flow(field, t_end=record["t_end"])
+    traj = dynsim.reduced.flow(field, t_end=record["t_end"], rtol=1e-6)
     assert record["queries"][1]["loss"] == traj.loss[-1]
     at = np.flatnonzero(traj.t == traj.meta["events"]["escape"])[0]
     assert record["queries"][1]["global_depth"] == traj.fp[at, 0, 1]
@@ -217,6 +217,11 @@ BAD = [
     ("simulate --out /proc/nothing/here", "/proc/nothing/here"),
     ("simulate --out", "--out"),
     ("simulate --no-such-option", "no-such-option"),
+    ("simulate --rtol 1", "rtol"),
+    ("simulate --resume", "--out"),
+    ("simulate --from nowhere.npz", "nowhere.npz"),
+    ("simulate --from x.npz --K 3", "--K"),
+    ("validate --level none", "none"),
     ("cite --nothing", "nothing"),
 ]
 
@@ -269,6 +274,34 @@ def test_unexpected_errors_are_one_line(capsys, monkeypatch):
 # ------------------------------------------------------------------------------------------------ files
 
 
+def test_out_holds_trajectory_summary_and_figure(capsys, tmp_path):
+    status, out, err = run(capsys, *SMALL, "--json", "--out", tmp_path / "new" / "run", "--seed", 3)
+    assert status == 0 and str(tmp_path) in err
+    folder = tmp_path / "new" / "run"
+    assert sorted(os.listdir(folder)) == ["summary.json", "summary.pdf", "summary.png", "trajectory.npz"]
+    assert json.loads((folder / "summary.json").read_text()) == json.loads(out)
+    traj, header, _ = storage.read(folder / "trajectory.npz")
+    assert traj.loss[-1] == json.loads(out)["loss"] and header["seed"] == 3
+    assert (folder / "summary.png").read_bytes()[1:4] == b"PNG" and (folder / "summary.pdf").read_bytes()[:4] == b"%PDF"
+    status, out, _ = run(capsys, "simulate", "--from", folder / "trajectory.npz", "--json")
+    assert status == 0 and json.loads(out)["same"] is True
+
+
+def test_out_of_orbits_holds_one_trajectory_per_kind(capsys, tmp_path):
+    assert run(capsys, "simulate", "--K", 1, "--out", tmp_path, "--quiet")[0] == 0
+    assert {"trajectory-L.npz", "trajectory-G.npz", "summary.json"} < set(os.listdir(tmp_path))
+    assert run(capsys, "simulate", "--K", 1, "--out", tmp_path, "--resume", "--json")[0] == 0
+
+
+def test_divergence_names_step_quantity_and_a_smaller_eta_and_keeps_the_run(capsys, tmp_path):
+    status, out, err = run(capsys, *SMALL, "--eta", "1e9", "--out", tmp_path)
+    assert status == 2 and out == "" and err.count("\n") == 1
+    assert "step 1" in err and "correlation" in err and "try eta=" in err
+    assert os.listdir(tmp_path) == ["trajectory.npz"] and len(storage.load(tmp_path / "trajectory.npz")) == 1
+    smaller = err.split("try eta=")[1].split(";")[0]
+    assert run(capsys, *SMALL, "--eta", smaller)[0] == 0
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     folder = Folder(tmp_path / "new")
     folder.write_text("a.json", "{}")
@@ -290,6 +323,32 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_json_is_strict():
     record = {"a": np.float64("nan"), "b": [np.inf, -np.inf, 1.0], "c": np.arange(2), "d": np.bool_(True), "e": None, 1: (2,)}
     assert json.loads(strict_json(record)) == {"a": None, "b": [None, None, 1.0], "c": [0, 1], "d": True, "e": None, "1": [2]}
+
+
+# ------------------------------------------------------------------------------------------------ validate
+
+
+def test_validate_ends_with_the_verdict(capsys, monkeypatch):
+    from dynsim import validation
+
+    asked = []
+
+    def reports(*passed):
+        def fake(levels, quick, seed, progress):
+            asked.append((levels, quick, seed))
+            rows = tuple(validation.Row("exact", "K=1", "fp", 1e-15 if ok else np.inf, 1e-12, ok) for ok in passed)
+            return validation.Report(rows, quick, seed)
+
+        return fake
+
+    monkeypatch.setattr(validation, "run", reports(True, True))
+    status, out, _ = run(capsys, "validate", "--quick", "--seed", 5, "--level", "exact")
+    assert status == 0 and out.count("PASS") == 3 and "FAIL" not in out and asked == [(["exact"], True, 5)]
+    monkeypatch.setattr(validation, "run", reports(True, False))
+    status, out, _ = run(capsys, "validate")
+    assert status == 1 and "FAIL: 1 of 2" in out and "inf" in out
+    status, out, _ = run(capsys, "validate", "--json")
+    assert status == 1 and json.loads(out)["passed"] is False and json.loads(out)["rows"][1]["deviation"] is None
 
 
 # ------------------------------------------------------------------------------------------------ as a process

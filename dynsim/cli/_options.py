@@ -72,10 +72,11 @@ def problem_from(args):
     return Problem(args.K, args.gamma, args.P, args.kappa_c, args.kappa_s, Uniform(args.L, args.U))
 
 
-def add_output(parser, folder):
-    """--out (what it will hold is said by `folder`), --json and --quiet."""
+def add_output(parser, folder=None):
+    """--json and --quiet; and --out, where `folder` says what it will hold."""
     group = parser.add_argument_group("output")
-    group.add_argument("--out", metavar="DIR", help=folder)
+    if folder is not None:
+        group.add_argument("--out", metavar="DIR", help=folder)
     group.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
     group.add_argument("--quiet", action="store_true", help="no progress and no remarks on standard error")
 

@@ -7,10 +7,11 @@ from functools import partial
 from dynsim.cli import _report, _show
 from dynsim.cli._files import Folder
 from dynsim.cli._options import add_output, add_problem, number, problem_from, seed, seed_from, whole
-from dynsim.errors import InputError
+from dynsim.errors import InputError, Interrupted
 
 ONLY = {"n": ("samples",), "partition": ("samples", "population"), "masks": ("population", "orbit"), "query": ("orbit",)}
 ALONE = ("file", "json", "quiet", "command", "run", "default", "line")  # what --from goes with
+MOMENTS = 60  # kept of a run on an explicit partition, whose tables are large
 ESCAPES = 100  # gradient flow of orbits runs for so many of the longest escape time that theory gives
 
 
@@ -34,11 +35,13 @@ def add_parser(sub):
     group.add_argument("--steps", type=whole(0), metavar="T", help="steps of gradient descent (500; samples, population)")
     group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (1)")
     group.add_argument("--t-end", type=number, metavar="X", help="time of gradient flow, t = eta x step (orbit: 100 escapes)")
+    group.add_argument("--rtol", type=number, metavar="X", help="accuracy of gradient flow (1e-6)")
     group = parser.add_argument_group("files")
     group.add_argument("--checkpoint", type=number, metavar="X", help="seconds between checkpoints in --out (10)")
     group.add_argument("--resume", action="store_true", help="go on from what the same command left in --out")
+    group.add_argument("--format", choices=("npz", "nc"), default="npz", help="of trajectories; nc needs the extra `data`")
     group.add_argument("--from", dest="file", metavar="FILE", help="run a result file again and say whether the bits agree")
-    add_output(parser, "folder for trajectory, summary.json and figure (PNG and PDF)")
+    add_output(parser, "folder for trajectories, summary.json and a figure (PNG and PDF)")
     parser.set_defaults(run=run, default=parser.get_default)
 
 
@@ -51,16 +54,17 @@ def run(args):
     for option, methods in ONLY.items():
         if getattr(args, option) is not None and args.method not in methods:
             raise InputError(f"--{option} belongs to --method {' or '.join(methods)}, got --method {args.method}: drop one")
-    if args.t_end is not None and (args.steps is not None or args.eta is not None):
-        raise InputError("--t-end asks for gradient flow, --steps and --eta for gradient descent: give one or the other")
     problem, drawn = problem_from(args), seed_from(args)
+    moves = _integrator(args, problem)
     fields = _fields(args, problem, drawn)
     folder = Folder(args.out) if args.out is not None else None
-    moves = _integrator(args, problem)
     began = time.perf_counter()
     try:
         with _show.progress(args, "simulating") as progress:
             runs = list(_move(args, folder, drawn, fields, moves, progress))
+    except Interrupted as error:
+        how = "--out DIR would keep a run to go on with" if folder is None else "the same command with --resume goes on"
+        raise Interrupted(f"{error}; {how}") from None
     finally:
         if folder is not None:
             folder.leave()
@@ -117,26 +121,28 @@ def _check_memory(problem, n):
     from dynsim import memory
 
     P, F = problem.P, problem.K * problem.N
-    moments, tables = 62, 6
+    tables, images = 6, f" and {n} images" if n else ""
     memory.check(
-        8 * P * (tables * (P + F) + moments * (P + 2 * F)) + 64 * P * n,
-        f"an explicit partition of P={P:.4g} patches, K={problem.K} and {n} images" if n else
-        f"an explicit partition of P={P:.4g} patches and K={problem.K}",
+        8 * P * (tables * (P + F) + MOMENTS * (P + 2 * F)) + 64 * P * n,
+        f"an explicit partition of P={P:.4g} patches and K={problem.K}{images}",
         "take a smaller --P, --K or --n, or --method orbit, which reaches any P",
     )
 
 
 def _integrator(args, problem):
-    """(integrator, its options): descent on explicit partitions, flow for orbits, unless --t-end, --steps or --eta ask for the
-    other."""
-    from dynsim import theory
-
+    """(integrator, its options): flow for orbits and where --t-end or --rtol ask for it, else descent."""
+    descent, flow = args.steps is not None or args.eta is not None, args.t_end is not None or args.rtol is not None
+    if descent and flow:
+        raise InputError("--t-end and --rtol are of gradient flow, --steps and --eta of gradient descent: give one or the other")
+    if descent or not (flow or args.method == "orbit"):
+        return "descend", {"eta": 1.0 if args.eta is None else args.eta, "steps": 500 if args.steps is None else args.steps}
     t_end = args.t_end
-    if t_end is None and args.method == "orbit" and args.steps is None and args.eta is None:
+    if t_end is None:
+        from dynsim import theory
+
         t_end = ESCAPES * max(theory.escape_time(problem, letter) for letter in "LG")
-    if t_end is not None:
-        return "flow", {"t_end": t_end}
-    return "descend", {"eta": 1.0 if args.eta is None else args.eta, "steps": 500 if args.steps is None else args.steps}
+    moments = {} if args.method == "orbit" else {"keep": MOMENTS}
+    return "flow", {"t_end": t_end, "rtol": 1e-6 if args.rtol is None else args.rtol, **moments}
 
 
 def _move(args, folder, drawn, fields, moves, progress):
@@ -149,7 +155,7 @@ def _move(args, folder, drawn, fields, moves, progress):
         if folder is None:
             yield getattr(reduced, integrator)(field, progress=report, **options)
             continue
-        name = "trajectory.npz" if len(fields) == 1 else f"trajectory-{field.query}.npz"
+        name = f"trajectory{'-' + field.query if len(fields) > 1 else ''}.{args.format}"
         every = runs.EVERY if args.checkpoint is None else args.checkpoint
         about = {"seed": drawn, "command": args.line, "progress": report}
         yield runs.run(os.path.join(folder.path, name), field, integrator, every, args.resume, **about, **options)
