@@ -16,8 +16,9 @@ from dynsim.cli import main
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [*ROOT.glob("README.md"), *sorted(DOCS.glob("*.md"))]
+SLOW = [path for path in PAGES if re.search(r"^```\w+ slow$", path.read_text(encoding="utf-8"), re.M)]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+FENCE = re.compile(r"^```(\w+(?: slow)?)\n(.*?)^```", re.M | re.S)
 
 
 def examples(text):
@@ -25,8 +26,8 @@ def examples(text):
     return [(m[1], text[: m.start()].count("\n") + 2, m[2]) for m in FENCE.finditer(text)]
 
 
-def run_page(text, name):
-    """Run a page's examples one after another, in the current folder, in one namespace; the failures as text.
+def run_page(text, name, slow=False):
+    """Run a page's examples (or those marked slow) one after another, in the current folder, in one namespace; the failures.
 
     `python` blocks with prompts are doctests. In `console` blocks lines after "$ " are commands (a backslash goes on), what
     follows is their output (of it, lines that begin with "dynsim: " are remarks on standard error); only `dynsim` commands
@@ -34,11 +35,13 @@ def run_page(text, name):
     space, said = {}, []
     runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
     for kind, line, source in examples(text):
-        if kind == "python" and ">>>" in source:
+        if slow != kind.endswith(" slow"):
+            continue
+        if kind.startswith("python") and ">>>" in source:
             test = doctest.DocTestParser().get_doctest(source, space, f"{name}:{line}", name, line - 1)
             runner.run(test, out=said.append, clear_globs=False)
             space.update(test.globs)
-        elif kind == "console":
+        elif kind.startswith("console"):
             said += [f"{name}:{line}: {problem}" for problem in console(source)]
     return "\n".join(said)
 
@@ -69,6 +72,14 @@ def console(source):
 def test_examples_of_the_documents_run_and_print_what_they_say(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     failures = run_page(page.read_text(encoding="utf-8"), page.name)
+    assert not failures, failures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", SLOW, ids=lambda page: page.stem)
+def test_slow_examples_of_the_documents(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failures = run_page(page.read_text(encoding="utf-8"), page.name, slow=True)
     assert not failures, failures
 
 
