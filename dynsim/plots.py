@@ -57,7 +57,7 @@ def figure(rows=1, cols=1, width=SINGLE, height=None, **subplots):
     return made, axes
 
 
-def save(figure, path, dpi=200):
+def save(figure, path, dpi=160):
     """Write `figure` to `path`, in the format its ending names. The same figure gives the same bytes. Raises InputError."""
     ending = os.path.splitext(path)[1][1:].lower()
     if ending not in BARE:
@@ -259,7 +259,8 @@ def deviation(reduced, full, bounds=None, entries=5):
         above.set_title(label, fontsize=STYLE["axes.titlesize"])
         seen = low[low > TINY]
         top = max(most.max(), TINY, (bounds or {}).get(name, 0.0))
-        below.set(yscale="log", xlabel=TIME, xlim=(0, t[-1]), ylim=(min(seen.min() if seen.size else top, top / 100) / 3, top * 3))
+        bottom = min(seen.min() if seen.size else top, top / 100)
+        below.set(yscale="log", xlabel=TIME, xlim=(0, t[-1]), ylim=(bottom / 3, top * 3))
         below.yaxis.set_minor_formatter(NullFormatter())
     axes[0, 0].plot([], [], color=GREY, label="reduced")
     axes[0, 0].plot([], [], "o", color=GREY, mfc="white", mew=0.8, label="full")
