@@ -42,8 +42,8 @@ def unmasked_law(P, unmasked, n, mean_field=False):
 def all_masked(P, unmasked, n):
     """Chance that all n patches beside a masked query are masked too (eq. 6): prod over i < n of 1 - unmasked / (P - 1 - i).
     n between two whole numbers: the chances of both, mixed."""
-    low, part = divmod(n, 1.0)
-    if low * np.log1p(-unmasked / (P - 1.0)) < -750.0:  # no factor exceeds the first: below the least float
+    (low, part), share = divmod(n, 1.0), unmasked / (P - 1.0)
+    if low and (share >= 1.0 or low * np.log1p(-share) < -750.0):  # no factor exceeds the first: below the least float
         return 0.0
     if low > 1e6:  # zero to rounding unless hardly anything is unmasked: the product by its middle factor
         return float(np.exp(n * np.log1p(-unmasked / (P - 1.0 - n / 2))))
