@@ -24,8 +24,8 @@ OUTPUTS = 11
 def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, x_weight, rho, rho2, out):
     """Loss of a query in one cluster and its derivatives, written to `out` (OUTPUTS,).
 
-    c: share of the own area without the query; n: its patches; mean, var, skew: central moments of E over them. base: mass
-    of all keys at weight one; rest: sum over other areas of (E w - 1) mass; one, two: coefficients of rho and rho2 in V.
+    c: share of the own area without the query; n: its patches, a whole number; mean, var, skew: central moments of E over them.
+    base: mass of all keys at weight one; rest: sum over other areas of (E w - 1) mass; one, two: coefficients of rho and rho2 in V.
     z, z_weight, w (nodes,); x, x_weight, rho, rho2 (nodes,): unmasked fraction of the own area, its weight, and given it
     the chance that another key, and that another pair of keys, is unmasked.
     """
@@ -92,6 +92,8 @@ def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, 
         by_one += weight * rho[i] * i_square
         by_two += weight * rho2[i] * i_square
         seen += weight * rho[i] * i_seen
+        if u == 0.0:
+            continue  # nothing drawn: no slope
         # the gradient of the two-point rule is the Hermite cubic through S1 and S2
         alpha = i_112 - i_1122 * d1
         by_mean += weight * u * (i_12 - 2.0 * h * alpha + 2.0 * v * i_1122)
@@ -250,14 +252,15 @@ def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_we
                     e = E[s] - mean
                     var += number[s] / n[k] * e * e
                     skew += number[s] / n[k] * e * e * e
-        if n[k] > 2.0 and mean > lightest:
-            # j keys weigh no less than j of the lightest: keeps both points of every draw above that. Binds only where
-            # patterns of less than one key stand out, which no draw of n keys could give
-            over = mean - lightest
-            most = np.ceil(n[k]) - 1.0
-            stretch = (n[k] - 2.0) / (most - 1.0)
-            var = min(var, (n[k] - 1.0) * over * over)
-            under = var / ((n[k] - 1.0) * over)
+        # j keys weigh no less than j of the lightest: keeps both points of every draw above that. Binds only where patterns of
+        # less than one key stand out, which no draw of whole keys could give
+        whole, most, over = np.rint(n[k]), np.ceil(n[k]) - 1.0, mean - lightest
+        if whole == 2.0:
+            var = min(var, over * over / most)
+        elif whole > 2.0 and over > 0.0:
+            stretch = (whole - 2.0) / (most - 1.0)
+            var = min(var, (whole - 1.0) * over * over)
+            under = var / ((whole - 1.0) * over)
             skew = min(max(skew, var * stretch * (most * under - over)), var * stretch * (most * over - under))
         base, rest, one, two = mass[0] + share * E[S], 0.0, 0.0, 0.0
         for d in range(1, 3):
@@ -271,7 +274,7 @@ def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_we
         row = kind[k]
         count = x_count[row]
         expectation(
-            n[k] * share, n[k], mean, pair * var, pair * skew, base, rest, one, two, z, z_weight, w,
+            n[k] * share, whole, mean, pair * var, pair * skew, base, rest, one, two, z, z_weight, w,
             x[row, :count], x_weight[row, :count], rho[row, :count], rho2[row, :count], out,
         )
         loss += out[LOSS] / K
@@ -292,7 +295,7 @@ def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_we
                 )
             elif n[k] > 0.0:
                 # no key of n lies further from their mean (Samuelson): holds patterns that hardly occur inside the fit
-                reach = np.sqrt(var * max(0.0, n[k] - 1.0))
+                reach = np.sqrt(var * max(0.0, whole - 1.0))
                 e = min(max(E[s] - mean, -reach), reach)
                 pull[s] += (mean + e) * (
                     share * out[D_BASE]

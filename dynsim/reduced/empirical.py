@@ -15,11 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from dynsim import memory
 from dynsim.reduced import _general, _kernels
 from dynsim.reduced.metric import Metric
 
 LARGEST_EXPONENT = 300.0  # z Phi and Upsilon beyond this make a one-hot softmax: exp(2 x 300) P is still finite
 LEAST = 16  # queries that make a block worth a thread of its own
+SMALL_TABLES = 1e8  # bytes that are always free
 SMALL = 2e5  # multiply-adds below which handing work to threads costs more than it saves
 
 
@@ -45,6 +47,7 @@ class EmpiricalField:
 
     def __init__(self, part, data, threads=None, embedding=None, hold=None):
         data.check(part)
+        check_memory(part)
         self.part, self.data, self.embedding = part, data, embedding
         self.metric = Metric(part, embedding, hold)
         threads = thread_count(threads)
@@ -149,6 +152,14 @@ def _slots(part, data, embedding):
     content = embedding.content
     W[: content.shape[1], : content.shape[1]] = content.T @ content
     return slot, part.offset, np.ascontiguousarray(data.z), W, float(embedding.masked_value == "token")
+
+
+def check_memory(part):
+    """Raise InputError where the tables of a run on `part` cannot fit: the state, its velocity, two copies on the way."""
+    need = 4 * 8 * (part.F + part.P) * part.P
+    if need > SMALL_TABLES:
+        what = f"a run on an explicit partition, with tables of {part.F + part.P} x {part.P} correlations,"
+        memory.check(need, what, "take a smaller P, or reduced.OrbitField (--method orbit), which reaches any P")
 
 
 def split(blocks, parts):

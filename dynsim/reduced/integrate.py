@@ -129,7 +129,8 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
     def rate(s, Y):
         """(dy/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0))."""
         dY = np.empty_like(Y)
-        _, v = field.velocity(Y[:-1].reshape(shape), out=dY[:-1].reshape(shape))
+        y = np.clip(Y[:-1], -field.limit, field.limit).reshape(shape)  # a solver tries more than it accepts
+        _, v = field.velocity(y, out=dY[:-1].reshape(shape))
         pace = t0 * exp(min(Y[-1], 700.0))
         dY[-1] = 1.0 / (1.0 + pace * _speed(v))
         dY[:-1] *= pace * dY[-1]
@@ -155,7 +156,7 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
         solver.nfev += int(evaluations)
         return solver
 
-    steps, solver, before = start.step, begin(start), signs(start.y)
+    steps, solver, before, tau = start.step, begin(start), signs(start.y), start.y[-1]
     waiting = [t for t in times if np.log1p(t / t0) > start.y[-1] or steps == 0]
     try:
         if checkpoint is not None:
@@ -165,9 +166,10 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
         while solver.y[-1] < end:
             message = solver.step()
             if solver.status == "failed" or not np.abs(solver.y[:-1]).max() <= field.limit:
-                why = message or f"a correlation left +-{field.limit:.4g}"
-                t = t0 * np.expm1(solver.y[-1])
-                raise Diverged(f"the flow stopped at t={t:.4g}: {why}: try method='Radau' or a larger rtol", record.trajectory())
+                t = t0 * np.expm1(tau)
+                left = f"a correlation left +-{field.limit:.4g}, beyond which the softmax overflows: end at t_end={t:.4g}"
+                why = f"{message}: try method='Radau' or a larger rtol" if message else left
+                raise Diverged(f"the flow stopped at t={t:.4g}: {why}", record.trajectory())
             now, tau = signs(solver.y), solver.y[-1]
             found = [e for e in EVENTS if events[e] is None and before[e] < 0 <= now[e]]
             due = [t for t in waiting if np.log1p(t / t0) <= tau]

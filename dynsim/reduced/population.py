@@ -19,13 +19,13 @@ from dynsim.dataset import Dataset
 from dynsim.errors import InputError
 from dynsim.reduced import _closure
 from dynsim.reduced._nodes import all_masked, unmasked_law
-from dynsim.reduced.empirical import EmpiricalField, local_own_mean, split, thread_count
+from dynsim.reduced.empirical import EmpiricalField, check_memory, local_own_mean, split, thread_count
 from dynsim.reduced.metric import Metric
 from dynsim.reduced.minibatch import MinibatchField
 
 MASKS = ("own-area", "mean-field", "exact", "monte-carlo")
 MOST_LISTED = 3e6  # images that "exact" may list
-EXACT_NODES = 6  # amplitude nodes of "exact": 6 integrate (5) to 1e-12 for laws as wide as U[.5, 1.5] at moderate z Phi
+EXACT_NODES = 6  # amplitude nodes of "exact": (5) to 1e-12 for U[.8, 1.2] up to |Phi| = 5; U[.5, 1.5] wants 10 there
 
 
 class PopulationField:
@@ -42,6 +42,7 @@ class PopulationField:
             raise InputError(f"masks must be one of {', '.join(MASKS)}, got {masks!r}: own-area is the default")
         if (part.K, part.P) != (problem.K, problem.P):
             raise InputError(f"partition of K={part.K}, P={part.P} is not one of the problem's K={problem.K}, P={problem.P}")
+        check_memory(part)
         self.problem, self.part, self.masks, self.embedding = problem, part, masks, embedding
         self.nodes, self.n, self.seed = nodes, n, seed
         self.deterministic = masks != "monte-carlo"
