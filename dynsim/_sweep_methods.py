@@ -33,7 +33,7 @@ _ALONE = threading.Lock()  # LSODA runs once per process; a Dask worker may have
 
 def orbit(problem, seed=0, query=None, rtol=RTOL, t_end=None, keep=2):
     """Gradient flow of one kind of query (all local by default), to well past the last event, with `keep` kept times."""
-    from dynsim import phases, reduced, summary, theory
+    from dynsim import phases, reduced, theory
 
     query = "L" * problem.K if query is None else query
     field = reduced.OrbitField(problem, query)
@@ -45,12 +45,14 @@ def orbit(problem, seed=0, query=None, rtol=RTOL, t_end=None, keep=2):
     speed = field.velocity(field.start())[1][: 3 * problem.K].reshape(problem.K, 3)[local].mean(axis=0)
     traj = reduced.flow(field, t_end=t_end, keep=keep, rtol=rtol)
     events = traj.meta["events"]
-    own = None
+    own = depth = None
     if events["escape"] is not None:
-        own = traj.fp[np.flatnonzero(traj.t == events["escape"])[0]][local, 0].mean()
+        same = np.flatnonzero(traj.t == events["escape"])  # beyond P = 1e20 the whole take-off has one t
+        at = same[np.abs(traj.attention[same][:, local, 0].mean(axis=1) - 0.5).argmin()]
+        own, depth = traj.fp[at][local, :2].mean(axis=0)
     phase = {} if keep < 3 else {"phase_end": phases.find(traj).decoupling.end}
     return {
-        **events, **phase, "depth": summary.global_depth(field, traj, events["escape"]), "own": own,
+        **events, **phase, "depth": depth if "L" in query else None, "own": own,
         "speed_own": speed[0], "speed_global": speed[1] if "L" in query else None,
         "loss_start": traj.loss[0], "loss": traj.loss[-1], "floor": field.floor, "t_end": t_end,
         "gap": problem.Delta, "escape_theory": escape, "depth_theory": theory.global_depth(problem) if "L" in query else None,

@@ -71,7 +71,7 @@ class Cluster:
         try:
             from distributed import Client, KilledWorker
         except ImportError:
-            raise InputError("a Dask cluster needs the extra `cluster`, which is not there: pip install 'dynsim[cluster]'") from None
+            raise InputError("a Dask cluster needs the extra `cluster`, not there yet: pip install 'dynsim[cluster]'") from None
         self.lost = (KilledWorker,)
         try:
             self._client = Client(address, timeout=patience, set_as_default=False)

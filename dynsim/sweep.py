@@ -95,7 +95,8 @@ class _Run:
     def _plan(self):
         """Count what is missing, say so, and draw the sample to be timed."""
         sample, draw = [], random.Random(0)
-        for self.missing, pair in enumerate(self._absent(), 1):
+        for pair in self._absent():
+            self.missing += 1
             place = len(sample) if len(sample) < SAMPLE else draw.randrange(self.missing)
             sample[place:place + 1] = [pair] if place < SAMPLE else sample[place:place + 1]
         total = len(self.todo)
@@ -237,7 +238,7 @@ def _dataset(table):
         import h5netcdf  # noqa: F401
         import xarray
     except ImportError:
-        raise InputError("netCDF needs the extra `data`, which is not there: pip install 'dynsim[data]', or end in .csv") from None
+        raise InputError("netCDF needs the extra `data`, not there yet: pip install 'dynsim[data]', or end in .csv") from None
     if not len(table["key"]):
         raise InputError("there must be a row to export, got none of this version and method: run the sweep first")
     named = axes(table) or {"P": np.unique(table["P"])}

@@ -78,6 +78,13 @@ def global_depth(problem):
     return -_depth(law, math.log(problem.rho) + problem.Delta * math.log(problem.P) + math.log(escape_integral(law)))
 
 
+def log_depth_integral(law, depth):
+    """log int_depth^0 dphi / E[z^3 e^(2 z phi)] of an amplitude law, for depth < 0: log(rho P^Delta I_1) where depth is that of
+    (9); for fixed z it is log((e^(2 z |depth|) - 1) / (2 z^4)). Class: exact."""
+    y, end = -depth, tilted(law, 3, 2 * depth)
+    return math.log(fading_integral(lambda s: np.exp(end - tilted(law, 3, -2 * (y - s))), y, min(y, 0.5 / law.U))) - end
+
+
 def loss_floor(problem, part=None, query=None):
     """Loss per masked patch that no training removes, because the own area is wholly masked (eq. 6): a float.
 
@@ -197,10 +204,7 @@ def _depth(law, log_r):
         return math.exp(low)
 
     def surplus(log_y):
-        y = math.exp(log_y)
-        end = tilted(law, 3, -2 * y)
-        area = fading_integral(lambda s: np.exp(end - tilted(law, 3, -2 * (y - s))), y, min(y, 0.5 / law.U))
-        return math.log(area) - end - log_r
+        return log_depth_integral(law, -math.exp(log_y)) - log_r
 
     return math.exp(optimize.brentq(surplus, low - 1e-9, high + 1e-9, xtol=1e-13))
 

@@ -69,7 +69,8 @@ def test_grid_is_every_combination_and_doubles_are_one():
 
 def test_a_key_tells_everything_that_decides_a_result():
     one = dict(axes={"K": 1}, method="a", options={"n": 1}, version="1")
-    keys = [Points(**{**one, **change}) for change in ({}, {"axes": {"K": 2}}, {"method": "b"}, {"options": {"n": 2}}, {"version": "2"}, {"seeds": [1]})]
+    changes = {}, {"axes": {"K": 2}}, {"method": "b"}, {"options": {"n": 2}}, {"version": "2"}, {"seeds": [1]}
+    keys = [Points(**{**one, **change}) for change in changes]
     digests = [points.key(next(iter(points))) for points in keys]
     assert len(set(digests)) == len(keys)
     same = Points(axes={"K": 1.0, "P": 196}, method="a", options={"n": 1}, version="1")  # named or by default, 1 or 1.0
@@ -209,7 +210,7 @@ def test_a_point_that_kills_its_process_takes_no_other_with_it(tmp_path):
 
 def test_rows_do_not_depend_on_the_workers(tmp_path):
     """One process, two, or this one: the same bits of every number."""
-    grid = {"K": (1, 2), "gamma": 0.75, "P": (1e4, 1e12), "kappa_c": (0.6, 0.9), "kappa_s": (0.2, 0.4)}
+    grid = {"K": (1, 2), "gamma": 0.75, "P": (1e6, 1e12), "kappa_c": (0.6, 0.9), "kappa_s": (0.3, 0.4)}
     for workers in (1, 2):
         sweep.run(tmp_path / f"{workers}.db", grid, workers=workers)
     one, two = rows(tmp_path / "1.db"), rows(tmp_path / "2.db")
@@ -368,7 +369,7 @@ def alive(pid):
 @pytest.mark.parametrize("to", ["driver", "everyone"])
 def test_ctrl_c_stops_within_two_seconds_and_says_how_to_go_on(tmp_path, to):
     path = tmp_path / "a.db"
-    argv = ["--method", "sweep_methods:pausing", "--kappa-c", "0.5:0.9:40", "--kappa-s", "0.1:0.4:40", "--out", path, "--workers", 2]
+    argv = ["--method", PAUSING, "--kappa-c", "0.5:0.9:40", "--kappa-s", "0.1:0.4:40", "--out", path, "--workers", 2]
     process = command(*argv, start_new_session=True)
     wait_for_rows(path, 20)
     workers = children(process.pid)
@@ -411,7 +412,8 @@ def test_kill_9_at_ten_random_moments_then_resumed_is_one_sweep(tmp_path):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_workers_end_with_a_killed_driver(tmp_path):
-    process = command("--method", PAUSING, "--kappa-c", "0.5:0.9:100", "--kappa-s", "0.1:0.4:100", "--out", tmp_path / "a.db", "--workers", 2)
+    argv = ["--method", PAUSING, "--kappa-c", "0.5:0.9:99", "--kappa-s", "0.1:0.4:99", "--workers", 2]
+    process = command(*argv, "--out", tmp_path / "a.db")
     wait_for_rows(tmp_path / "a.db", 10)
     workers = children(process.pid)
     process.kill()
@@ -430,7 +432,8 @@ def test_two_sweeps_at_once_both_finish_rightly(tmp_path):
     for process in pair:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
-    sweep.run(tmp_path / "b.db", {"kappa_c": sweep.span(0.5, 0.8, 16), "kappa_s": sweep.span(0.1, 0.4, 10)}, method=PAUSING, workers=2)
+    grid = {"kappa_c": sweep.span(0.5, 0.8, 16), "kappa_s": sweep.span(0.1, 0.4, 10)}
+    sweep.run(tmp_path / "b.db", grid, method=PAUSING, workers=2)
     both, one = rows(path), rows(tmp_path / "b.db")
     assert len(both) == 160 and both == one
 
@@ -451,7 +454,8 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert "1 of 2 points computed" in out and err == ""
     assert main(["sweep", "--out", "a.db", "--export", "b.csv"]) == 0 and "13 rows written to b.csv" in capsys.readouterr().out
-    for bad in (["--kappa-c", "x"], ["--K", "1", "--n", "3"], ["--points", "none.csv"], ["--method", "no"], ["--points", "list.csv", "--K", "1"]):
+    listed = ["--points", "list.csv", "--K", "1"]
+    for bad in (["--kappa-c", "x"], ["--K", "1", "--n", "3"], ["--points", "none.csv"], ["--method", "no"], listed):
         assert main(["sweep", "--out", "c.db", *bad]) == 2
         assert capsys.readouterr().err.count("\n") == 1
 
@@ -480,13 +484,14 @@ def test_a_dask_cluster_that_loses_a_worker_loses_nothing(tmp_path):
                         killed.append(cluster.workers[0].pid if hasattr(cluster.workers[0], "pid") else None)
                         os.kill(killed[0], signal.SIGKILL)
 
-                done = sweep.run(path, grid, method=PAUSING, options={"pause": 0.02}, scheduler=cluster.scheduler_address, progress=kill_one)
+                slow = {"method": PAUSING, "options": {"pause": 0.02}}
+                done = sweep.run(path, grid, **slow, scheduler=cluster.scheduler_address, progress=kill_one)
                 assert killed and done["computed"] == 400 and done["failed"] == 0
                 orbits = {"K": 1, "P": 1e12, "kappa_c": (0.6, 0.9), "kappa_s": (0.2, 0.4)}
                 sweep.run(tmp_path / "dask.db", orbits, scheduler=cluster.scheduler_address)
         finally:
             os.environ["PYTHONPATH"] = before
-    sweep.run(tmp_path / "b.db", grid, method=PAUSING, options={"pause": 0.02}, workers=2)
+    sweep.run(tmp_path / "b.db", grid, **slow, workers=2)
     sweep.run(tmp_path / "local.db", orbits, workers=1)
     assert rows(path) == rows(tmp_path / "b.db") and rows(tmp_path / "dask.db") == rows(tmp_path / "local.db")
 

@@ -15,13 +15,13 @@ def add_parser(sub):
         "sweep",
         help="run a grid of problems into a store that can be resumed",
         description="Measure every point of a grid of problems into one SQLite file. The same command goes on where it was "
-        "stopped; another grid extends the file. AXIS: a number, a list 0.1,0.2 or a range start:stop:count (start:stop:count:log).",
+        "stopped; another grid extends the file. AXIS: a number, a list 0.1,0.2 or a range start:stop:count[:log].",
     )
     group = parser.add_argument_group("grid")
     for name, default, text in PROBLEM:
         group.add_argument("--" + name.replace("_", "-"), metavar="AXIS", help=f"{text} ({default})")
     group.add_argument("--points", metavar="CSV", help="a list instead of a grid: a CSV file whose first line names fields")
-    group.add_argument("--seeds", type=whole(1), metavar="N", help="runs of every point, with seeds 0 to N - 1 (random methods; 1)")
+    group.add_argument("--seeds", type=whole(1), metavar="N", help="runs of every point, seeds 0 to N - 1 (random methods; 1)")
     group = parser.add_argument_group("run")
     group.add_argument(
         "--method", default="orbit", help="orbit, population, samples, full, or your own package.module:function"
@@ -59,7 +59,8 @@ def run(args):
         _show.print_json(result)
         return 0
     if "points" in result:
-        _show.say("{computed} of {points} points computed, {failed} of them failed, {known} were there; {seconds:.3g} s".format(**result))
+        text = "{computed} of {points} points computed, {failed} of them failed, {known} were there; {seconds:.3g} s"
+        _show.say(text.format(**result))
         if result["failed"]:
             _show.say("a failed point is a row with status `failed` and its reason; --retry computes it again")
     if args.export:
