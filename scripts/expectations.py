@@ -1,0 +1,162 @@
+"""What to expect of every part, measured: prints the table of docs/what-to-expect.md (about ten minutes; --quick leaves out
+the Monte Carlo rows). tests/ takes its measurements from here and holds the bounds."""
+
+import sys
+import time
+
+import numpy as np
+
+import dynsim
+from dynsim import theory
+from dynsim.errors import Diverged
+from dynsim.reduced import EmpiricalField, MinibatchField, OrbitField, PopulationField, descend, flow
+
+KEPT = [0, 10, 30, 60, 100, 150, 200, 300, 400]
+FIXED, WIDE = dynsim.Fixed(1.0), dynsim.Uniform(0.5, 1.5)
+TWO_PHASES, ONE_PHASE = ((0.9, 0.4), (0.8, 0.2)), ((0.6, 0.4), (0.65, 0.5))  # (kappa_c, kappa_s): Delta = .4 and -.2
+
+
+def monte_carlo(problem, part, n, images=20_000, batches=20):
+    """400 steps at eta=2 on n new images a step, twice: (fp, pp, loss, noise), noise a dict of the standard errors.
+
+    fp, pp: mean of the two runs, whose difference tells the noise (rms over entries, largest over time). loss: of `images`
+    other ones at these correlations, in batches, with the images' own loss at Q = 0 and own floor, both known exactly, as
+    control variates (least squares over batches)."""
+    runs = [descend(MinibatchField.fresh(problem, part, n, seed=seed), eta=2.0, steps=400, keep=KEPT) for seed in (1, 2)]
+    fp, pp = (sum(getattr(run, name) for run in runs) / 2 for name in ("fp", "pp"))
+    noise = {name: rms(getattr(runs[0], name) - getattr(runs[1], name)).max() / 2 for name in ("fp", "pp")}
+    states = [np.concatenate([a.T, b.T]) for a, b in zip(fp, pp, strict=True)]
+    losses, controls = [], []
+    for batch in range(batches):
+        field = EmpiricalField(part, dynsim.sample(problem, part, images // batches, seed=[3, batch]))
+        losses.append([field.velocity(y)[0] for y in states])
+        controls.append([1.0, losses[-1][0] - theory.initial_loss(problem, part), field.floor - theory.loss_floor(problem, part)])
+    losses, controls = np.array(losses), np.array(controls)
+    fit = np.linalg.lstsq(controls, losses, rcond=None)[0]
+    scatter = ((losses - controls @ fit) ** 2).sum(axis=0) / (batches - 3)
+    noise["loss"] = np.sqrt(scatter * np.linalg.inv(controls.T @ controls)[0, 0])
+    return fp, pp, fit[0], noise
+
+
+def against_monte_carlo(problem, part, reference, masks="own-area"):
+    """Largest errors of a closure along the run, and of the Monte Carlo, in percent: of the loss; of the largest |FP|, |PP|."""
+    fp, pp, loss, noise = reference
+    try:
+        run = descend(PopulationField(problem, part, masks=masks), eta=2.0, steps=400, keep=KEPT)
+    except Diverged as error:
+        run = error.trajectory
+    seen = len(run)
+    result = {"loss": 100 * np.abs(run.loss / loss[:seen] - 1).max(), "loss noise": 100 * (noise["loss"] / loss).max()}
+    for name, table in (("fp", fp), ("pp", pp)):
+        largest = np.abs(table).max()
+        result[name] = 100 * rms(getattr(run, name) - table[:seen]).max() / largest
+        result[name + " noise"] = 100 * noise[name] / largest
+    return result
+
+
+def rms(x):
+    """Root mean square over all axes but the first."""
+    return np.sqrt((x**2).mean(axis=tuple(range(1, x.ndim))))
+
+
+def listed(gamma, masks="own-area"):
+    """A closure against every mask listed, P=12, K=2, z of .8 or 1.2, 400 steps: largest errors as in against_monte_carlo."""
+    problem = dynsim.Problem(K=2, gamma=gamma, P=12, kappa_c=0.6, kappa_s=0.5, amplitude=dynsim.Discrete((0.8, 1.2)))
+    part = dynsim.Partition.random(problem, seed=0)
+    truth = descend(PopulationField(problem, part, masks="exact"), eta=2.0, steps=400, keep=KEPT)
+    quiet = dict(loss=0.0, fp=0.0, pp=0.0)
+    return against_monte_carlo(problem, part, (truth.fp, truth.pp, truth.loss, quiet), masks)
+
+
+def by_orbit(problem, part, pp, fp):
+    """Orbit means of explicit tables fp (P, F), pp (P, P): {query: (fp (K, 3), pp (3^K + 1,), spread)}; NaN where empty.
+    spread: the largest deviation of an entry from the mean of its orbit."""
+    K, P = part.K, part.P
+    is_global = part.labels == 0
+    found = {}
+    for letters in {tuple(column) for column in is_global.T}:
+        queries = np.flatnonzero((is_global.T == letters).all(axis=1))
+        entries = [[[] for _ in range(3)] for _ in range(K)], [[] for _ in range(3**K + 1)]
+        for p in queries:
+            pattern = np.zeros(P, dtype=int)
+            for k in range(K):
+                own, first = part.own[k, p], part.offset[k]
+                digit = np.where(part.own[k] == own, 0, np.where(is_global[k], 1, 2))
+                pattern = 3 * pattern + digit
+                for f in range(first, part.offset[k + 1]):
+                    entries[0][k][0 if f == own else 1 if f == first else 2].append(fp[p, f])
+            pattern[p] = 3**K
+            for q in range(P):
+                entries[1][pattern[q]].append(pp[p, q])
+        mean = lambda x: np.mean(x) if x else np.nan  # noqa: E731
+        means = np.array([[mean(x) for x in row] for row in entries[0]]), np.array([mean(x) for x in entries[1]])
+        apart = [np.abs(np.array(x) - mean(x)).max() for x in [*sum(entries[0], []), *entries[1]] if x]
+        found["".join("G" if letter else "L" for letter in letters)] = (*means, max(apart))
+    return found
+
+
+def orbit_error(problem, part, masks="own-area", intersections="product", steps=60):
+    """Orbits against the explicit partition after `steps` steps at eta=1: the largest deviation of a mean over an orbit from
+    OrbitField, and of an entry from the mean of its orbit, over all query types: (deviation, spread)."""
+    run = descend(PopulationField(problem, part, masks=masks, nodes=8), steps=steps, keep=[steps])
+    deviation, spread = 0.0, 0.0
+    for query, (fp, pp, apart) in by_orbit(problem, part, run.pp[-1], run.fp[-1]).items():
+        orbit = descend(OrbitField(problem, query, masks, intersections, nodes=8), steps=steps, keep=[steps])
+        for mean, x in ((fp, orbit.fp[-1]), (pp, orbit.pp[-1])):
+            deviation = max(deviation, np.nanmax(np.abs(mean - x)))
+        spread = max(spread, apart)
+    return deviation, spread
+
+
+def escape(P, kappas, law, K=1, rtol=1e-8, times=3.0):
+    """A run of OrbitField past its escape: dict with escape time over (8) and over (15), depth less (9), and PP at escape."""
+    problem = dynsim.Problem(K=K, gamma=0.75, P=P, kappa_c=kappas[0], kappa_s=kappas[1], amplitude=law)
+    run = flow(OrbitField(problem), t_end=times * theory.escape_time(problem), rtol=rtol)
+    t = run.meta["events"]["escape"]
+    same = np.flatnonzero(run.t == t)  # at large P several events share a float
+    at = same[np.argmin(np.abs(run.attention[same, 0, 0] - 0.5))]
+    own_once = 3 ** (K - 1) - 1  # keys in the own area of the first cluster, in other ones of all others
+    return {
+        "t": t,
+        "ratio": t / theory.escape_time(problem),
+        "finite": t / theory.escape_time(problem, finite=True),
+        "depth": run.fp[at, 0, 1] - theory.global_depth(problem),
+        "pp": run.pp[at, own_once],
+        "shown": run.attention[at, 0, 0],
+        "run": run,
+        "problem": problem,
+    }
+
+
+def late_slope(law, P=1e30, kappas=(0.9, 0.4), window=(1e3, 1e6)):
+    """Slope of the excess loss over time, least squares in logs, from `window` times the escape time."""
+    problem = dynsim.Problem(K=1, gamma=0.75, P=P, kappa_c=kappas[0], kappa_s=kappas[1], amplitude=law)
+    field = OrbitField(problem)
+    t = theory.escape_time(problem) * np.geomspace(*window, 40)
+    run = flow(field, t_end=t[-1], keep=t)
+    kept = np.isin(run.t, t)
+    return np.polyfit(np.log(run.t[kept]), np.log(run.loss[kept] - field.floor), 1)[0]
+
+
+def order(problem, t=8.0, etas=(0.04, 0.02, 0.01, 0.005)):
+    """Fitted order of |descend - flow| in eta at time t, over FP and PP of an orbit."""
+    field = OrbitField(problem)
+    exact = flow(field, t_end=t, keep=[t], rtol=1e-11)
+    errors = []
+    for eta in etas:
+        run = descend(field, eta=eta, steps=round(t / eta), keep=[round(t / eta)])
+        errors.append(max(np.abs(run.fp[-1] - exact.fp[-1]).max(), np.abs(run.pp[-1] - exact.pp[-1]).max()))
+    return np.polyfit(np.log(etas), np.log(errors), 1)[0]
+
+
+def cost(sizes=(1e3, 1e100), repeats=3):
+    """CPU seconds of one run (K=4, one query, rtol=1e-8, 100 escape times) at each P, interleaved, the least of some repeats."""
+    problems = [dynsim.Problem(K=4, gamma=0.8, P=P) for P in sizes]
+    flow(OrbitField(problems[0]), t_end=1.0, rtol=1e-4)  # compiles
+    spent = np.full((repeats, len(sizes)), np.inf)
+    for i in range(repeats):
+        for j, problem in enumerate(problems):
+            began = time.process_time()
+            flow(OrbitField(problem), t_end=100 * theory.escape_time(problem))
+            spent[i, j] = time.process_time() - began
+    return spent.min(axis=0)
