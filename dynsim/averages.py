@@ -56,7 +56,8 @@ def log_none_unmasked(m, U, N):
 def hypergeometric(m, U, N):
     """Pr[n of m given places are among U drawn from N], n = 0..m: (m + 1,). N and U may be real and large."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_steps = [np.append(0.0, np.cumsum(np.log(np.maximum(a - np.arange(m), 0.0)))) for a in (U, N - U, N)]
+        left = [np.maximum(a - np.arange(m), 0.0) / N for a in (U, N - U, N)]  # over N: what is summed stays of order one
+        log_steps = [np.append(0.0, np.cumsum(np.log(x))) for x in left]
         n = np.arange(m + 1)
         ways = special.gammaln(m + 1) - special.gammaln(n + 1) - special.gammaln(m - n + 1)
         return np.exp(ways + log_steps[0][n] + log_steps[1][m - n] - log_steps[2][m])

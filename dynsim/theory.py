@@ -69,12 +69,18 @@ def escape_time(problem, query="L", finite=False):
     return max(_escape(problem, letter, finite) for letter in set(_letters(problem, query)))
 
 
-def global_depth(problem):
+def global_depth(problem, finite=False):
     """Depth Phi_g <= 0 of a local query's global FP correlation at its escape (eq. 9): a float.
 
     int_{Phi_g}^0 dphi / E[z^3 e^(2 z phi)] = rho P^Delta I_1; for fixed z, Phi_g = -(1 / 2z) log(1 + 2 rho P^Delta). Either
-    sign of Delta. Class: asymptotic, error of the order of rho P^-(1 - kappa_c) if Delta > 0."""
+    sign of Delta. Class: asymptotic, kappa_c > kappa_s. Error if Delta > 0 of the order of rho P^-(1 - kappa_c); if Delta < 0
+    the escape itself pushes it on, relatively by P^-(kappa_c - kappa_s) log P, which decides where kappa_c <= kappa_s.
+
+    finite=True (eq. 16): with the counts and the time of (15), and that push to first order. Class: closed; nan where own
+    attention never reaches 1/2."""
     law = problem.amplitude
+    if finite:
+        return _depth_at_this_size(problem)
     return -_depth(law, math.log(problem.rho) + problem.Delta * math.log(problem.P) + math.log(escape_integral(law)))
 
 
@@ -126,10 +132,11 @@ def initial_loss(problem, part=None, query=None):
 def late_loss(problem, t, query="L", finite=False):
     """Excess over the floor, per masked patch, long after the escape (eq. 12): K / (4 gamma L^2 t), in the shape of t.
 
-    L is the smallest amplitude (the only one if z is fixed); t = eta x step. Class: asymptotic, t >> t_esc and t >> K / gamma.
-    Slope -1 for every law. Fixed z: relative error O(t^-1/2). Random z: the images with the smallest amplitude come last and
-    dominate; if the law has a density at L the value is reached only as 1 - 1 / (L phi), where phi ~ log t. At very late
-    times images that show nothing of the own area take over, with up to loss_floor x (rho C_global / P)^2.
+    L is the smallest amplitude (the only one if z is fixed); t = eta x step. Class: asymptotic, t - t_esc ~ t >> K / gamma (for
+    random z >> (K / gamma) log(P)^2). Slope -1 for every law. Fixed z: relative error O(t^-1/2). Random z: the images with the
+    smallest amplitude come last and dominate; if the law has a density at L the value is reached only as 1 - 1 / (L phi),
+    where phi ~ log t. At very late times images that show nothing of the own area take over, with up to
+    loss_floor x (rho C_global / P)^2.
 
     finite=True: T(phi) - T(half) = t - t_esc, T = K l / (gamma s w^2), with the excess l = E[z^2 (1 - A)^2] / 2, w =
     E[z^3 A^2 (1 - A)^2] and s = 1 + 1 / (L^2 (C - 1)), the part that PP takes in the descent; nan before the escape (15).
@@ -192,6 +199,24 @@ def _thinning(problem):
     return share * integral(fallen, depth, min(depth, 1 / law.U))
 
 
+def _depth_at_this_size(problem):
+    """(9) with what it drops: n_g unmasked patches in the global area, Z = P (1 - thinning), and the push of the escape,
+    E[z e^(z Phi_g)] n_g / Z int w_2 / w_3 dphi."""
+    law, time = problem.amplitude, _escape(problem, "L", True)
+    if not 0 < time < math.inf:
+        return math.nan if time else 0.0
+    own = OwnArea(problem, problem.C_local)
+    n_g = problem.C_global * (problem.unmasked - own.mean_n) / (problem.P - problem.C_local)
+    share = n_g / problem.P / (1 - _thinning(problem))
+    depth = _depth(law, math.log(_gamma(problem) / problem.K * time) + 2 * math.log(share))
+    return -depth - math.exp(tilted(law, 1, -depth)) * share * _turns(own, own.half())
+
+
+def _turns(own, phi):
+    """int_0^phi w_2 / w_3 dphi, w_j = E[z^j A (1 - A)^2]: phi / z for fixed z."""
+    return integral(lambda x: own.drive(x, 2) / own.drive(x, 3), phi, 1 / own.law.U)
+
+
 def _depth(law, log_r):
     """y >= 0 with int_0^y ds / E[z^3 e^(-2 z s)] = r, from log r, in log y: nothing overflows, nothing rounds to zero."""
     log_z3 = tilted(law, 3, 0.0)
@@ -238,7 +263,7 @@ def _pp(problem, letter, t):
         when = "own areas are wholly masked half of the time" if t is None else f"t={t:g} is not after it"
         raise InputError(f"PP is predicted from the escape on, but {when}: see escape_time(problem, finite=True)")
     keys = 1 / (C - 1) - (1 - own.mean_n / (C - 1)) / (problem.P - own.mean_n)  # what unmasked ones gain, masked ones lose
-    return keys * integral(lambda x: own.drive(x, 2) / own.drive(x, 3), phi, 1 / problem.amplitude.U)
+    return keys * _turns(own, phi)
 
 
 # Queries and areas
