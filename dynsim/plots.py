@@ -218,8 +218,7 @@ def _predictions(axes, drawn, problem, part, end, handles):
 
 def _log_if_wide(ax):
     """A logarithmic loss axis where the curves span more than a factor of ten."""
-    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines if len(line.get_ydata()) > 2])
-    values = values[values > 0]
+    values = np.array([y for line in ax.lines if len(line.get_ydata()) > 2 for y in line.get_ydata() if y > 0])
     if values.size and values.max() > 10 * values.min():
         ax.set(yscale="log", ylim=(values.min() / 1.5, values.max() * 1.5))
     else:
