@@ -64,7 +64,7 @@ def _report(problem, rows):
     _show.table(COLUMNS, [_cells(row) for row in rows], left=2)
     _show.say("\nmeasured: the last local slope; error: how far local slopes lie apart from x_max^(1/3) to x_max (x: P or t)")
     _show.say("derived: the limit for large x; closed form here: its local slope at the last two x, with all corrections it has")
-    _show.say("R(Phi_g): int_{Phi_g}^0 dphi / E[z^3 e^(2 z phi)], by (9) a power of P; (e^(2 z |Phi_g|) - 1) / (2 z^4) if z is fixed")
+    _show.say("R(Phi_g): int_{Phi_g}^0 dphi / E[z^3 e^(2 z phi)], by (9) a power of P")
     for row in rows:
         if row.published:
             _show.say(f"{row.quantity}: bounded {row.published['bound']} by {row.published['source']}" + _unknown(row.published))
