@@ -20,7 +20,7 @@ args = parser.parse_args()
 os.makedirs(args.out, exist_ok=True)
 matplotlib.rcParams.update(plots.STYLE)
 
-n, end = (32, 60) if args.quick else (512, 2000)
+n, end = (32, 200) if args.quick else (512, 2000)
 problem = Problem(K=2, gamma=0.75, P=64, kappa_c=0.8, kappa_s=0.5)
 part = Partition.blocks(problem, seed=0)
 data = sample(problem, part, n=n, seed=0)

@@ -20,7 +20,7 @@ args = parser.parse_args()
 os.makedirs(args.out, exist_ok=True)
 matplotlib.rcParams.update(plots.STYLE)
 
-steps = 60 if args.quick else 4000
+steps = 400 if args.quick else 4000
 problem = Problem(K=2, gamma=0.75, P=64, kappa_c=0.9, kappa_s=0.4)
 part = Partition.blocks(problem, seed=0)
 floor = theory.loss_floor(problem, part)

@@ -37,7 +37,7 @@ def test_quick(script, tmp_path):
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     assert done.stdout.strip(), "a script prints what it measured"
-    assert "nan" not in done.stdout.replace("escape nan", "").replace("at step nan", ""), done.stdout  # --quick may end before
+    assert "nan" not in done.stdout
     assert seconds < LONGEST
 
 
