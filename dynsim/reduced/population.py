@@ -25,7 +25,7 @@ from dynsim.reduced.minibatch import MinibatchField
 
 MASKS = ("own-area", "mean-field", "exact", "monte-carlo")
 MOST_LISTED = 3e6  # images that "exact" may list
-EXACT_NODES = 6  # amplitude nodes of "exact": (5) to 1e-12 for U[.8, 1.2] up to |Phi| = 5; U[.5, 1.5] wants 10 there
+EXACT_NODES = 6  # amplitude nodes of "exact": (5) to 1e-12 for U[.8, 1.2] and |Phi| <= 3; U[.5, 1.5] takes 10 for that
 
 
 class PopulationField:
