@@ -138,10 +138,10 @@ def late_slope(law, P=1e30, kappas=(0.9, 0.4), window=(1e3, 1e6)):
     return np.polyfit(np.log(run.t[kept]), np.log(run.loss[kept] - field.floor), 1)[0]
 
 
-def order(problem, t=8.0, etas=(0.04, 0.02, 0.01, 0.005)):
-    """Fitted order of |descend - flow| in eta at time t, over FP and PP of an orbit."""
-    field = OrbitField(problem)
-    exact = flow(field, t_end=t, keep=[t], rtol=1e-11)
+def order(problem, query=None, t=8.0, etas=(0.04, 0.02, 0.01, 0.005), late=0.0):
+    """Fitted order in eta of |descend to time t - flow to time t + late|, over FP and PP of an orbit."""
+    field = OrbitField(problem, query)
+    exact = flow(field, t_end=t + late, keep=[t + late], rtol=1e-11)
     errors = []
     for eta in etas:
         run = descend(field, eta=eta, steps=round(t / eta), keep=[round(t / eta)])
