@@ -115,6 +115,13 @@ def test_equation_numbers_in_docstrings_exist_in_the_documents():
     assert not {number: name for number, name in cited.items() if number not in tags}
 
 
+def test_documents_named_in_the_code_exist():
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "dynsim").rglob("*.py"))
+    named = set(re.findall(r"docs/[\w-]+\.md", code))
+    assert named
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
 def test_links_of_the_documents_lead_somewhere():
     for page in PAGES:
         targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8"))
