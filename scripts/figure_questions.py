@@ -41,7 +41,7 @@ for ax, (kappa_c, kappa_s, P), letter in zip(axes, cases, "abcd", strict=True):
     print(f"Delta={round(problem.Delta, 3) + 0.0:g} (kappa_c={kappa_c}, kappa_s={kappa_s}, P={P:g}): "
           f"{phases.find(run).regime}; escape / (8) = {escape / predicted:.6f}, "
           f"depth {depth:.5g} against (9) {theory.global_depth(problem):.5g}")
-axes[0].set_ylabel(r"FP correlation $\Phi/\log P$")
+axes[0].set(ylabel=r"FP correlation $\Phi/\log P$", ylim=(None, 2))
 handles = [axes[0].plot([], [], **plots.SORTS[sort])[0] for sort in ("own", "global", "others")]
 figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=2.4)
 for ending in ("png", "pdf"):

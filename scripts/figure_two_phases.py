@@ -49,6 +49,6 @@ axes[1, 0].set_ylabel(plots.PANELS["attention"])
 handles = [axes[0, 0].plot([], [], **style)[0] for style in plots.SORTS.values()]
 handles.append(axes[0, 0].plot([], [], color=plots.GREY, ls=":", lw=0.8, label="escape, theory")[0])
 handles.append(axes[0, 0].plot([], [], color=plots.RED, ls=(0, (1, 1)), lw=0.8, label="depth, theory")[0])
-figure.legend(handles=handles, loc="outside lower center", ncols=6, handlelength=2.4)
+figure.legend(handles=handles, loc="outside lower center", ncols=6, handlelength=2.4, columnspacing=1.2)
 for ending in ("png", "pdf"):
     plots.save(figure, os.path.join(args.out, f"two_phases.{ending}"))
