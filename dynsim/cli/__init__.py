@@ -14,7 +14,7 @@ from importlib import import_module
 from dynsim import __version__
 from dynsim.errors import DynsimError, Interrupted
 
-COMMANDS = ("simulate", "validate", "sweep", "scaling", "cite")
+COMMANDS = ("simulate", "validate", "sweep", "scaling", "plot", "cite")
 DONE, FAILED, BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 
 

@@ -1,0 +1,92 @@
+"""`dynsim plot`: draw what other commands have written."""
+
+import glob
+import json
+import os
+
+from dynsim.cli import _show
+from dynsim.cli._files import Folder
+from dynsim.errors import FileError, InputError
+
+ENDINGS = (".png", ".pdf", ".svg")
+
+
+def add_parser(sub):
+    """Declare the options."""
+    parser = sub.add_parser(
+        "plot",
+        help="draw what simulate or sweep have written",
+        description="Draw a folder of `dynsim simulate --out` (FP, PP, attention, loss) or a store of `dynsim sweep` over "
+        "kappa_c and kappa_s (phase diagram).",
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a folder of simulate, or a store of sweep")
+    parser.add_argument("--out", required=True, metavar="FILE", help="figure to write: .png, .pdf or .svg")
+    parser.add_argument("--quiet", action="store_true", help="no remarks on standard error")
+    parser.set_defaults(run=run)
+
+
+def run(args):
+    """Write the figure; exit status 0."""
+    place, name = os.path.split(args.out)
+    if os.path.splitext(name)[1].lower() not in ENDINGS:
+        raise InputError(f"figures end in {', '.join(ENDINGS)}, got {args.out!r}: rename --out")
+    if not os.path.exists(args.source):
+        raise FileError(f"a source must exist, got {args.source!r}, which does not: check the name")
+    figure = (_run_folder if os.path.isdir(args.source) else _store)(args.source)
+    from dynsim import plots
+
+    folder = Folder(place or ".")
+    try:
+        folder.write(name, lambda path: plots.save(figure, path))
+    finally:
+        folder.leave()
+    _show.remark(args, f"wrote {args.out}")
+    return 0
+
+
+def _run_folder(source):
+    """The summary figure of a folder, from summary.json and the trajectories it tells of."""
+    from dynsim import plots, storage
+    from dynsim.partition import Partition
+    from dynsim.problem import Problem, Uniform
+
+    try:
+        with open(os.path.join(source, "summary.json"), encoding="utf-8") as file:
+            told = json.load(file)
+        p, queries = told["parameters"], [row["query"] for row in told["queries"]]
+        problem = Problem(*(p[name] for name in ("K", "gamma", "P", "kappa_c", "kappa_s")), Uniform(p["L"], p["U"]))
+        several = told["method"] == "orbit" and len(queries) > 1
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise FileError(f"{source!r} holds no summary.json of a run ({what}): name a folder of simulate --out") from None
+    found = []
+    for query in queries if several else [""]:
+        name = os.path.join(glob.escape(source), f"trajectory{query and '-' + query}.n")
+        paths = sorted(glob.glob(name + "pz") + glob.glob(name + "c"))
+        if not paths:
+            raise FileError(f"a run needs its trajectories, {source!r} holds no {os.path.basename(name)}pz: run it again")
+        found.append(storage.read(paths[-1]))
+    _, header, arrays = found[0]
+    part = Partition(arrays["field.part.labels"], header["field"]["grid"]) if "field.part.labels" in arrays else None
+    return plots.summary([traj for traj, _, _ in found], problem, part)
+
+
+def _store(source):
+    """The phase diagram of a sweep, a panel for each P."""
+    import numpy as np
+
+    from dynsim import plots, sweep
+
+    table = sweep.load(source)
+    if min(len(np.unique(table[name])) for name in ("kappa_c", "kappa_s")) < 2:
+        raise InputError(f"a phase diagram needs several values of kappa_c and of kappa_s, {source!r} holds fewer: sweep them")
+    sizes = np.unique(table["P"])
+    figure, axes = plots.figure(1, len(sizes), plots.SINGLE if len(sizes) == 1 else plots.DOUBLE, squeeze=False)
+    deepest = np.nanmax(-table["depth"] / np.log(table["P"]))
+    for ax, P in zip(axes[0], sizes, strict=True):
+        mesh = plots.phase_diagram(ax, {name: column[table["P"] == P] for name, column in table.items()}, vmax=deepest)
+        ax.set_title(f"$P=10^{{{np.log10(P):.3g}}}$", fontsize=ax.xaxis.label.get_size())
+    bar = figure.colorbar(mesh, ax=axes[0, -1])
+    bar.set_label(r"$-\Phi_g/\log P$", fontsize=ax.xaxis.label.get_size())
+    bar.ax.tick_params(labelsize=ax.xaxis.label.get_size() - 1)
+    return figure
