@@ -68,7 +68,7 @@ class _Run:
         self.store, self.todo, self.pool, self.retry, self.progress, self.tell = store, todo, pool, retry, progress, tell
         self.done = self.failed = self.missing = 0
         self.pace = 0.0  # seconds a point
-        self.running, self.suspects = {}, []
+        self.running, self.suspects, self.deadly = {}, [], set()
 
     def go(self):
         began = time.perf_counter()
@@ -126,17 +126,23 @@ class _Run:
             yield chunk
 
     def _work(self, chunks):
-        """Deal chunks, a few ahead, and commit what arrives. After a death, what was running goes alone, point by point."""
+        """Deal chunks, a few ahead, and commit what arrives. After a death, what was running goes alone, point by point; a point
+        that kills its process twice when alone has failed."""
         while True:
             ahead = 1 if self.suspects else 2 * self.pool.count + 1
             while len(self.running) < ahead:
                 chunk = [self.suspects.pop()] if self.suspects else next(chunks, None)
                 if chunk is None:
                     break
-                task = (__version__, self.todo.method, self.todo.options, chunk)
-                self.running[self.pool.submit(run_chunk, *task)] = chunk
+                try:
+                    future = self.pool.submit(run_chunk, __version__, self.todo.method, self.todo.options, chunk)
+                except self.pool.lost:  # a worker has died since
+                    self.suspects.extend(chunk)
+                    self.pool.restart()
+                    break
+                self.running[future] = chunk
                 ahead = 1 if self.suspects else ahead
-            if not self.running:
+            if not (self.running or self.suspects):
                 return
             arrived, _ = wait(self.running, timeout=1.0, return_when=FIRST_COMPLETED)
             lost = False
@@ -144,12 +150,14 @@ class _Run:
                 chunk, rows = self.running.pop(future), result(future, self.pool)
                 if rows is not None:
                     self._commit(rows)
-                elif len(chunk) == 1 and not self.running:
-                    self._commit([(*chunk[0], "failed", "its worker process died (out of memory?)", 0.0, {})])
-                    lost = True
+                    continue
+                lost = True
+                key = chunk[0][0] if len(chunk) == 1 and not self.running else None
+                if key is not None and key in self.deadly:
+                    self._commit([(*chunk[0], "failed", "its worker process died, twice (out of memory?)", 0.0, {})])
                 else:
+                    self.deadly |= {key} - {None}
                     self.suspects.extend(chunk)
-                    lost = True
             if lost:
                 self.pool.restart()
 

@@ -46,6 +46,31 @@ def command(*argv, **options):
     )
 
 
+class Here:
+    """A pool of this very process, so that what is patched here holds in the worker too."""
+
+    lost, count, name = (), 1, "this process"
+
+    def __init__(self, workers=None):
+        pass
+
+    def submit(self, function, *args):
+        from concurrent.futures import Future
+
+        future = Future()
+        future.set_result(function(*args))
+        return future
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Sweeps run in this process: for what does not depend on the workers."""
+    monkeypatch.setattr(sweep, "Processes", Here)
+
+
 # ------------------------------------------------------------------------------------------------ points
 
 
@@ -128,7 +153,7 @@ def test_orbit_measures_what_the_flow_does():
     assert orbit(problem, keep=60)["phase_end"] < found["escape"]
 
 
-def test_explicit_methods_agree_with_each_other(tmp_path):
+def test_explicit_methods_agree_with_each_other(tmp_path, here):
     """Samples and full descend the same images: equal to rounding (full is exact). Population differs by the noise of 64."""
     grid = {"K": 2, "gamma": 0.5, "P": 16, "kappa_c": 0.7, "kappa_s": 0.5}
     tables = {}
@@ -150,7 +175,7 @@ def test_explicit_methods_agree_with_each_other(tmp_path):
 # ------------------------------------------------------------------------------------------------ the store
 
 
-def test_resume_does_only_what_is_missing_and_another_grid_extends(tmp_path):
+def test_resume_does_only_what_is_missing_and_another_grid_extends(tmp_path, here):
     path = tmp_path / "a.db"
     told = []
     first = sweep.run(path, GRID, method=TRIVIAL, workers=1, tell=told.append)
@@ -184,7 +209,7 @@ def test_rows_are_what_the_method_returns(tmp_path):
         sweep.plane(table, "x")
 
 
-def test_a_failing_point_is_a_row_with_its_reason(tmp_path):
+def test_a_failing_point_is_a_row_with_its_reason(tmp_path, here):
     path = tmp_path / "a.db"
     done = sweep.run(path, {**GRID, "kappa_c": 0.6}, method="sweep_methods:moody", workers=1)
     assert done["computed"] == 4 and done["failed"] == 2
@@ -200,58 +225,40 @@ def test_a_failing_point_is_a_row_with_its_reason(tmp_path):
 
 def test_a_point_that_kills_its_process_takes_no_other_with_it(tmp_path):
     options = {"marker": str(tmp_path / "once")}
-    done = sweep.run(tmp_path / "a.db", GRID, method="sweep_methods:deadly", options=options, workers=2)
-    assert done["computed"] == 20 and done["failed"] == 5
+    grid = {**GRID, "kappa_c": 0.6}
+    done = sweep.run(tmp_path / "a.db", grid, method="sweep_methods:deadly", options=options, workers=2)
+    assert done["computed"] == 4 and done["failed"] == 1
     table = sweep.load(tmp_path / "a.db")
     assert set(table["kappa_s"][table["status"] == "failed"]) == {0.2}
-    assert "its worker process died" in table["message"][table["status"] == "failed"][0]
+    assert "its worker process died, twice" in table["message"][table["status"] == "failed"][0]
     assert (tmp_path / "once").exists() and (table["status"][table["kappa_s"] == 0.3] == "done").all()
 
 
-def test_rows_do_not_depend_on_the_workers(tmp_path):
+def test_rows_do_not_depend_on_the_workers(tmp_path, monkeypatch):
     """One process, two, or this one: the same bits of every number."""
-    grid = {"K": (1, 2), "gamma": 0.75, "P": (1e6, 1e12), "kappa_c": (0.6, 0.9), "kappa_s": (0.3, 0.4)}
+    grid = {"K": 1, "gamma": 0.75, "P": (1e6, 1e12), "kappa_c": (0.6, 0.9), "kappa_s": (0.3, 0.4)}
     for workers in (1, 2):
         sweep.run(tmp_path / f"{workers}.db", grid, workers=workers)
     one, two = rows(tmp_path / "1.db"), rows(tmp_path / "2.db")
-    assert one == two and len(one) == 16 and {row["status"] for row in one} == {"done"}
-    sweep.run(tmp_path / "rough.db", grid, options={"rtol": 1e-5}, workers=1)  # control: another accuracy shows
+    assert one == two and len(one) == 8 and {row["status"] for row in one} == {"done"}
+    monkeypatch.setattr(sweep, "Processes", Here)
+    sweep.run(tmp_path / "rough.db", grid, options={"rtol": 1e-5})  # control: another accuracy shows
     assert {row["escape"] for row in rows(tmp_path / "rough.db")}.isdisjoint(row["escape"] for row in one)
     row = one[3]
     here = orbit(dynsim.Problem(*(row[name] for name in list(FIELDS)[:5])))
     assert here["escape"] == row["escape"] and here["depth"] == row["depth"] and here["loss"] == row["loss"]
 
 
-def test_versions_are_kept_apart_and_said_so(tmp_path, monkeypatch):
+def test_versions_are_kept_apart_and_said_so(tmp_path, here, monkeypatch):
     path, told = tmp_path / "a.db", []
     with monkeypatch.context() as patch:
         patch.setattr(sweep, "__version__", "0.0.9")
         patch.setattr("dynsim._sweep_methods.__version__", "0.0.9")
-        patch.setattr(sweep, "Processes", Here)
         sweep.run(path, GRID, method=TRIVIAL)
     done = sweep.run(path, GRID, method=TRIVIAL, workers=1, tell=told.append)
     assert done["computed"] == 20 and any("20 rows of dynsim 0.0.9: kept apart" in text for text in told)
     assert len(sweep.load(path)["x"]) == 20 and len(sweep.load(path, version=None)["x"]) == 40
     assert set(sweep.load(path, version="0.0.9")["version"]) == {"0.0.9"}
-
-
-class Here:
-    """A pool of this very process, so that what is patched here holds in the worker too."""
-
-    lost, count, name = (), 1, "this process"
-
-    def __init__(self, workers=None):
-        pass
-
-    def submit(self, function, *args):
-        from concurrent.futures import Future
-
-        future = Future()
-        future.set_result(function(*args))
-        return future
-
-    def close(self):
-        pass
 
 
 def test_workers_of_another_version_are_refused(tmp_path, monkeypatch):
@@ -261,7 +268,7 @@ def test_workers_of_another_version_are_refused(tmp_path, monkeypatch):
     assert rows(tmp_path / "a.db") == []
 
 
-def test_export_csv_and_netcdf(tmp_path):
+def test_export_csv_and_netcdf(tmp_path, here):
     path = tmp_path / "a.db"
     sweep.run(path, GRID, method=TRIVIAL, seeds=2, workers=1)
     table = sweep.load(path)
@@ -317,7 +324,7 @@ def test_what_is_no_store_is_left_alone(tmp_path):
     assert not (tmp_path / "none.db").exists()
 
 
-def test_a_full_disk_leaves_the_store_intact(tmp_path):
+def test_a_full_disk_leaves_the_store_intact(tmp_path, monkeypatch):
     """A limit on the size of files stands for a full disk: SQLite's write fails in the middle, as it would there."""
     path, many = tmp_path / "a.db", {"kappa_c": sweep.span(0.5, 0.9, 40), "kappa_s": sweep.span(0.1, 0.4, 40)}
     argv = ["--method", TRIVIAL, "--kappa-c", "0.5:0.9:40", "--kappa-s", "0.1:0.4:40", "--out", path, "--workers", 1]
@@ -330,9 +337,10 @@ def test_a_full_disk_leaves_the_store_intact(tmp_path):
     assert "cannot be written" in err and "what it holds is intact" in err
     kept = rows(path)
     assert 0 < len(kept) < 1600 and path.stat().st_size <= 200_000
-    done = sweep.run(path, many, method=TRIVIAL, workers=1)
+    monkeypatch.setattr(sweep, "Processes", Here)
+    done = sweep.run(path, many, method=TRIVIAL)
     assert done["known"] == len(kept) and done["computed"] == 1600 - len(kept)
-    sweep.run(tmp_path / "b.db", many, method=TRIVIAL, workers=1)
+    sweep.run(tmp_path / "b.db", many, method=TRIVIAL)
     assert rows(path) == rows(tmp_path / "b.db")
 
 
@@ -366,7 +374,7 @@ def alive(pid):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-@pytest.mark.parametrize("to", ["driver", "everyone"])
+@pytest.mark.parametrize("to", [pytest.param("driver", marks=pytest.mark.slow), "everyone"])
 def test_ctrl_c_stops_within_two_seconds_and_says_how_to_go_on(tmp_path, to):
     path = tmp_path / "a.db"
     argv = ["--method", PAUSING, "--kappa-c", "0.5:0.9:40", "--kappa-s", "0.1:0.4:40", "--out", path, "--workers", 2]
@@ -424,7 +432,7 @@ def test_workers_end_with_a_killed_driver(tmp_path):
     assert len(workers) >= 2 and not any(map(alive, workers))
 
 
-def test_two_sweeps_at_once_both_finish_rightly(tmp_path):
+def test_two_sweeps_at_once_both_finish_rightly(tmp_path, here):
     """The same points and other ones, from two processes at the same time: no row lost, none twice, none wrong."""
     path = tmp_path / "a.db"
     common = ["--method", PAUSING, "--kappa-s", "0.1:0.4:10", "--out", path, "--workers", 1]
@@ -441,7 +449,7 @@ def test_two_sweeps_at_once_both_finish_rightly(tmp_path):
 # ------------------------------------------------------------------------------------------------ the command line
 
 
-def test_the_command_line(tmp_path, capsys, monkeypatch):
+def test_the_command_line(tmp_path, here, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     argv = ["sweep", "--method", TRIVIAL, "--kappa-s", "0.1:0.4:4", "--kappa-c", "0.5,0.6,1", "--out", "a.db", "--workers", "1"]
     assert main([*argv, "--json", "--export", "a.csv"]) == 0
@@ -481,7 +489,7 @@ def test_a_dask_cluster_that_loses_a_worker_loses_nothing(tmp_path):
 
                 def kill_one(done, total):
                     if done > 100 and not killed:
-                        killed.append(cluster.workers[0].pid if hasattr(cluster.workers[0], "pid") else None)
+                        killed.append(cluster.workers[0].pid)
                         os.kill(killed[0], signal.SIGKILL)
 
                 slow = {"method": PAUSING, "options": {"pause": 0.02}}
@@ -505,16 +513,18 @@ def test_a_scheduler_that_does_not_answer_is_said_so(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_hundred_thousand_points_in_bounded_memory(tmp_path):
-    """The driver's memory does not grow with the points: 1e5 of them take less than 100 MB more than 1e3. Writing keeps up
-    with 1000 rows a second."""
+    """The driver's memory does not grow with the points: 1e5 of them take less than 20 MB more than 1e3 (listing them, their
+    keys alone would take 10, with their rows over 100). Writing keeps up with 1000 rows a second."""
     peaks = []
     for n in (32, 316):
         code = (
-            "import resource, time\nfrom dynsim import sweep\n"
+            "from dynsim import sweep\n"
             f"grid = dict(kappa_c=sweep.span(.5, .9, {n}), kappa_s=sweep.span(.1, .4, {n}))\n"
             f"done = sweep.run({str(tmp_path / f'{n}.db')!r}, grid, method='sweep_methods:trivial', workers=2)\n"
-            "print(done['computed'], done['seconds'], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+            "peak = [line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')]\n"
+            "print(done['computed'], done['seconds'], *peak)"
         )
         out = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
         computed, seconds, peak = out.split()
@@ -522,4 +532,4 @@ def test_a_hundred_thousand_points_in_bounded_memory(tmp_path):
         assert int(computed) == n * n
     size = os.path.getsize(tmp_path / "316.db") / n**2
     print(f"peak {peaks} MB, {n**2 / float(seconds):.0f} rows a second, {size:.0f} bytes a row")
-    assert peaks[1] - peaks[0] < 100 and n**2 / float(seconds) > 1000
+    assert peaks[1] - peaks[0] < 20 and n**2 / float(seconds) > 1000
