@@ -25,7 +25,7 @@ def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, 
     """Loss of a query in one cluster and its derivatives, written to `out` (OUTPUTS,).
 
     c: share of the own area without the query; n: its patches, a whole number; mean, var, skew: central moments of E over them.
-    base: mass of all keys at weight one; rest: sum over other areas of (E w - 1) mass; one, two: coefficients of rho and rho2 in V.
+    base: mass of all keys at weight one; rest: sum over other areas of (E w - 1) mass; one, two: parts of V by rho and rho2.
     z, z_weight, w (nodes,); x, x_weight, rho, rho2 (nodes,): unmasked fraction of the own area, its weight, and given it
     the chance that another key, and that another pair of keys, is unmasked.
     """

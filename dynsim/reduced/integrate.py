@@ -81,6 +81,7 @@ EVENTS = {
 SOLVERS = {"LSODA": LSODA, "Radau": Radau, "DOP853": DOP853, "RK45": RK45}
 SEGMENT = {"LSODA": 500, "Radau": 50, "DOP853": 10, "RK45": 20}  # steps after which a solver starts afresh, see flow
 DENSE = 1000  # numbers in the state up to which a stiff solver, with its full Jacobian, is the default
+STANDSTILL = 1e-9  # a segment that gets no further than this, relatively, gets nowhere
 SAFETY = 0.01  # local tolerance over rtol, so that halving rtol moves the answer itself by less than rtol
 
 
@@ -156,7 +157,7 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
         solver.nfev += int(evaluations)
         return solver
 
-    steps, solver, before, tau = start.step, begin(start), signs(start.y), start.y[-1]
+    steps, state, solver, before, tau = start.step, start, begin(start), signs(start.y), start.y[-1]
     waiting = [t for t in times if np.log1p(t / t0) > start.y[-1] or steps == 0]
     try:
         if checkpoint is not None:
@@ -180,7 +181,7 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
                 moments += [(_crossing(lambda s, f=dense, t=t: f(s)[-1] - np.log1p(t / t0), a, b), t, "") for t in due]
                 for s, t, e in sorted(moments, key=lambda moment: moment[0]):
                     Y = dense(s)
-                    t = float(t0 * np.expm1(Y[-1])) if t is None else t
+                    t = max(float(t0 * np.expm1(Y[-1])), record.rows[-1][0] if record.rows else 0.0) if t is None else t
                     if t <= t_end:
                         events.update({e: t} if e else {})
                         keep_at(t, Y)
@@ -189,6 +190,10 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
             if progress is not None:
                 progress(min(tau, end), end)
             if steps % SEGMENT[name] == 0 and tau < end:
+                if solver.t - state.memory[0][0] <= STANDSTILL * solver.t:
+                    t = t0 * np.expm1(tau)
+                    why = f"rounding drowns what velocity is left: end at t_end={t:.4g}, or take a larger rtol"
+                    raise Diverged(f"the flow stands still at t={t:.4g}: {why}", record.trajectory())
                 memory = np.array([solver.t, getattr(solver, "h_abs", 0.0), solver.nfev, t0])
                 state = State(steps, solver.y.copy(), (memory,))
                 if checkpoint is not None:
