@@ -110,8 +110,8 @@ class Discrete:
 
 
 def _check_amplitudes(values, what):
-    if not values or not all(is_number(v) and v > 0 for v in values):
-        raise InputError(f"amplitudes must be positive and finite, got {what}={values}: take e.g. Uniform(0.8, 1.2)")
+    if not values or not all(is_number(v) and 1e-6 <= v <= 1e6 for v in values):
+        raise InputError(f"amplitudes must be between 1e-6 and 1e6, got {what}={values}: take e.g. Uniform(0.8, 1.2)")
 
 
 def is_number(value):

@@ -86,8 +86,9 @@ def _fields(args, problem, drawn):
     masks = {} if args.masks is None else {"masks": args.masks}
     if args.method == "orbit":
         from dynsim.reduced._closure import orbit_query
+        from dynsim.reduced.orbit import MOST_CLUSTERS
 
-        queries = summary.kinds(problem.K) if args.query is None else [args.query]
+        queries = summary.kinds(problem.K) if args.query is None and problem.K <= MOST_CLUSTERS else [args.query]
         fields = [reduced.OrbitField(problem, query, **masks) for query in queries]
         _show.tell_compiling(args, orbit_query)
         return fields

@@ -32,11 +32,11 @@ class OrbitField:
 
     def __init__(self, problem, query=None, masks="own-area", intersections="independent", nodes=24):
         K = problem.K
+        if K > MOST_CLUSTERS:
+            raise InputError(f"orbits carry 3^K patterns, up to K={MOST_CLUSTERS}, got K={K}: use PopulationField")
         query = "L" * K if query is None else query
         if not isinstance(query, str) or len(query) != K or set(query) - set("LG"):
             raise InputError(f"query has one letter L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * K}")
-        if K > MOST_CLUSTERS:
-            raise InputError(f"orbits carry 3^K patterns, up to K={MOST_CLUSTERS}, got K={K}: use PopulationField")
         if masks not in ("own-area", "mean-field"):
             raise InputError(f'masks must be "own-area" or "mean-field" for orbits, got {masks!r}: PopulationField has more')
         if intersections not in ("independent", "product"):
@@ -96,7 +96,8 @@ class OrbitField:
     def summary(self, y):
         """(loss, mean attention on the own area over the clusters in which the query is local; all, where it is in none)."""
         loss, _ = self.velocity(y)
-        return loss, float(self._attention[self.counted, OWN].mean())
+        own = self._attention[self.counted, OWN]
+        return loss, float(own.sum()) / len(own)
 
     def correlations(self, y):
         """FP (K, 3) own/global/other and PP (3^K + 1,) by key pattern, the query itself last; copied."""
