@@ -23,7 +23,7 @@ _HOME = {
     "Diverged": "errors",
     "Interrupted": "errors",
 }
-_MODULES = ("reduced", "full", "observables", "theory", "phases", "scaling", "validation", "sweep", "plots")
+_MODULES = ("reduced", "full", "observables", "theory", "phases", "scaling", "validation", "sweep", "plots", "storage", "runs")
 
 __all__ = [*_HOME, *_MODULES]
 
