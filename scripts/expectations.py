@@ -1,4 +1,4 @@
-"""What to expect of every part, measured: prints the table of docs/what-to-expect.md (about ten minutes; --quick leaves out
+"""What to expect of every part, measured: prints the tables of docs/what-to-expect.md (some three minutes; --quick leaves out
 the Monte Carlo rows). tests/ takes its measurements from here and holds the bounds."""
 
 import sys
@@ -160,3 +160,96 @@ def cost(sizes=(1e3, 1e100), repeats=3):
             flow(OrbitField(problem), t_end=100 * theory.escape_time(problem))
             spent[i, j] = time.process_time() - began
     return spent.min(axis=0)
+
+
+def percent(found):
+    """Errors of a closure as table cells: loss, FP, PP, and the noise of what they are measured against."""
+    cells = [f"{found[name]:.2g} %" for name in ("loss", "fp", "pp")]
+    noise = [f"{found[name + ' noise']:.2g}" for name in ("loss", "fp", "pp") if name + " noise" in found]
+    return [*cells, ", ".join(noise) + " %" if any(float(x) for x in noise) else "none"]
+
+
+def table(title, head, rows):
+    """Print a Markdown table, row by row as it is measured."""
+    print(f"\n{title}\n\n| " + " | ".join(head) + " |\n|" + " --- |" * len(head))
+    for row in rows:
+        print("| " + " | ".join(str(cell) for cell in row) + " |", flush=True)
+
+
+def exactness():
+    """Largest deviations of what is exact, over all correlations."""
+    problem = dynsim.Problem(K=2, gamma=0.75, P=16, kappa_c=0.6, kappa_s=0.4)
+    part = dynsim.Partition.blocks(problem)
+    data = dynsim.sample(problem, part, 30)
+    a, b = descend(EmpiricalField(part, data), steps=50), dynsim.full.descend(part, data, steps=50)
+    error = max(np.abs(a.fp - b.fp).max(), np.abs(a.pp - b.pp).max())
+    yield "`EmpiricalField`", "exact", "`full.descend` (explicit Q), 50 steps", f"{error:.0e}"
+    problem = dynsim.Problem(K=1, gamma=0.5, P=6, kappa_c=0.6, kappa_s=0.6)
+    part = dynsim.Partition.random(problem, seed=0)
+    y = np.random.default_rng(0).normal(size=(part.F + 6, 6))
+    y[: part.F] *= 3 / np.abs(y[: part.F]).max()
+    v = [PopulationField(problem, part, masks="exact", nodes=n).velocity(y)[1] for n in (6, 24)]
+    error = np.abs(v[0] - v[1]).max()
+    yield '`PopulationField`, `masks="exact"`', "exact, P <= 16", "24 amplitude nodes for 6, FP up to 3", f"{error:.0e}"
+    for K, P, kappa_c, kappa_s in ((1, 16, 1 / 2, 1 / 2), (2, 64, 2 / 3, 1 / 2), (3, 64, 5 / 6, 2 / 3)):
+        problem = dynsim.Problem(K=K, gamma=0.75, P=P, kappa_c=kappa_c, kappa_s=kappa_s)
+        error = orbit_error(problem, dynsim.Partition.product(problem))[0]
+        yield f'`OrbitField`, `intersections="product"`, K={K}', "same closure", "`PopulationField`, 60 steps", f"{error:.0e}"
+    for P in (64, 144, 400):
+        problem = dynsim.Problem(K=2, gamma=0.75, P=P, kappa_c=0.8, kappa_s=0.5)
+        error, spread = orbit_error(problem, dynsim.Partition.random(problem, seed=0), intersections="independent")
+        found = f"{error:.1g}, entries scatter by {spread:.1g}"
+        yield f"`OrbitField`, P={P}", "mean of an orbit", "`PopulationField`, random partition", found
+    yield "`descend`", "order 1 in eta", "`flow`", f"fitted order {order(dynsim.Problem(K=2, gamma=0.75, P=64)):.4f}"
+
+
+def closures(quick):
+    """Errors of the mask closures."""
+    for gamma in (0.5, 0.75):
+        for masks in ("own-area", "mean-field"):
+            yield masks, 12, 2, gamma, "every mask", *percent(listed(gamma, masks))
+    cases = ((64, 2, 0.75), (64, 2, 0.5), (64, 4, 0.8), (64, 4, 0.5), (196, 2, 0.75), (196, 4, 0.8))
+    for P, K, gamma in () if quick else cases:
+        problem = dynsim.Problem(K=K, gamma=gamma, P=P)
+        part = dynsim.Partition.blocks(problem, seed=0)
+        reference = monte_carlo(problem, part, 600, 20_000 if P == 64 else 6_000)
+        for masks in ("own-area", "mean-field"):
+            yield masks, P, K, gamma, "Monte Carlo", *percent(against_monte_carlo(problem, part, reference, masks))
+
+
+def large():
+    """Escape time, depth and PP of the orbits against the closed forms."""
+    for law, name in ((FIXED, "z = 1"), (WIDE, "U[.5, 1.5]")):
+        for kappas in (*TWO_PHASES, *ONE_PHASE):
+            for P in (1e6, 1e12, 1e20, 1e30, 1e100):
+                found = escape(P, kappas, law)
+                pp = found["pp"] / theory.pp_size(found["problem"])
+                cells = f"{found['ratio'] - 1:+.1e}", f"{found['finite'] - 1:+.1e}", f"{found['depth']:+.1e}", f"{pp - 1:+.1e}"
+                yield name, *kappas, f"{found['problem'].Delta:+.1f}", f"{P:.0e}", *cells
+
+
+def exponents():
+    """Slopes: of the escape time and of PP in P, of the late loss in t."""
+    for law, name in ((FIXED, "z = 1"), (WIDE, "U[.5, 1.5]")):
+        for kappas in (TWO_PHASES[0], ONE_PHASE[0]):
+            a, b = escape(1e20, kappas, law), escape(1e30, kappas, law)
+            slopes = (np.log10(b[key] / a[key]) / 10 for key in ("t", "pp"))
+            yield name, *kappas, *(f"{x:.4f}" for x in slopes), f"{late_slope(law, kappas=kappas):.4f}"
+
+
+def main():
+    dynsim.reduced.flow(OrbitField(dynsim.Problem(P=1e3)), t_end=1.0)  # compiles
+    table("Exact parts", ("part", "class", "against", "largest deviation"), exactness())
+    head = ("masks", "P", "K", "gamma", "against", "loss", "FP rms", "PP rms", "noise (loss, FP, PP)")
+    table("Closures: largest error along 400 steps at eta=2, z ~ U[.8, 1.2]", head, closures("--quick" in sys.argv))
+    head = ("z", "kappa_c", "kappa_s", "Delta", "P", "t / (8) - 1", "t / (15) - 1", "depth - (9)", "PP / (13) - 1")
+    table("Large P: a local query, K=1, gamma=.75, at its escape", head, large())
+    head = ("z", "kappa_c", "kappa_s", "escape time in P", "PP in P", "late excess loss in t")
+    table("Exponents, P from 1e20 to 1e30; late loss at P=1e30, 1e3 to 1e6 escape times", head, exponents())
+    sizes = (1e3, 1e6, 1e12, 1e30, 1e100)
+    row = (f"{seconds:.2f} s" for seconds in cost(sizes))
+    table("CPU time of one query type, K=4, gamma=.8, rtol=1e-8, to 100 escape times", [f"P = {P:.0e}" for P in sizes], [row])
+
+
+if __name__ == "__main__":
+    main()

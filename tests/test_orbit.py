@@ -142,7 +142,7 @@ def test_pp_shrinks_as_log_p_over_the_area(law):
     assert -0.4 < exponent < -0.37
 
 
-@pytest.mark.parametrize("kappas", [(0.9, 0.4), (0.6, 0.4)])
+@pytest.mark.parametrize("kappas", [(0.9, 0.4), (0.6, 0.4), (0.8, 0.2)])  # the last with z Phi up to 820 for U[.5, 1.5]
 @pytest.mark.parametrize("law", [FIXED, WIDE])
 def test_a_googol_of_patches(kappas, law):
     found = expectations.escape(1e100, kappas, law)

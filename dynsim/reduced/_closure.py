@@ -18,6 +18,7 @@ from numba import njit
 # places in the output of `expectation`
 LOSS, OWN, D_PHI, D_BASE, D_REST, D_ONE, D_TWO, D_MEAN, D_VAR, D_SKEW, SEEN = range(11)
 OUTPUTS = 11
+SATURATED = 700.0  # exponent beyond which A is one whatever the area: large z, while small ones still grow
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
@@ -270,7 +271,7 @@ def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_we
             one += copies[k, d] * z2w2[d] * mass2[d]
             two += copies[k, d] * z2w2[d] * (mass[d] * mass[d] - mass2[d])
         for i in range(z.size):
-            w[i] = np.exp(z[i] * y[3 * k])
+            w[i] = np.exp(min(z[i] * y[3 * k], SATURATED))
         row = kind[k]
         count = x_count[row]
         expectation(

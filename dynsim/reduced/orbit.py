@@ -43,7 +43,7 @@ class OrbitField:
             raise InputError(f'intersections must be "independent" or "product", got {intersections!r}')
         self.problem, self.query, self.masks, self.intersections, self.nodes = problem, query, masks, intersections, nodes
         z, z_weight = problem.amplitude.nodes(nodes)
-        self.limit = 650.0 / max(1.0, z.max())
+        self.limit = _closure.SATURATED / max(1.0, z.min())
         P, is_global = float(problem.P), np.array([letter == "G" for letter in query])
         local = _typical_local(problem)
         size = {"L": (local, problem.C_global, P - problem.C_global - local), "G": (problem.C_global, 0.0, P - problem.C_global)}
