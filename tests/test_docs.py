@@ -27,7 +27,7 @@ def examples(text):
 
 
 def run_page(text, name, slow=False):
-    """Run a page's examples (or those marked slow) one after another, in the current folder, in one namespace; the failures.
+    """Run a page's examples, or also those marked slow, one after another, in the current folder, in one namespace; the failures.
 
     `python` blocks with prompts are doctests. In `console` blocks lines after "$ " are commands (a backslash goes on), what
     follows is their output (of it, lines that begin with "dynsim: " are remarks on standard error); only `dynsim` commands
@@ -35,7 +35,7 @@ def run_page(text, name, slow=False):
     space, said = {}, []
     runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
     for kind, line, source in examples(text):
-        if slow != kind.endswith(" slow"):
+        if kind.endswith(" slow") and not slow:
             continue
         if kind.startswith("python") and ">>>" in source:
             test = doctest.DocTestParser().get_doctest(source, space, f"{name}:{line}", name, line - 1)
