@@ -2,8 +2,8 @@
 
     exact         reduced recursion against full descent on the same images: rounding
     statistical   full descent on n images against the population: falls as n^-1/2, z-scores
-    finite size   explicit partitions against orbits: exact for product partitions, falling with P for random ones
-    asymptotic    events and depths of the orbit flow against the closed forms (8), (9): falling with P
+    finite-size   explicit partitions against orbits: rounding for product partitions, else explained by how areas overlap
+    asymptotic    escape and depth of the orbit flow against the closed forms (8), (9), (15), (16): falling with P
 
 A level is a function (quick, seed, progress) -> rows. Bounds are derived, or a stated probability of a false alarm.
 """
@@ -11,14 +11,19 @@ A level is a function (quick, seed, progress) -> rows. Bounds are derived, or a 
 from dataclasses import asdict, dataclass
 
 from dynsim.errors import InputError
-from dynsim.validation import _exact
+from dynsim.validation import _asymptotic, _exact, _finite_size, _statistical
 from dynsim.validation._comparison import BOUNDS, Comparison, Difference, Row, compare
 from dynsim.validation._exact import exact
 
 __all__ = ["BOUNDS", "LEVELS", "Comparison", "Difference", "Report", "Row", "compare", "exact", "run"]
 
-LEVELS = {"exact": _exact.level}
-SECONDS = {"exact": 20.0}  # a level's share of the progress bar
+LEVELS = {
+    "exact": _exact.level,
+    "statistical": _statistical.level,
+    "finite-size": _finite_size.level,
+    "asymptotic": _asymptotic.level,
+}
+SECONDS = {"exact": 20.0, "statistical": 80.0, "finite-size": 15.0, "asymptotic": 8.0}  # a level's share of the progress bar
 
 
 @dataclass(frozen=True)
