@@ -21,7 +21,7 @@ OUTPUTS = 11
 SATURATED = 700.0  # exponent beyond which A is one whatever the area: large z, while small ones still grow
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, x_weight, rho, rho2, out):
     """Loss of a query in one cluster and its derivatives, written to `out` (OUTPUTS,).
 
@@ -106,7 +106,7 @@ def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, 
     out[D_MEAN], out[D_VAR], out[D_SKEW] = by_mean, by_var, by_skew
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def amplitude_means(phi, z, z_weight):
     """E[w], E[w] - 1, E[z w], E[z^2 w^2], E[2 z^3 w^2] with w = exp(z phi)."""
     w0, w1, zw, z2w2, z3w2 = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -120,7 +120,7 @@ def amplitude_means(phi, z, z_weight):
     return w0, w1, zw, z2w2, z3w2
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def population_queries(
     first, last, y, F, own, size, offset, masked_share, z, z_weight, kind, x, x_weight, rho, rho2, x_count, mean_field,
     dy, loss, attention,
@@ -214,7 +214,7 @@ def population_queries(
             dy[F + q, p] = -rate * E[q] * dE[q]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_weight, kind, x, x_weight, rho, rho2, x_count,
                 mean_field, dy, attention):
     """Velocity and area attention of one query by orbits; returns its loss.
