@@ -163,6 +163,14 @@ def test_help_loads_nothing_heavy():
     assert "dynsim" in loaded and not loaded & {"numpy", "scipy", "numba", "matplotlib", "rich", "joblib"}
 
 
+@pytest.mark.slow
+def test_the_first_run_says_that_it_compiles(tmp_path):
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (command("simulate", "--K", "1", env=env) for _ in range(2))
+    assert first.returncode == second.returncode == 0
+    assert first.stderr.count("compiling") == 1 and second.stderr == ""
+
+
 def test_a_closed_pipe_is_silent():
     reader, writer = os.pipe()
     os.close(reader)

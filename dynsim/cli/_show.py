@@ -8,7 +8,6 @@ import math
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 PATIENCE = 2.0  # seconds after which a run that goes on shows its progress
 
@@ -107,14 +106,10 @@ def part_of(report, i, n):
     return report and (lambda done, total: report(i + done / total if total else i, n))
 
 
-def tell_compiling(args, *kernels):
-    """Say that numba is about to compile, where its cache holds nothing newer than the kernels' source."""
-    for kernel in kernels:
-        stats = getattr(kernel, "stats", None)  # None: NUMBA_DISABLE_JIT
-        if stats is None:
-            return
-        source = Path(kernel.py_func.__code__.co_filename)
-        cached = Path(stats.cache_path).glob(f"{source.stem}.{kernel.__name__}-*.nbi") if stats.cache_path else ()
-        if not any(entry.stat().st_mtime >= source.stat().st_mtime for entry in cached):
-            remark(args, "compiling kernels, this once: a few seconds")
-            return
+@contextmanager
+def telling_of_compilation(args):
+    """Inside, a remark when numba starts to compile kernels, which takes seconds and happens once."""
+    from dynsim.reduced import _compiling
+
+    with _compiling.told(lambda: remark(args, "compiling kernels, this once: a few seconds")):
+        yield

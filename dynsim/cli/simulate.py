@@ -60,7 +60,7 @@ def run(args):
     folder = Folder(args.out) if args.out is not None else None
     began = time.perf_counter()
     try:
-        with _show.progress(args, "simulating") as progress:
+        with _show.telling_of_compilation(args), _show.progress(args, "simulating") as progress:
             runs = list(_move(args, folder, drawn, fields, moves, progress))
     except Interrupted as error:
         how = "--out DIR would keep a run to go on with" if folder is None else "the same command with --resume goes on"
@@ -85,24 +85,13 @@ def _fields(args, problem, drawn):
 
     masks = {} if args.masks is None else {"masks": args.masks}
     if args.method == "orbit":
-        from dynsim.reduced._closure import orbit_query
-        from dynsim.reduced.orbit import MOST_CLUSTERS
-
-        queries = summary.kinds(problem.K) if args.query is None and problem.K <= MOST_CLUSTERS else [args.query]
-        fields = [reduced.OrbitField(problem, query, **masks) for query in queries]
-        _show.tell_compiling(args, orbit_query)
-        return fields
+        queries = summary.kinds(problem.K) if args.query is None else [args.query]
+        return [reduced.OrbitField(problem, query, **masks) for query in queries]
     part, n = _partition(args, problem, drawn)
     if args.method == "population":
-        from dynsim.reduced import _closure, _kernels
-
-        closed = args.masks in (None, "own-area", "mean-field")
-        _show.tell_compiling(args, _closure.population_queries if closed else _kernels.empirical_blocks)
         return [reduced.PopulationField(problem, part, **masks)]
     from dynsim.dataset import sample
-    from dynsim.reduced._kernels import empirical_blocks
 
-    _show.tell_compiling(args, empirical_blocks)
     return [reduced.EmpiricalField(part, sample(problem, part, n, seed=drawn))]
 
 
@@ -179,7 +168,7 @@ def _again(args):
     if given:
         name = given[0].replace("_", "-")
         raise InputError(f"--from takes the whole run from the file, got --{name} too: drop one of them")
-    with _show.progress(args, "running again") as progress:
+    with _show.telling_of_compilation(args), _show.progress(args, "running again") as progress:
         result = runs.rerun(args.file, progress=progress)
     versions = {name: {"then": then, "now": now} for name, (then, now) in result.versions.items()}
     record = {"file": args.file, "same": result.same, "deviation": result.deviation, "versions": versions}

@@ -24,7 +24,7 @@ def run(args):
     from dynsim import validation
 
     drawn = seed_from(args)
-    with _show.progress(args, "validating") as progress:
+    with _show.telling_of_compilation(args), _show.progress(args, "validating") as progress:
         report = validation.run(args.level, args.quick, drawn, progress)
     if args.json:
         _show.print_json(report.to_dict())

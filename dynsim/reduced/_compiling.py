@@ -1,0 +1,24 @@
+"""When kernels are compiled: once on a machine, then they come from numba's cache."""
+
+from contextlib import contextmanager
+
+from numba.core import event
+
+
+@contextmanager
+def told(tell):
+    """Inside, call `tell` once, when the first kernel starts to be compiled; not for kernels that the cache holds."""
+
+    class Listener(event.Listener):
+        silent = False
+
+        def on_start(self, started):
+            if not self.silent:
+                self.silent = True
+                tell()
+
+        def on_end(self, ended):
+            pass
+
+    with event.install_listener("numba:compile", Listener()):
+        yield
