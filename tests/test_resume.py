@@ -353,7 +353,7 @@ problem = dynsim.Problem(K=2, gamma=0.5, P=8, kappa_c=0.6, kappa_s=0.5)
 part = dynsim.Partition.random(problem, seed=1)
 print("begins", flush=True)
 field = MinibatchField.fresh(problem, part, n=4)
-runs.run(sys.argv[1], field, eta=0.05, steps=300, keep=5, optimiser=Adam(), every=0, resume=True)
+runs.run(sys.argv[1], field, eta=0.05, steps=150, keep=5, optimiser=Adam(), every=0, resume=True)
 """
 
 
