@@ -26,7 +26,7 @@ from dynsim import __version__
 from dynsim.errors import DynsimError, InputError
 from dynsim.problem import Problem, Uniform
 
-RTOL = 1e-6  # of the flow in a sweep: events move by about as much, in 2/3 of the time 1e-8 takes
+RTOL = 1e-5  # of the flow in a sweep: 6/10 of the time that 1e-8 takes; what it does to events is measured in docs/sweeps.md
 MOMENTS = 200  # kept steps between which events of a descent are interpolated
 _ALONE = threading.Lock()  # LSODA runs once per process; a Dask worker may have several threads
 

@@ -28,7 +28,7 @@ def add_parser(sub):
     )
     group.add_argument("--query", metavar="LLGG", help="a letter per cluster, L local or G global (orbit; all local)")
     group.add_argument("--keep", type=whole(2), metavar="N", help="kept times; 20 or more find the end of phase I (orbit; 2)")
-    group.add_argument("--rtol", type=number, metavar="X", help="accuracy of the flow (orbit; 1e-6)")
+    group.add_argument("--rtol", type=number, metavar="X", help="accuracy of the flow (orbit; 1e-5)")
     group.add_argument("--t-end", type=number, metavar="X", help="end of the flow (orbit; past the last event)")
     group.add_argument("--n", type=whole(1), metavar="N", help="images (samples, full; 256)")
     group.add_argument("--partition", choices=("blocks", "random", "product"), help="areas (all but orbit; blocks)")
