@@ -70,6 +70,7 @@ BAD = [
     ("simulate --query LLL", "LLL"),
     ("simulate --query LLLX", "LLLX"),
     ("simulate --K 30", "K=30"),
+    ("simulate --K 1e100", "K=1"),
     ("simulate --masks exact", "masks"),
     ("simulate --t-end 0", "t_end"),
     ("simulate --t-end nan", "t_end"),

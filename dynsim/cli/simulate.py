@@ -85,8 +85,9 @@ def _fields(args, problem, drawn):
 
     masks = {} if args.masks is None else {"masks": args.masks}
     if args.method == "orbit":
-        queries = summary.kinds(problem.K) if args.query is None else [args.query]
-        return [reduced.OrbitField(problem, query, **masks) for query in queries]
+        first = reduced.OrbitField(problem, args.query, **masks)  # all local where no query is given; refuses a K too large
+        others = summary.kinds(problem.K)[1:] if args.query is None else []
+        return [first, *(reduced.OrbitField(problem, query, **masks) for query in others)]
     part, n = _partition(args, problem, drawn)
     if args.method == "population":
         return [reduced.PopulationField(problem, part, **masks)]
