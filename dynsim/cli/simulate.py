@@ -11,7 +11,7 @@ from dynsim.errors import InputError, Interrupted
 
 ONLY = {"n": ("samples",), "partition": ("samples", "population"), "masks": ("population", "orbit"), "query": ("orbit",)}
 ALONE = ("file", "json", "quiet", "command", "run", "default", "line")  # what --from goes with
-MOMENTS = 60  # kept of a run on an explicit partition, whose tables are large
+MOMENTS = {"orbit": 100, "population": 60, "samples": 60}  # kept of gradient flow; explicit partitions have large tables
 ESCAPES = 100  # gradient flow of orbits runs for so many of the longest escape time that theory gives
 
 
@@ -35,7 +35,7 @@ def add_parser(sub):
     group.add_argument("--steps", type=whole(0), metavar="T", help="steps of gradient descent (500; samples, population)")
     group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (1)")
     group.add_argument("--t-end", type=number, metavar="X", help="time of gradient flow, t = eta x step (orbit: 100 escapes)")
-    group.add_argument("--rtol", type=number, metavar="X", help="accuracy of gradient flow (1e-6)")
+    group.add_argument("--rtol", type=number, metavar="X", help="accuracy of gradient flow (1e-5)")
     group = parser.add_argument_group("files")
     group.add_argument("--checkpoint", type=number, metavar="X", help="seconds between checkpoints in --out (10)")
     group.add_argument("--resume", action="store_true", help="go on from what the same command left in --out")
@@ -114,7 +114,7 @@ def _check_memory(problem, n):
     P, F = problem.P, problem.K * problem.N
     tables, images = 6, f" and {n} images" if n else ""
     memory.check(
-        8 * P * (tables * (P + F) + MOMENTS * (P + 2 * F)) + 64 * P * n,
+        8 * P * (tables * (P + F) + MOMENTS["samples"] * (P + 2 * F)) + 64 * P * n,
         f"an explicit partition of P={P:.4g} patches and K={problem.K}{images}",
         "take a smaller --P, --K or --n, or --method orbit, which reaches any P",
     )
@@ -132,8 +132,7 @@ def _integrator(args, problem):
         from dynsim import theory
 
         t_end = ESCAPES * max(theory.escape_time(problem, letter) for letter in "LG")
-    moments = {} if args.method == "orbit" else {"keep": MOMENTS}
-    return "flow", {"t_end": t_end, "rtol": 1e-6 if args.rtol is None else args.rtol, **moments}
+    return "flow", {"t_end": t_end, "rtol": 1e-5 if args.rtol is None else args.rtol, "keep": MOMENTS[args.method]}
 
 
 def _move(args, folder, drawn, fields, moves, progress):

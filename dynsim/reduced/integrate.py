@@ -3,6 +3,7 @@
     descend:  y <- y + eta dy/dt(y), time t = eta x step        flow:  dy/dt integrated in log time or path length
 """
 
+from itertools import takewhile
 from math import exp, sqrt
 from typing import NamedTuple
 
@@ -158,12 +159,13 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
         return solver
 
     steps, solver, before, tau = start.step, begin(start), signs(start.y), start.y[-1]
-    waiting = [t for t in times if np.log1p(t / t0) > start.y[-1] or steps == 0]
+    waiting = [(t, np.log1p(t / t0)) for t in times]
+    waiting = [(t, goal) for t, goal in waiting if goal > start.y[-1] or steps == 0]
     try:
         if checkpoint is not None:
             checkpoint(start, record)
-        if waiting and waiting[0] == 0.0:
-            keep_at(waiting.pop(0), start.y)
+        if waiting and waiting[0][0] == 0.0:
+            keep_at(waiting.pop(0)[0], start.y)
         while solver.y[-1] < end:
             message = solver.step()
             if solver.status == "failed" or not np.abs(solver.y[:-1]).max() <= field.limit:
@@ -177,12 +179,12 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
                 why = f"its loss rises, so the closure is off: end at t_end={t:.4g}"
                 raise Diverged(f"the flow stopped at t={t:.4g}: {why}", record.trajectory())
             found = [e for e in EVENTS if events[e] is None and before[e] < 0 <= now[e]]
-            due = [t for t in waiting if np.log1p(t / t0) <= tau]
+            due = list(takewhile(lambda moment, tau=tau: moment[1] <= tau, waiting))
             if found or due:
                 dense = solver.dense_output()
                 a, b = solver.t_old, solver.t
                 moments = [(_crossing(lambda s, f=dense, e=e: signs(f(s))[e], a, b), None, e) for e in found]
-                moments += [(_crossing(lambda s, f=dense, t=t: f(s)[-1] - np.log1p(t / t0), a, b), t, "") for t in due]
+                moments += [(_crossing(lambda s, f=dense, goal=goal: f(s)[-1] - goal, a, b), t, "") for t, goal in due]
                 for s, t, e in sorted(moments, key=lambda moment: moment[0]):
                     Y = dense(s)
                     t = max(float(t0 * np.expm1(Y[-1])), record.rows[-1][0] if record.rows else 0.0) if t is None else t
