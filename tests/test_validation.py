@@ -1,6 +1,11 @@
 """compare and the exact level: what must pass passes, and what is wrong fails loudly."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -175,14 +180,32 @@ def test_the_level_reports_every_case(monkeypatch):
 
 
 def shifted(a, b):
+    if b < 0:
+        raise dynsim.InputError(f"b must not be negative, got {b}: take 0")
     return a + 10 * b
 
 
 def test_work_is_done_in_order(monkeypatch):
     seen = []
-    tasks = [(i, i % 3) for i in range(7)]
+    tasks = [(i, i % 3) for i in range(17)]
     expected = [shifted(*task) for task in tasks]
     assert _work.in_parallel(shifted, tasks, lambda *args: seen.append(args)) == expected
-    assert seen == [(i, 7) for i in range(1, 8)]
+    assert seen == [(i, 17) for i in range(1, 18)]
+    with pytest.raises(dynsim.InputError, match="got -1: take 0"):
+        _work.in_parallel(shifted, [*tasks, (1, -1), *tasks])
+    assert _work.in_parallel(shifted, tasks) == expected  # with new workers
+    assert _work.in_parallel(shifted, []) == []
     monkeypatch.setattr(_work, "cpu_count", lambda: 1)
     assert _work.in_parallel(shifted, tasks) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C goes to a process group")
+@pytest.mark.parametrize("after", [1.0, 3.0, 6.0])
+def test_interrupt_ends_driver_and_workers_in_one_line(after):
+    command = [sys.executable, "-m", "dynsim", "validate", "--level", "statistical"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(after)
+    os.killpg(run.pid, signal.SIGINT)
+    out, err = run.communicate(timeout=20)
+    assert (run.returncode, out) == (130, "") and err.startswith("dynsim: ") and err.count("\n") == 1
