@@ -1,5 +1,7 @@
 """What the test files share: small problems, and property tests that draw the same examples every time."""
 
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -8,6 +10,7 @@ import dynsim
 
 settings.register_profile("dynsim", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("dynsim")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background, and handed on
 
 
 @pytest.fixture(scope="session")

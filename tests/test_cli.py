@@ -190,7 +190,10 @@ def test_stopped_by_a_signal(which, wait):
     assert process.stdout.readline() == "up\n"
     time.sleep(wait)
     process.send_signal(which)
-    out, err = process.communicate(timeout=30)
+    try:
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 130 and out == "" and "Traceback" not in err
     assert err.splitlines()[-1].startswith("dynsim: ")
 
