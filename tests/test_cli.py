@@ -1,6 +1,8 @@
 """The command line itself: exit statuses, signals and pipes, and one clear line for whatever is typed wrong."""
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -162,6 +164,27 @@ def test_help_loads_nothing_heavy():
     assert done.returncode == 0
     loaded = {name.split(".")[0] for name in done.stderr.split()}
     assert "dynsim" in loaded and not loaded & {"numpy", "scipy", "numba", "matplotlib", "rich", "joblib"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
+def test_a_narrow_terminal_loses_no_digits():
+    import pty
+
+    seen, terminal = pty.openpty()
+    env = {**os.environ, "COLUMNS": "40", "TERM": "xterm-256color"}
+    process = subprocess.Popen([sys.executable, "-m", "dynsim", "simulate", "--K", "1"], stdout=terminal, env=env)
+    os.close(terminal)
+    out = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while block := os.read(seen, 4096):
+            out += block
+    os.close(seen)
+    assert process.wait(timeout=60) == 0
+    assert b"\xe2\x94\x80" in out  # a line that rich has drawn
+    plain = command("simulate", "--K", "1").stdout
+    words = set(re.sub(r"\x1b\[[0-9;]*m", "", out.decode()).split())
+    timing = plain.split("s\nloss")[0].split()[-1]
+    assert set(plain.split()) - words <= {timing}
 
 
 @pytest.mark.slow

@@ -79,19 +79,19 @@ def show(result):
     say(f"run       {run}{steps}, {result['wall_s']:.2g} s")
     say(f"loss      {start} -> {end} per masked patch, floor {floor}")
     if "escape_time" in rows[0]:
-        say("\nEscape (own attention passes 1/2), FP correlation with the global area by then, and large-P theory of both")
+        say("\nEscape: own attention passes 1/2. Depth: FP with the global area by then. Theory: large P")
         columns = ["query", "share", "escape time", "theory", "depth", "theory", "loss", "floor"]
         names = ["escape_time", "escape_time_theory", "global_depth", "global_depth_theory", "loss", "loss_floor"]
         table(columns, [[r["query"], short(r["share"], 3), *(short(r[name]) for name in names)] for r in rows])
-    say("\nAttention of a masked query, by kind of query (a letter per cluster) and how it lies in a cluster")
+    say("\nAttention of a masked query, by kind (a letter per cluster) and how it lies in a cluster")
     lines = [(r, c, [r["query"], LIES[c["letter"]]]) for r in rows for c in r["clusters"]]
     sorts = ("own", "global", "others")
     moved = [[*head, *(_arrow(ends) for ends in c["attention"].values())] for _, c, head in lines]
     table(["query", "lies", "own area", "global area", "others", "masked"], moved, left=2)
     say("\nCorrelations at the end (0 at the start)")
     names = [("fp", s) for s in sorts] + [("pp", s) for s in ("self", *sorts)]
-    ends = [[*head, *(short(c[name][sort][1], 3) for name, sort in names)] for _, c, head in lines]
-    table(["query", "lies", *(f"{name.upper()} {sort}" for name, sort in names)], ends, left=2)
+    ends = [[*head, *(short(c[name][sort][1], 2) for name, sort in names)] for _, c, head in lines]
+    table(["query", "lies", "FP own", "global", "others", "PP self", "own", "global", "others"], ends, left=2)
 
 
 def _arrow(ends):

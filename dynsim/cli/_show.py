@@ -31,19 +31,21 @@ def escaped(text, stream):
 
 def table(columns, rows, left=1):
     """A table of strings on standard output, the first `left` columns to the left, the others, numbers, to the right."""
+    width = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     if sys.stdout is not None and sys.stdout.isatty():
         from rich import box
         from rich.console import Console
         from rich.table import Table
 
-        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for i, name in enumerate(columns):
-            drawn.add_column(name, justify="left" if i < left else "right")
+            drawn.add_column(name, justify="left" if i < left else "right", no_wrap=True)
         for row in rows:
             drawn.add_row(*row)
-        Console(highlight=False).print(drawn)
+        console = Console(highlight=False)
+        console.width = max(console.width, sum(width) + 2 * len(width))  # a line too long for the terminal keeps its digits
+        console.print(drawn)
         return
-    width = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):
         cells = (cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, width, strict=True)))
         say("  ".join(cells).rstrip())
