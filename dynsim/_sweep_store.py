@@ -99,10 +99,10 @@ class Store:
             yield from self._db.execute(query, values)
 
     def _check(self):
-        ours = self._db.execute("PRAGMA application_id").fetchone()[0]
-        if ours == APPLICATION:
-            return
-        if ours or self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        with self._transaction("DEFERRED"):  # both are read as of one moment, while another sweep may be making the store
+            tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            ours = self._db.execute("PRAGMA application_id").fetchone()[0]
+        if ours != APPLICATION and (ours or tables):
             raise FileError(f"{self.path!r} must be a store of dynsim sweep, got some other database: give another --out")
 
     def _make(self):
@@ -114,8 +114,8 @@ class Store:
                 self._db.execute(f"CREATE TABLE points ({fixed}) WITHOUT ROWID")
 
     @contextmanager
-    def _transaction(self):
-        self._db.execute("BEGIN IMMEDIATE")
+    def _transaction(self, kind="IMMEDIATE"):
+        self._db.execute(f"BEGIN {kind}")
         try:
             yield
             self._db.execute("COMMIT")
