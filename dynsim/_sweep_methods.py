@@ -42,7 +42,7 @@ def orbit(problem, seed=0, query=None, rtol=RTOL, t_end=None, keep=2):
         late = 50 * problem.K / (problem.gamma * law.L**2 * law.moment(2))  # (12) at 1 % of the first loss
         t_end = 4 * (escape + late)
     local = [k for k, letter in enumerate(query) if letter == "L"] or list(range(problem.K))
-    speed = field.velocity(field.start())[1][: 3 * problem.K].reshape(problem.K, 3)[local].mean(axis=0)
+    speed = field.correlations(field.velocity(field.start())[1])[0][local].mean(axis=0)
     traj = reduced.flow(field, t_end=t_end, keep=keep, rtol=rtol)
     events = traj.meta["events"]
     own = depth = None

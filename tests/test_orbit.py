@@ -186,20 +186,40 @@ def test_draws_weigh_no_less_than_their_lightest_keys():
     explicit, orbit = PopulationField(problem, part, nodes=8), OrbitField(problem, "LLL", intersections="product", nodes=8)
     p = int(np.flatnonzero((part.labels != 0).all(axis=0))[0])
     y = orbit.start()
-    y[9:] = np.random.default_rng(0).normal(size=28)
-    y[9 + 13] += 7.0
-    y[0:9:3] = 3.0
+    y[:3] = 3.0, 0.0, 0.0
+    y[3:] = np.random.default_rng(0).normal(size=11)
+    y[3 + 6] += 7.0  # keys in the global area of all three clusters: one class of its own
+    fp, pp = orbit.correlations(y)
+    assert np.flatnonzero(pp > 5).tolist() == [9 + 3 + 1]  # pattern (1, 1, 1) of 3^3
     table = explicit.start()
     pattern = np.zeros(64, dtype=int)
     for k in range(3):
         digit = np.where(part.own[k] == part.own[k, p], 0, np.where(part.labels[k] == 0, 1, 2))
         pattern = 3 * pattern + digit
         rows = np.arange(part.offset[k], part.offset[k + 1])
-        table[rows, p] = y[3 * k + np.where(rows == part.own[k, p], 0, np.where(rows == rows[0], 1, 2))]
+        table[rows, p] = fp[k][np.where(rows == part.own[k, p], 0, np.where(rows == rows[0], 1, 2))]
     pattern[p] = 27
-    table[part.F :, p] = y[9 + pattern]
+    table[part.F :, p] = pp[pattern]
     by_key = explicit.velocity(table)[1][part.F :, p]
-    np.testing.assert_allclose(by_key, orbit.velocity(y)[1][9 + pattern], rtol=1e-10, atol=1e-15)
+    moves = orbit.correlations(orbit.velocity(y)[1])[1]
+    np.testing.assert_allclose(by_key, moves[pattern], rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("query, size", [("L", 7), ("LLLL", 3 + 15 + 1), ("LGLG", 6 + 36 + 1), ("L" * 8, 3 + 45 + 1)])
+def test_the_state_holds_interchangeable_clusters_once(query, size):
+    """3 numbers a letter, one for each way in which a key can lie in (own, global, other) of each letter's clusters, one for the
+    query. The correlations are those of all clusters and patterns, and equal where clusters of one letter change places."""
+    K = len(query)
+    field = OrbitField(dynsim.Problem(K=K, P=1e6), query)
+    assert field.start().size == size
+    fp, pp = field.correlations(np.random.default_rng(K).normal(size=size))
+    assert fp.shape == (K, 3) and pp.shape == (3**K + 1,)
+    assert len(np.unique(pp)) == size - 3 * len(set(query))
+    cube = pp[:-1].reshape((3,) * K)
+    for k in range(K):
+        for j in range(k):
+            assert np.array_equal(fp[k], fp[j]) == (query[k] == query[j])
+            assert np.array_equal(cube, cube.swapaxes(j, k)) == (query[k] == query[j])
 
 
 def test_bad_input_is_named():

@@ -215,44 +215,46 @@ def population_queries(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
-def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_weight, kind, x, x_weight, rho, rho2, x_count,
+def orbit_query(y, P, clusters, lies, keys, is_global, n, copies, masked_share, z, z_weight, x, x_weight, rho, rho2, x_count,
                 mean_field, dy, attention):
     """Velocity and area attention of one query by orbits; returns its loss.
 
-    y, dy (3K + S + 1): Phi own/global/other by cluster, then Upsilon by key pattern, then of the query itself. digit (S, K):
-    0 own, 1 global, 2 other; number (S,): keys per pattern. Per cluster: is_global, n keys beside the query in its own
-    area, copies (3,) areas of each kind. kind (K,): row of the node tables. attention (K, 3), per area.
+    y, dy (3C + S + 1): Phi own/global/other for each of C letters, Upsilon for each of S classes of key patterns, then that of
+    the query itself. clusters (C,): how many have the letter. lies (C, 3, S): in how many of them keys of a class lie in the
+    own, the global, an other area; keys (C, 3, S): how many keys of the class lie so in any one of them. By letter: is_global,
+    n keys beside the query in its own area, copies (3,) areas of each kind, node tables. attention (C, 3), per area.
     """
-    S, K = digit.shape
+    C, _, S = lies.shape
     share = 1.0 / P
-    rate = masked_share / K
+    rate = masked_share / clusters.sum()
     pair = 0.0 if mean_field else 1.0
     E, pull = np.empty(S + 1), np.zeros(S + 1)
     for s in range(S + 1):
-        E[s] = np.exp(y[3 * K + s])
+        E[s] = np.exp(y[3 * C + s])
     mass, mass2 = np.empty(3), np.empty(3)
     w0, w1, zw, z2w2, z3w2 = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     w = np.empty(z.size)
     out = np.empty(OUTPUTS)
     loss = 0.0
-    for k in range(K):
-        mass[:] = 0.0
-        mass2[:] = 0.0
-        for s in range(S):
-            d = digit[s, k]
-            mass[d] += share * number[s] * E[s] / copies[k, d]
-            mass2[d] += share * share * number[s] * E[s] * E[s] / copies[k, d] * pair
+    for k in range(C):
+        for d in range(3):
+            one, two = 0.0, 0.0
+            for s in range(S):
+                weight = share * keys[k, d, s] * E[s]
+                one += weight
+                two += share * weight * E[s]
+            mass[d] = one / copies[k, d]
+            mass2[d] = two / copies[k, d] * pair
         mean, var, skew, lightest = 0.0, 0.0, 0.0, np.inf
         if n[k] > 0.0:
             for s in range(S):
-                if digit[s, k] == 0 and number[s] > 0.0:
-                    mean += number[s] / n[k] * E[s]
+                if keys[k, 0, s] > 0.0:
+                    mean += keys[k, 0, s] / n[k] * E[s]
                     lightest = min(lightest, E[s])
             for s in range(S):
-                if digit[s, k] == 0:
-                    e = E[s] - mean
-                    var += number[s] / n[k] * e * e
-                    skew += number[s] / n[k] * e * e * e
+                e = E[s] - mean
+                var += keys[k, 0, s] / n[k] * e * e
+                skew += keys[k, 0, s] / n[k] * e * e * e
         # j keys weigh no less than j of the lightest: keeps both points of every draw above that. Binds only where patterns of
         # less than one key stand out, which no draw of whole keys could give
         whole, most, over = np.rint(n[k]), np.ceil(n[k]) - 1.0, mean - lightest
@@ -272,13 +274,12 @@ def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_we
             two += copies[k, d] * z2w2[d] * (mass[d] * mass[d] - mass2[d])
         for i in range(z.size):
             w[i] = np.exp(min(z[i] * y[3 * k], SATURATED))
-        row = kind[k]
-        count = x_count[row]
+        count = x_count[k]
         expectation(
             n[k] * share, whole, mean, pair * var, pair * skew, base, rest, one, two, z, z_weight, w,
-            x[row, :count], x_weight[row, :count], rho[row, :count], rho2[row, :count], out,
+            x[k, :count], x_weight[k, :count], rho[k, :count], rho2[k, :count], out,
         )
-        loss += out[LOSS] / K
+        loss += out[LOSS] * clusters[k] / clusters.sum()
         dy[3 * k] = -rate * out[D_PHI]
         attention[k, 0] = out[OWN]
         for d in range(1, 3):
@@ -287,22 +288,20 @@ def orbit_query(y, P, digit, number, is_global, n, copies, masked_share, z, z_we
             attention[k, d] = out[SEEN] * mass[d] * w0[d]
         if is_global[k]:
             dy[3 * k + 1] = 0.0
+        # no key of n lies further from their mean (Samuelson): holds patterns that hardly occur inside the fit
+        reach = np.sqrt(var * max(0.0, whole - 1.0))
         for s in range(S):
-            d = digit[s, k]
-            if d != 0:
-                e = share * E[s] * pair
-                pull[s] += E[s] * share * (
-                    out[D_BASE] + w1[d] * out[D_REST] + 2.0 * z2w2[d] * (out[D_ONE] * e + out[D_TWO] * (mass[d] - e))
-                )
-            elif n[k] > 0.0:
-                # no key of n lies further from their mean (Samuelson): holds patterns that hardly occur inside the fit
-                reach = np.sqrt(var * max(0.0, whole - 1.0))
-                e = min(max(E[s] - mean, -reach), reach)
-                pull[s] += (mean + e) * (
-                    share * out[D_BASE]
-                    + (out[D_MEAN] + pair * (2.0 * e * out[D_VAR] + 3.0 * (e * e - var) * out[D_SKEW])) / n[k]
-                )
-        pull[S] += share * E[S] * out[D_BASE]
+            e = min(max(E[s] - mean, -reach), reach)
+            slope = (mean + e) * (
+                share * out[D_BASE]
+                + (out[D_MEAN] + pair * (2.0 * e * out[D_VAR] + 3.0 * (e * e - var) * out[D_SKEW])) / n[k]
+            ) if n[k] > 0.0 else 0.0
+            pull[s] += lies[k, 0, s] * slope
+            e = share * E[s] * pair
+            for d in range(1, 3):
+                slope = out[D_BASE] + w1[d] * out[D_REST] + 2.0 * z2w2[d] * (out[D_ONE] * e + out[D_TWO] * (mass[d] - e))
+                pull[s] += lies[k, d, s] * E[s] * share * slope
+        pull[S] += clusters[k] * share * E[S] * out[D_BASE]
     for s in range(S + 1):
-        dy[3 * K + s] = -rate * pull[s]
+        dy[3 * C + s] = -rate * pull[s]
     return loss

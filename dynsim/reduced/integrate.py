@@ -106,104 +106,140 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
         raise InputError(f"t_end, the time to integrate to, must be positive and finite, got {t_end!r}: take e.g. t_end=1e4")
     if not (is_number(rtol) and 1e-12 <= rtol <= 1e-2):
         raise InputError(f"rtol must be between 1e-12 and 1e-2, got {rtol!r}: take e.g. rtol=1e-8")
-    y0 = field.start()
-    shape, size = y0.shape, y0.size
-    name = ("LSODA" if size <= DENSE else "DOP853") if method is None else method
+    name = method or ("LSODA" if field.start().size <= DENSE else "DOP853")
     if name not in SOLVERS:
         raise InputError(f"method must be one of {', '.join(SOLVERS)}, got {method!r}: leave it out for the default")
     if not field.deterministic:
         raise InputError("flow needs a field that is the same at every evaluation, got fresh samples: use descend")
-    first_loss, v = field.velocity(y0)
-    if start is None:
-        start = State(0, np.append(y0.ravel(), 0.0), (np.array([0.0, 0.0, 0.0, min(t_end, 0.1 / max(_speed(v), 1e-300))]),))
-    elif np.shape(start.y) != (size + 1,) or [np.shape(m) for m in start.memory] != [(4,)]:
-        raise InputError(f"a run goes on from its own state of {size + 1} numbers, got {np.shape(start.y)}: start anew")
-    t0 = float(start.memory[0][3])
-    if start.y[-1] > np.log1p(t_end / t0):
-        at = t0 * np.expm1(start.y[-1])
-        raise InputError(f"a run goes on to a later time than it has reached, t={at:g}, got t_end={t_end:g}: give a later one")
-    times = _times_to_keep(t0, float(t_end), keep)
-    meta = {"integrator": "flow", "rtol": rtol, "t_end": float(t_end), "solver": name, "keep": _plain(keep)}
-    record = _Record(field, meta, start.kept)
-    record.meta["events"] = events = {**dict.fromkeys(EVENTS), **(start.kept.meta["events"] if start.kept else {})}
-    floor, limit = field.floor or 0.0, field.limit
+    run = _Flow(field, float(t_end), keep, rtol, name, start)
+    try:
+        run.go(progress, checkpoint)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped at t={run.t:.4g} of {t_end:.4g}", run.record.trajectory()) from None
+    return run.record.trajectory(status=f"reached t_end={t_end:.6g}", evaluations=int(run.solver.nfev))
 
-    def rate(s, Y):
+
+class _Flow:
+    """A gradient flow under way: Y = (y, tau) with tau = log(1 + t / t0), integrated over s."""
+
+    def __init__(self, field, t_end, keep, rtol, name, start):
+        self.field, self.t_end, self.rtol, self.name = field, t_end, rtol, name
+        y = field.start()
+        self.shape, self.floor, self.limit = y.shape, field.floor or 0.0, field.limit
+        self.scale = np.append(field.scale() if hasattr(field, "scale") else np.ones(y.size), 1.0)
+        self.first_loss, v = field.velocity(y)
+        if start is None:
+            t0 = min(t_end, 0.1 / max(_speed(v), 1e-300))
+            start = State(0, np.append(y.ravel(), 0.0), (np.array([0.0, 0.0, 0.0, t0]),))
+        elif np.shape(start.y) != (y.size + 1,) or [np.shape(m) for m in start.memory] != [(4,)]:
+            raise InputError(f"a run goes on from its own state of {y.size + 1} numbers, got {np.shape(start.y)}: start anew")
+        self.t0 = float(start.memory[0][3])
+        self.end, self.tau = self.tau_at(t_end), start.y[-1]
+        if self.tau > self.end:
+            raise InputError(
+                f"a run goes on to a later time than it has reached, t={self.t:g}, got t_end={t_end:g}: give a later one"
+            )
+        moments = [(t, self.tau_at(t)) for t in _times_to_keep(self.t0, t_end, keep)]
+        self.waiting = [(t, tau) for t, tau in moments if tau > self.tau or start.step == 0]
+        meta = {"integrator": "flow", "rtol": rtol, "t_end": t_end, "solver": name, "keep": _plain(keep)}
+        self.record = _Record(field, meta, start.kept)
+        self.events = self.record.meta["events"] = {
+            **dict.fromkeys(EVENTS), **(start.kept.meta["events"] if start.kept else {})
+        }
+        self.start, self.steps, self.solver, self.signs = start, start.step, self.begin(start), self.signs_at(start.y)
+
+    @property
+    def t(self):
+        """The time reached."""
+        return self.t_at(self.tau)
+
+    def tau_at(self, t):
+        """Its tau."""
+        return float(np.log1p(t / self.t0))
+
+    def t_at(self, tau):
+        """Its time."""
+        return float(self.t0 * np.expm1(tau))
+
+    def rate(self, s, Y):
         """(dy/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0))."""
         dY = np.empty_like(Y)
-        y = np.minimum(np.maximum(Y[:-1], -limit), limit).reshape(shape)  # a solver tries more than it accepts
-        _, v = field.velocity(y, out=dY[:-1].reshape(shape))
-        pace = t0 * exp(min(Y[-1], 700.0))
+        y = np.minimum(np.maximum(Y[:-1], -self.limit), self.limit).reshape(self.shape)  # a solver tries more than it accepts
+        _, v = self.field.velocity(y, out=dY[:-1].reshape(self.shape))
+        pace = self.t0 * exp(min(Y[-1], 700.0))
         dY[-1] = 1.0 / (1.0 + pace * _speed(v))
         dY[:-1] *= pace * dY[-1]
         return dY
 
-    def signs(Y):
+    def signs_at(self, Y):
         """Each event as a number that turns positive where it happens."""
-        loss, own = field.summary(Y[:-1].reshape(shape))
-        left = (loss - floor) / (first_loss - floor)
+        loss, own = self.field.summary(Y[:-1].reshape(self.shape))
+        left = (loss - self.floor) / (self.first_loss - self.floor)
         return {"escape": own - 0.5, "half": 0.5 - left, "excess": 0.01 - left}
 
-    def keep_at(t, Y):
-        y = Y[:-1].reshape(shape)
-        record.add(len(record.rows), t, field.velocity(y)[0], y)
-
-    tolerance = SAFETY * rtol
-    scale = np.append(field.scale() if hasattr(field, "scale") else np.ones(size), 1.0)
-    end = np.log1p(t_end / t0)
-
-    def begin(state):
+    def begin(self, state):
+        """A solver that starts afresh from a state."""
         s, h, evaluations, _ = state.memory[0]
-        solver = SOLVERS[name](rate, s, state.y, np.inf, rtol=tolerance, atol=tolerance * scale, first_step=h or None)
+        tolerance = SAFETY * self.rtol
+        solver = SOLVERS[self.name](
+            self.rate, s, state.y, np.inf, rtol=tolerance, atol=tolerance * self.scale, first_step=h or None
+        )
         solver.nfev += int(evaluations)
         return solver
 
-    steps, solver, before, tau = start.step, begin(start), signs(start.y), start.y[-1]
-    waiting = [(t, np.log1p(t / t0)) for t in times]
-    waiting = [(t, goal) for t, goal in waiting if goal > start.y[-1] or steps == 0]
-    try:
+    def go(self, progress, checkpoint):
+        """Integrate to the end."""
         if checkpoint is not None:
-            checkpoint(start, record)
-        if waiting and waiting[0][0] == 0.0:
-            keep_at(waiting.pop(0)[0], start.y)
-        while solver.y[-1] < end:
-            message = solver.step()
-            if solver.status == "failed" or not np.abs(solver.y[:-1]).max() <= field.limit:
-                t = t0 * np.expm1(tau)
-                left = f"a correlation left +-{field.limit:.4g}, beyond which the softmax overflows: end at t_end={t:.4g}"
-                why = f"{message}: try method='Radau' or a larger rtol" if message else left
-                raise Diverged(f"the flow stopped at t={t:.4g}: {why}", record.trajectory())
-            now, last, tau = signs(solver.y), tau, solver.y[-1]
-            if now["half"] < before["half"] - max(RISES, rtol):
-                t = t0 * np.expm1(last)
-                why = f"its loss rises, so the closure is off: end at t_end={t:.4g}"
-                raise Diverged(f"the flow stopped at t={t:.4g}: {why}", record.trajectory())
-            found = [e for e in EVENTS if events[e] is None and before[e] < 0 <= now[e]]
-            due = list(takewhile(lambda moment, tau=tau: moment[1] <= tau, waiting))
-            if found or due:
-                dense = solver.dense_output()
-                a, b = solver.t_old, solver.t
-                moments = [(_crossing(lambda s, f=dense, e=e: signs(f(s))[e], a, b), None, e) for e in found]
-                moments += [(_crossing(lambda s, f=dense, goal=goal: f(s)[-1] - goal, a, b), t, "") for t, goal in due]
-                for s, t, e in sorted(moments, key=lambda moment: moment[0]):
-                    Y = dense(s)
-                    t = max(float(t0 * np.expm1(Y[-1])), record.rows[-1][0] if record.rows else 0.0) if t is None else t
-                    if t <= t_end:
-                        events.update({e: t} if e else {})
-                        keep_at(t, Y)
-                del waiting[: len(due)]
-            before, steps = now, steps + 1
+            checkpoint(self.start, self.record)
+        if self.waiting and self.waiting[0][0] == 0.0:
+            self.keep(self.waiting.pop(0)[0], self.start.y)
+        while self.tau < self.end:
+            self.step()
             if progress is not None:
-                progress(min(tau, end), end)
-            if steps % SEGMENT[name] == 0 and tau < end:
-                memory = np.array([solver.t, getattr(solver, "h_abs", 0.0), solver.nfev, t0])
-                state = State(steps, solver.y.copy(), (memory,))
+                progress(min(self.tau, self.end), self.end)
+            if self.steps % SEGMENT[self.name] == 0 and self.tau < self.end:
+                memory = np.array([self.solver.t, getattr(self.solver, "h_abs", 0.0), self.solver.nfev, self.t0])
+                state = State(self.steps, self.solver.y.copy(), (memory,))
                 if checkpoint is not None:
-                    checkpoint(state, record)
-                solver = begin(state)
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped at t={t0 * np.expm1(solver.y[-1]):.4g} of {t_end:.4g}", record.trajectory()) from None
-    return record.trajectory(status=f"reached t_end={t_end:.6g}", evaluations=int(solver.nfev))
+                    checkpoint(state, self.record)
+                self.solver = self.begin(state)
+
+    def step(self):
+        """One step of the solver; keeps what it passes. Raises Diverged."""
+        message = self.solver.step()
+        if self.solver.status == "failed" or not np.abs(self.solver.y[:-1]).max() <= self.limit:
+            left = f"a correlation left +-{self.limit:.4g}, beyond which the softmax overflows: end at t_end={self.t:.4g}"
+            raise self.stopped(f"{message}: try method='Radau' or a larger rtol" if message else left)
+        before, self.signs = self.signs, self.signs_at(self.solver.y)
+        if self.signs["half"] < before["half"] - max(RISES, self.rtol):
+            raise self.stopped(f"its loss rises, so the closure is off: end at t_end={self.t:.4g}")
+        self.tau, self.steps = self.solver.y[-1], self.steps + 1
+        found = [e for e in EVENTS if self.events[e] is None and before[e] < 0 <= self.signs[e]]
+        due = list(takewhile(lambda moment: moment[1] <= self.tau, self.waiting))
+        del self.waiting[: len(due)]
+        if found or due:
+            self.pass_by(found, due)
+
+    def pass_by(self, found, due):
+        """Keep the events found and the moments due in the last step, in their order, from the solver's dense output."""
+        dense, a, b = self.solver.dense_output(), self.solver.t_old, self.solver.t
+        moments = [(_crossing(lambda s, e=e: self.signs_at(dense(s))[e], a, b), None, e) for e in found]
+        moments += [(_crossing(lambda s, tau=tau: dense(s)[-1] - tau, a, b), t, "") for t, tau in due]
+        for s, t, e in sorted(moments, key=lambda moment: moment[0]):
+            Y = dense(s)
+            t = max(self.t_at(Y[-1]), self.record.rows[-1][0] if self.record.rows else 0.0) if t is None else t
+            if t <= self.t_end:
+                self.events.update({e: t} if e else {})
+                self.keep(t, Y)
+
+    def keep(self, t, Y):
+        """Keep one moment."""
+        y = Y[:-1].reshape(self.shape)
+        self.record.add(len(self.record.rows), t, self.field.velocity(y)[0], y)
+
+    def stopped(self, why):
+        """The error of a flow that cannot go on, with what it has reached."""
+        return Diverged(f"the flow stopped at t={self.t:.4g}: {why}", self.record.trajectory())
 
 
 def _speed(v):

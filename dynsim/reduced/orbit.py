@@ -4,6 +4,10 @@ In a product partition (areas of different clusters intersect as if independent)
 in its *own* area, in the *global* one or in an *other* local one. Keys with the same pattern in {own, global, other}^K
 share one PP correlation, areas of one kind share one FP correlation: 3K + 3^K + 1 numbers (the last is the query itself).
 P enters through multiplicities only. Where the query is global, own and global are the same area.
+
+Clusters of one letter are interchangeable, and a run starts from zero: they stay equal. So the state holds one FP triple for
+each letter of the query, and one PP correlation for each *class* of patterns that a permutation of such clusters makes equal:
+of LLLL 3 + 15 + 1 numbers instead of 94.
 """
 
 from itertools import product
@@ -25,7 +29,9 @@ class OrbitField:
     problem: any P. query: a letter per cluster, L where the query lies in a local area, G where in the global one. masks:
     "own-area" or "mean-field". intersections: "independent" counts the P - 1 other keys as placed at random in every
     cluster, "product" counts the keys of an exact product partition. nodes: amplitude quadrature.
-    state: flat (3K + 3^K + 1,). Raises InputError.
+    digit (3^K, K) and number (3^K,): the key patterns and how many keys have each; sizes, copies (K, 3): patches in the own,
+    the global and all other areas, and how many areas these are. state: flat, 3 numbers for each letter, then one for each
+    class of patterns, then the query itself. Raises InputError.
     """
 
     deterministic = True
@@ -44,42 +50,53 @@ class OrbitField:
         self.problem, self.query, self.masks, self.intersections, self.nodes = problem, query, masks, intersections, nodes
         z, z_weight = problem.amplitude.nodes(nodes)
         self.limit = _closure.SATURATED / max(1.0, z.min())
-        P, is_global = float(problem.P), np.array([letter == "G" for letter in query])
+        P = float(problem.P)
         local = _typical_local(problem)
         size = {"L": (local, problem.C_global, P - problem.C_global - local), "G": (problem.C_global, 0.0, P - problem.C_global)}
         areas = {"L": (1.0, 1.0, max(1.0, problem.n_local - 1.0)), "G": (1.0, 1.0, float(problem.n_local))}
         self.sizes = np.array([size[letter] for letter in query], dtype=float)
         self.copies = np.array([areas[letter] for letter in query])
-        digit = np.array(list(product((OWN, GLOBAL, OTHER), repeat=K)))
-        self.digit = digit
-        rows = np.arange(K)
-        if intersections == "product":
-            self.number = P * np.prod(self.sizes[rows, digit] / P, axis=1)
-            self.number[0] -= 1.0
-            if self.number[0] < -1e-9:
-                raise InputError(
-                    f"in a product partition the query's own areas meet in at least one patch, got {self.number[0] + 1:.3g}: "
-                    f'use intersections="independent", or a larger kappa_s'
-                )
-            self.number[0] = max(0.0, self.number[0])
-        else:
-            beside = self.sizes - np.array([1.0, 0.0, 0.0])
-            self.number = (P - 1.0) * np.prod(beside[rows, digit] / (P - 1.0), axis=1)
-        n = self.sizes[:, 0] - 1.0
-        kinds, kind = np.unique(n, return_inverse=True)
-        laws = [unmasked_law(P, float(problem.unmasked), m, masks == "mean-field") for m in kinds]
+        self.digit = np.array(list(product((OWN, GLOBAL, OTHER), repeat=K)))
+        self.number = self._count(P)
+        # clusters of one letter, and patterns that are one but for their order
+        letters, first, self._letter, clusters = np.unique(
+            list(query), return_index=True, return_inverse=True, return_counts=True
+        )
+        lies = (self.digit[:, None, :, None] == np.arange(3)) & (self._letter == np.arange(len(letters))[:, None])[:, :, None]
+        lies, self._class = np.unique(-lies.sum(axis=2).reshape(len(self.digit), -1), axis=0, return_inverse=True)
+        self._class = self._class.ravel()  # (numpy 2.0 gives it two axes)
+        lies = np.ascontiguousarray(-lies.reshape(-1, len(letters), 3).transpose(1, 2, 0), dtype=float)
+        keys = np.bincount(self._class, self.number) * lies / clusters[:, None, None]
+        self._is_global = letters == "G"
+        n = self.sizes[first, 0] - 1.0
+        laws = [unmasked_law(P, float(problem.unmasked), m, masks == "mean-field") for m in n]
         self._fixed = (
-            P, digit, self.number, is_global, n, self.copies, problem.masked / problem.P, z, z_weight, kind, *law_tables(laws),
-            masks == "mean-field",
+            P, clusters, lies, keys, self._is_global, n, self.copies[first], problem.masked / problem.P,
+            z, z_weight, *law_tables(laws), masks == "mean-field",
         )
         floors = [all_masked(P, float(problem.unmasked), m) if masks != "mean-field" else 0.0 for m in n]
-        self.floor = 0.5 * problem.amplitude.moment(2) * float(np.mean(floors))
-        self.counted = ~is_global if not is_global.all() else is_global
-        self._attention = np.empty((K, 3))
+        self.floor = 0.5 * problem.amplitude.moment(2) * float(clusters @ floors) / K
+        self._counted = clusters * ~self._is_global if not self._is_global.all() else clusters
+        self._attention = np.empty((len(letters), 3))
+
+    def _count(self, P):
+        """Keys by pattern, (3^K,)."""
+        rows = np.arange(self.problem.K)
+        if self.intersections == "independent":
+            beside = self.sizes - np.array([1.0, 0.0, 0.0])
+            return (P - 1.0) * np.prod(beside[rows, self.digit] / (P - 1.0), axis=1)
+        number = P * np.prod(self.sizes[rows, self.digit] / P, axis=1)
+        if number[0] < 1.0 - 1e-9:
+            raise InputError(
+                f"in a product partition the query's own areas meet in at least one patch, got {number[0]:.3g}: "
+                f'use intersections="independent", or a larger kappa_s'
+            )
+        number[0] = max(0.0, number[0] - 1.0)  # the query itself
+        return number
 
     def start(self):
         """The state at Q = 0: all correlations zero."""
-        return np.zeros(3 * self.problem.K + len(self.number) + 1)
+        return np.zeros(self._attention.size + self._fixed[3].shape[2] + 1)
 
     def velocity(self, y, step=0, out=None):
         """(loss per masked patch of this query type, dy/dt) at state y; dy is written to `out` where one is given."""
@@ -89,28 +106,27 @@ class OrbitField:
     def attention(self, y):
         """Expected attention (K, 3) on the own, the global and each other area."""
         self.velocity(y)
-        attention = self._attention.copy()
-        attention[self._fixed[3], GLOBAL] = attention[self._fixed[3], OWN]
-        return attention
+        return self._by_cluster(self._attention)
 
     def summary(self, y):
         """(loss, mean attention on the own area over the clusters in which the query is local; all, where it is in none)."""
         loss, _ = self.velocity(y)
-        own = self._attention[self.counted, OWN]
-        return loss, float(own.sum()) / len(own)
+        return loss, float(self._counted @ self._attention[:, OWN]) / float(self._counted.sum())
 
     def correlations(self, y):
         """FP (K, 3) own/global/other and PP (3^K + 1,) by key pattern, the query itself last; copied."""
-        K = self.problem.K
-        fp = y[: 3 * K].reshape(K, 3).copy()
-        fp[self._fixed[3], GLOBAL] = fp[self._fixed[3], OWN]
-        return fp, y[3 * K :].copy()
+        fp, pp = np.split(y, [self._attention.size])
+        return self._by_cluster(fp.reshape(self._attention.shape)), np.append(pp[self._class], pp[-1])
+
+    def _by_cluster(self, table):
+        """A table (letters, 3) as one of (K, 3), copied; own and global are one where the query is global."""
+        table = np.where(self._is_global[:, None] & (np.arange(3) == GLOBAL), table[:, [OWN]], table)
+        return table[self._letter]
 
     def scale(self):
         """Natural size of each entry of the state: 1 for FP, one over the smallest own area for PP."""
-        K = self.problem.K
-        size = np.ones(3 * K + len(self.number) + 1)
-        size[3 * K :] = 1.0 / self.sizes[:, 0].min()
+        size = np.full_like(self.start(), 1.0 / self.sizes[:, 0].min())
+        size[: self._attention.size] = 1.0
         return size
 
     def describe(self):
