@@ -2,8 +2,9 @@
 
     python scripts/benchmark.py [--quick] [--out FILE.json]
 
-The two sides of a row are run in turn, A B A B ..., in one process and on the same number of threads; the table gives the
-medians, their ratio and its range over the turns. Torch is used where it is installed. Whole grid: about 15 minutes.
+The two sides of a row are run in turn, A B A B ..., in one process and on the same number of threads; each turn times as many
+calls in a row as take 20 ms, as a descent makes them. The table gives the medians, their ratio and its range over the turns.
+Torch is used where it is installed. Whole grid: about 15 minutes.
 """
 
 import argparse
@@ -42,10 +43,17 @@ def seconds(call):
     return time.perf_counter() - start
 
 
-def in_turn(a, b, turns, inner=1):
-    """Times of a and b per call, in turn; b is called `inner` times in each turn (and the quickest kept)."""
+def repeated(call):
+    """Wall time per call, over as many calls in a row as take some 20 ms."""
+    count = max(1, int(0.02 / max(seconds(call), 1e-9)))
+    return lambda: seconds(lambda: [call() for _ in range(count)]) / count
+
+
+def in_turn(a, b, turns):
+    """Times of a and b per call, in turn."""
     a(), b()
-    pairs = [(seconds(a), min(seconds(b) for _ in range(inner))) for _ in range(turns)]
+    a, b = repeated(a), repeated(b)
+    pairs = [(a(), b()) for _ in range(turns)]
     return [p[0] for p in pairs], [p[1] for p in pairs]
 
 
@@ -156,19 +164,19 @@ def recursion_rows(rows, quick):
         turns = 3 if P < 576 else 2
         wanted = ">= 300" if (P, n) == (196, 256) else ""
         step = recursion(field, y)
-        rows.add(f"full in NumPy / exact recursion, P={P} n={n}", *in_turn(full_numpy(part, data), step, turns, 20))
+        rows.add(f"full in NumPy / exact recursion, P={P} n={n}", *in_turn(full_numpy(part, data), step, turns))
         if torch is not None:
-            rows.add(f"full in torch / exact recursion, P={P} n={n}", *in_turn(full_torch(part, data), step, turns, 20), wanted)
+            rows.add(f"full in torch / exact recursion, P={P} n={n}", *in_turn(full_torch(part, data), step, turns), wanted)
 
 
 def kernel_rows(rows, turns):
     _, part, data, field, y = case()
     step = recursion(field, y)
-    rows.add("exact recursion / its exponentials", *in_turn(step, exponentials(part, data), turns, 3), "<= 2.5")
+    rows.add("exact recursion / its exponentials", *in_turn(step, exponentials(part, data), turns), "<= 2.5")
     rows.add("exact recursion / its multiply-adds as np.add", *in_turn(step, additions(part, data), turns))
     one = recursion(case(threads=1)[3], y)
-    rows.add("exact recursion, one thread / two", *in_turn(one, recursion(case(threads=2)[3], y), turns, 3), ">= 1.8")
-    rows.add("exact recursion, n=512 / n=256", *in_turn(recursion(case(n=512)[3], y), step, turns, 3), "2 +- 10 %")
+    rows.add("exact recursion, one thread / two", *in_turn(one, recursion(case(threads=2)[3], y), turns), ">= 1.8")
+    rows.add("exact recursion, n=512 / n=256", *in_turn(recursion(case(n=512)[3], y), step, turns), "2 +- 10 %")
     problem, part = case()[:2]
     population = recursion(dynsim.reduced.PopulationField(problem, part, threads=THREADS), y)
     rows.add("population step, P=196 K=4 / 5 ms", *in_turn(population, lambda: time.sleep(0.005), turns), "<= 1")
@@ -231,13 +239,12 @@ def start_rows(rows, turns):
 
 def memory_row(rows):
     code = (
-        "import resource, dynsim; p = dynsim.Problem(P=196, K=4); a = dynsim.Partition.blocks(p);"
+        "import dynsim; p = dynsim.Problem(P=196, K=4); a = dynsim.Partition.blocks(p);"
         "f = dynsim.reduced.EmpiricalField(a, dynsim.sample(p, a, n=10000)); dynsim.reduced.descend(f, steps=2);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    peak = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
-    rows.rows.append({"row": f"peak memory, P=196 n=10,000: {peak / 1024:.0f} MiB / 1 GiB", "a_s": 0.0, "b_s": 0.0,
-                      "ratio": peak / 2**20, "ratio_min": peak / 2**20, "ratio_max": peak / 2**20, "wanted": "<= 1"})
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )  # (ru_maxrss would count the parent that it was forked from)
+    peak = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) / 2**10
+    rows.add(f"peak memory, P=196 n=10,000: {peak:.0f} MiB / 1 GiB", [peak], [1024.0], "<= 1")
 
 
 def main():

@@ -15,7 +15,7 @@ from numba import njit
 from dynsim.reduced._kernels import exp_small
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def general_blocks(
     first, last, y, F, own, masked, weight, cluster, slot, offset, z, W, tau, lanes, wanted, dy, loss, attention
 ):

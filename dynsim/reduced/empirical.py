@@ -10,27 +10,17 @@ orthonormal ones change the metric (metric.py, eq. B10); features that are not o
 (_general.py, eq. B5-B8).
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from dynsim import memory
 from dynsim.reduced import _general, _kernels
+from dynsim.reduced._threads import Crew, thread_count
 from dynsim.reduced.metric import Metric
 
 LARGEST_EXPONENT = 300.0  # z Phi and Upsilon beyond this make a one-hot softmax: exp(2 x 300) P is still finite
-LEAST = 16  # queries that make a block worth a thread of its own
+START = 16  # what an inner loop costs beside its lanes, in lanes
 SMALL_TABLES = 1e8  # bytes that are always free
 SMALL = 2e5  # multiply-adds below which handing work to threads costs more than it saves
-
-
-def thread_count(threads=None):
-    """Threads to use: as asked, else NUMBA_NUM_THREADS, else one per available core."""
-    if threads is not None:
-        return max(1, int(threads))
-    fallback = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, int(os.environ.get("NUMBA_NUM_THREADS", fallback or 1)))
 
 
 class EmpiricalField:
@@ -50,27 +40,27 @@ class EmpiricalField:
         check_memory(part)
         self.part, self.data, self.embedding = part, data, embedding
         self.metric = Metric(part, embedding, hold)
-        threads = thread_count(threads)
-        blocks = max(-(-part.P // _kernels.LANES), min(threads, part.P // LEAST))
-        lanes = -(-part.P // (4 * blocks)) * 4
+        general = embedding is not None and not embedding.has_orthonormal_features
+        segments = None if general else _segments(part, data)
+        work = data.n * part.P**2 if general else len(segments[-1]) * part.P
+        threads = 1 if work < SMALL else thread_count(threads)
+        lanes = block_width(part.P, threads)
+        blocks = -(-part.P // lanes)
+        self._crew = Crew(blocks, threads)
         pad = ((0, 0), (0, blocks * lanes - part.P))
         own = np.pad(part.own, pad, constant_values=-1)
         shared = part.F, own, np.pad(data.masked.view(np.uint8), pad), data.weight, data.cluster
-        if embedding is None or embedding.has_orthonormal_features:
-            self._kernel = _kernels.empirical_blocks
-            floor, segments = _floor(part, data), _segments(part, data)
-            self._fixed = *shared, *segments, np.pad(floor, pad[1]), lanes
-            self.floor = float(floor.sum()) / data.masked_mean
-            work = len(segments[-1]) * part.P
-        else:
+        if general:
             self._kernel = _general.general_blocks
             self._fixed = *shared, *_slots(part, data, embedding), lanes
             self.floor = None
-            work = data.n * part.P**2
+        else:
+            floor = _floor(part, data)
+            self._kernel = _kernels.empirical_blocks(lanes)
+            self._fixed = *shared, *segments, np.pad(floor, pad[1])
+            self.floor = float(floor.sum()) / data.masked_mean
         self.limit = LARGEST_EXPONENT / max(1.0, float(data.z.max()))
         self._seen = np.stack([data.weight[data.cluster == k] @ data.masked[data.cluster == k] for k in range(part.K)])
-        self._ranges = split(blocks, 1 if work < SMALL else min(threads, blocks))
-        self._pool = ThreadPoolExecutor(len(self._ranges)) if len(self._ranges) > 1 else None
         self._loss = np.empty(part.P)
         self._no_attention = np.empty((0, 0))
 
@@ -106,12 +96,16 @@ class EmpiricalField:
         return {"method": "samples", **sizes, **self.metric.describe()}
 
     def _run(self, y, wanted, dy, attention):
-        args = (y, *self._fixed, wanted, dy, self._loss, attention)
-        if self._pool is None:
-            self._kernel(*self._ranges[0], *args)
-        else:
-            for done in [self._pool.submit(self._kernel, *r, *args) for r in self._ranges]:
-                done.result()
+        self._crew.run(self._kernel, y, *self._fixed, wanted, dy, self._loss, attention)
+
+
+def block_width(P, threads):
+    """Queries in a block, of those that kernels are compiled for: the one with which the busiest thread is done first."""
+
+    def cost(width):
+        return -(-P // width // threads) * (width + START)
+
+    return min(_kernels.WIDTHS, key=cost)
 
 
 def local_own_mean(part, attention):
@@ -160,9 +154,3 @@ def check_memory(part):
     if need > SMALL_TABLES:
         what = f"a run on an explicit partition, with tables of {part.F + part.P} x {part.P} correlations,"
         memory.check(need, what, "take a smaller P, or reduced.OrbitField (--method orbit), which reaches any P")
-
-
-def split(blocks, parts):
-    """Contiguous ranges of blocks, one per thread."""
-    edges = np.linspace(0, blocks, parts + 1).round().astype(int)
-    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))

@@ -9,7 +9,6 @@ How the masks are averaged is a choice (docs/model.md):
     "monte-carlo"  n fresh images for every evaluation, from (seed, step); n in the thousands
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations, product
 from math import comb
 
@@ -19,7 +18,8 @@ from dynsim.dataset import Dataset
 from dynsim.errors import InputError
 from dynsim.reduced import _closure
 from dynsim.reduced._nodes import all_masked, unmasked_law
-from dynsim.reduced.empirical import EmpiricalField, check_memory, local_own_mean, split, thread_count
+from dynsim.reduced._threads import Crew, thread_count
+from dynsim.reduced.empirical import EmpiricalField, check_memory, local_own_mean
 from dynsim.reduced.metric import Metric
 from dynsim.reduced.minibatch import MinibatchField
 
@@ -71,8 +71,7 @@ class PopulationField:
             part.F, part.own, part.size, part.offset, problem.masked / problem.P, z, z_weight, kind, *law_tables(laws),
             masks == "mean-field",
         )
-        self._ranges = split(part.P, min(thread_count(threads), part.P))
-        self._pool = ThreadPoolExecutor(len(self._ranges)) if len(self._ranges) > 1 else None
+        self._crew = Crew(part.P, thread_count(threads))
         self._loss, self._attention = np.empty(part.P), np.empty((part.F, part.P))
 
     def start(self):
@@ -84,12 +83,7 @@ class PopulationField:
         if self._images is not None:
             return self._images.velocity(y, step, out)
         dy = np.empty_like(y) if out is None else out
-        args = (y, *self._fixed, dy, self._loss, self._attention)
-        if self._pool is None:
-            _closure.population_queries(*self._ranges[0], *args)
-        else:
-            for done in [self._pool.submit(_closure.population_queries, *r, *args) for r in self._ranges]:
-                done.result()
+        self._crew.run(_closure.population_queries, y, *self._fixed, dy, self._loss, self._attention)
         self.metric.apply(dy)
         return float(self._loss.mean()), dy
 
