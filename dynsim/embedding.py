@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.problem import generator, is_number
 
 ORTHONORMAL = 1e-13  # largest entry of B^T B - I that counts as rounding
 
@@ -133,7 +134,7 @@ class Embedding:
         d = need if d is None else _dimension(d)
         if d < need:
             raise InputError(f"orthonormal positions and features need d >= P + F = {need}, got d={d}: take d={need}")
-        B = np.eye(d, need) if seed is None else _rotation(np.random.default_rng(seed), d, need)
+        B = np.eye(d, need) if seed is None else _rotation(generator(seed), d, need)
         return cls(B[:, : part.P], B[:, part.P :], origin={"kind": "orthonormal", "seed": seed})
 
     @classmethod
@@ -146,13 +147,13 @@ class Embedding:
         d = _dimension(d)
         if d % 4:
             raise InputError(f"d must be a multiple of 4 (sines and cosines of two axes), got {d}: take d={d + 4 - d % 4}")
-        if not (np.isscalar(temperature) and np.isfinite(temperature) and temperature > 0):
+        if not (is_number(temperature) and temperature > 0):
             raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 10000")
         row, column = np.divmod(np.arange(part.P), part.grid[1])
         omega = float(temperature) ** -(np.arange(d // 4) / (d // 4))
         waves = [wave(np.outer(omega, place)) for place in (column, row) for wave in (np.sin, np.cos)]
         E = np.concatenate(waves) / (np.sqrt(d / 2) if normalise else 1.0)
-        rng = np.random.default_rng(seed)
+        rng = generator(seed)
         V = _rotation(rng, d, part.F) if d >= part.F else _unit(rng, d, part.F)
         origin = {"kind": "sinusoidal_2d", "temperature": float(temperature), "seed": seed, "normalise": bool(normalise)}
         return cls(E, V, origin=origin)
@@ -160,7 +161,7 @@ class Embedding:
     @classmethod
     def random(cls, part, d, seed=0):
         """Positions and features drawn uniformly from the unit sphere of R^d, any d."""
-        d, rng = _dimension(d), np.random.default_rng(seed)
+        d, rng = _dimension(d), generator(seed)
         return cls(_unit(rng, d, part.P), _unit(rng, d, part.F), origin={"kind": "random", "seed": seed})
 
     @classmethod

@@ -13,6 +13,7 @@ import numpy as np
 
 from dynsim.embedding import Embedding
 from dynsim.errors import Diverged, InputError, Interrupted
+from dynsim.problem import is_number
 from dynsim.trajectory import Trajectory, steps_to_keep
 
 BATCH_BYTES = 2**25  # of temporaries per batch of images
@@ -34,7 +35,7 @@ def descend(
     Raises InputError; Diverged and Interrupted, both with the trajectory up to there.
     """
     kept = steps_to_keep(steps, keep)
-    if not (np.isscalar(eta) and np.isreal(eta) and np.isfinite(eta) and eta > 0):
+    if not (is_number(eta) and eta > 0):
         raise InputError(f"eta must be a positive, finite step size, got {eta!r}: take e.g. eta=1")
     if hold not in (None, "fp", "pp"):
         raise InputError(f"hold must be None, 'fp' or 'pp', got {hold!r}: name the correlation to keep at zero")

@@ -277,6 +277,7 @@ def test_bad_input_is_named(part, data):
         ({"eta": -1.0}, "eta must be"),
         ({"eta": np.nan}, "eta must be"),
         ({"eta": "1"}, "eta must be"),
+        ({"eta": True}, "eta must be"),
         ({"steps": -1}, "steps must be"),
         ({"steps": 1.5}, "steps must be"),
         ({"hold": "qq"}, "hold must be"),
