@@ -266,6 +266,15 @@ def test_minibatches_reduce_exactly(part, data):
         assert not field.deterministic and a.meta["method"] == "minibatch"
 
 
+def test_a_minibatch_tells_what_its_images_tell(part, data):
+    field = MinibatchField.of(part, data, n=8)
+    y = np.random.default_rng(8).standard_normal(field.start().shape)
+    field.velocity(y, 3)
+    images, others = (EmpiricalField(part, field.draw(step)) for step in (3, 4))
+    assert field.summary(y) == images.summary(y) != others.summary(y)
+    assert field.floor == images.floor
+
+
 def test_minibatch_mean_is_the_whole(part, data):
     """The mean over 400 steps is the velocity of the whole set, to 5 standard errors; other weights are not."""
     weight = np.arange(1.0, data.n + 1)

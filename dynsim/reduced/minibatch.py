@@ -72,6 +72,11 @@ class MinibatchField:
         """Largest correlation that the softmax takes, on the images of the last step."""
         return self._field.limit
 
+    @property
+    def floor(self):
+        """Loss per masked patch that no attention can lower, on the images of the last step; None as in EmpiricalField."""
+        return self._field.floor
+
     def start(self):
         """The state at Q = 0: all correlations zero."""
         return self._field.start()
@@ -84,6 +89,10 @@ class MinibatchField:
     def attention(self, y):
         """Expected area attention (P, F) on the images of the last step; NaN where a cluster shows no such query."""
         return self._field.attention(y)
+
+    def summary(self, y):
+        """(loss, mean attention on the own area) on the images of the last step, as in EmpiricalField."""
+        return self._field.summary(y)
 
     def correlations(self, y):
         """FP (P, F), with a mask token (P, F + 1), and PP (P, P) correlations of state y, copied."""
