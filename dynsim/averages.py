@@ -7,19 +7,25 @@ P - n) at a given FP correlation phi, averaged over z and n.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any, overload
 
 import numpy as np
 from scipy import integrate, optimize, special
 
 from dynsim.errors import InputError
-from dynsim.problem import Uniform
+from dynsim.problem import Law, Problem, Uniform
 
 DIRECT = 4096  # sums up to this length are taken term by term, longer ones by quadrature
 COUNTS = 256  # own areas up to this size: the number of unmasked patches is summed, above it is its mean
 GAUSS = np.polynomial.legendre.leggauss(16)
 
 
-def tilted(law, power, x):
+@overload
+def tilted(law: Law, power: int, x: float) -> float: ...
+@overload
+def tilted(law: Law, power: int, x: np.ndarray) -> np.ndarray: ...
+def tilted(law: Law, power: int, x: Any) -> Any:
     """log E[z^power e^(x z)]; x may be an array whose members have one sign."""
     largest = np.max(np.abs(x))
     z, weight = amplitude_nodes(law, largest, math.copysign(math.inf, np.sum(x)))
@@ -28,7 +34,7 @@ def tilted(law, power, x):
     return log if np.ndim(x) else float(log)
 
 
-def amplitude_nodes(law, x, peak):
+def amplitude_nodes(law: Law, x: float, peak: float) -> tuple[np.ndarray, np.ndarray]:
     """Amplitudes and probabilities, each (nodes,), for averages of what varies over 1 / x around z = `peak` and falls off as
     e^-x|z - peak| away from it. Uniform: Gauss-Legendre on intervals that double away from the peak. Discrete: all values.
     Other laws: their own 64 nodes, enough while x (U - L) < 50."""
@@ -42,7 +48,7 @@ def amplitude_nodes(law, x, peak):
     return (middle + half * GAUSS[0]).ravel(), (half / width * GAUSS[1]).ravel()
 
 
-def log_none_unmasked(m, U, N):
+def log_none_unmasked(m: float, U: float, N: float) -> float:
     """log Pr[none of m given places is among U drawn from N without replacement] = sum_{i < m} log(1 - U / (N - i))."""
     m, U = min(m, U), max(m, U)  # symmetric
     if m + U > N:
@@ -53,7 +59,7 @@ def log_none_unmasked(m, U, N):
     return float(m / 2 * (weight @ np.log1p(-U / (N - (m * (1 + x) - 1) / 2))))
 
 
-def hypergeometric(m, U, N):
+def hypergeometric(m: int, U: float, N: float) -> np.ndarray:
     """Pr[n of m given places are among U drawn from N], n = 0..m: (m + 1,). N and U may be real and large."""
     with np.errstate(divide="ignore", invalid="ignore"):
         left = [np.maximum(a - np.arange(m), 0.0) / N for a in (U, N - U, N)]  # over N: what is summed stays of order one
@@ -63,7 +69,7 @@ def hypergeometric(m, U, N):
         return np.exp(ways + log_steps[0][n] + log_steps[1][m - n] - log_steps[2][m])
 
 
-def unmasked_counts(problem, C):
+def unmasked_counts(problem: Problem, C: float) -> tuple[np.ndarray, np.ndarray]:
     """Unmasked patches among the others of an own area of C, and their probabilities; a mean size mixes whole ones."""
     small, (U, N) = math.floor(C), (problem.unmasked, problem.P - 1)
     prob = (1 - (C - small)) * np.append(hypergeometric(small - 1, U, N), 0.0) + (C - small) * hypergeometric(small, U, N)
@@ -76,10 +82,12 @@ class OwnArea:
 
     All other scores are zero; the area's PP correlation follows phi to first order, Upsilon = phi E[z^2] / E[z^3] / (C - 1)."""
 
-    def __init__(self, problem, C):
+    def __init__(self, problem: Problem, C: float) -> None:
         if C <= 1:
             raise InputError(f"own areas of {C:g} patch leave nothing to attend to: raise kappa_s, kappa_c or P")
         self.law, self.mean_n = problem.amplitude, (C - 1) * problem.unmasked / (problem.P - 1)
+        n: np.ndarray
+        self.prob: np.ndarray
         n, self.prob = unmasked_counts(problem, C) if C <= COUNTS else (np.array([self.mean_n]), np.ones(1))
         with np.errstate(divide="ignore"):
             self.log_odds = np.log(n) - np.log(problem.P - n)  # -inf: nothing to see
@@ -87,26 +95,26 @@ class OwnArea:
         self.centre = math.log(problem.P / self.mean_n)  # A takes off where z phi comes to this
         self.pp = self.law.moment(2) / self.law.moment(3) / (C - 1)
 
-    def attention(self, phi):
+    def attention(self, phi: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """z (nodes,), its weight (nodes,), A and 1 - A (nodes, counts)."""
         z, weight = amplitude_nodes(self.law, phi, self.centre / phi if phi > 0 else math.inf)
         x = ((z + self.pp) * phi)[:, None] + self.log_odds
         return z, weight, special.expit(x), special.expit(-x)
 
-    def drive(self, phi, power, shown=1):
+    def drive(self, phi: float, power: int, shown: int = 1) -> float:
         """E[z^power A^shown (1 - A)^2]."""
         z, weight, A, rest = self.attention(phi)
         return float((weight * z**power) @ (A**shown * rest**2) @ self.prob)
 
-    def excess(self, phi):
+    def excess(self, phi: float) -> float:
         """1/2 E[z^2 (1 - A)^2] over images that show something of the area: the loss above its floor."""
         z, weight, _, rest = self.attention(phi)
         return float((weight * z**2) @ rest**2 @ self.seen) / 2
 
-    def half(self):
+    def half(self) -> float:
         """phi at which E[A] = 1/2: 0 if it starts above, inf where the area is wholly masked half of the time."""
 
-        def lead(phi):
+        def lead(phi: float) -> float:
             _, weight, A, _ = self.attention(phi)
             return float(weight @ A @ self.prob) - 0.5
 
@@ -115,7 +123,7 @@ class OwnArea:
         return root(lead, 0.0, self.centre / self.law.U)
 
 
-def doubling_edges(end, first):
+def doubling_edges(end: float, first: float) -> list[float]:
     """0, first, 2 first, 4 first, ..., end."""
     edges = [0.0]
     while edges[-1] < end:
@@ -123,7 +131,7 @@ def doubling_edges(end, first):
     return edges
 
 
-def fading_integral(f, end, first):
+def fading_integral(f: Callable[[np.ndarray], np.ndarray], end: float, first: float) -> float:
     """int_0^end f of an f that takes arrays and falls off as an exponential of range `first` or more slowly: 16 Gauss nodes on
     intervals that double from `first`, good to 1e-12."""
     edges = np.array(doubling_edges(end, first))
@@ -131,7 +139,7 @@ def fading_integral(f, end, first):
     return float((half * GAUSS[1]).ravel() @ f((middle + half * GAUSS[0]).ravel()))
 
 
-def integral(f, end, first):
+def integral(f: Callable[[float], float], end: float, first: float) -> float:
     """int_0^end f by adaptive quadrature on intervals that double from `first`."""
     edges, total = doubling_edges(end, first), 0.0
     for a, b in zip(edges, edges[1:], strict=False):
@@ -139,14 +147,14 @@ def integral(f, end, first):
     return total
 
 
-def root(f, low, high):
+def root(f: Callable[[float], float], low: float, high: float) -> float:
     """Zero of f above `low`, where f is negative; the search starts between low and high."""
     while f(high) < 0:
         low, high = high, 2 * high
     return optimize.brentq(f, low, high, xtol=1e-12 * high, rtol=1e-12)
 
 
-def log_log1p_exp(x):
+def log_log1p_exp(x: float) -> float:
     """log log(1 + e^x), without overflow or underflow."""
     if x < -36:
         return x

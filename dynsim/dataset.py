@@ -4,12 +4,14 @@ Image i is X_p = z[i, m] v_{k,m} with k = cluster[i] and m the area of p in clus
 masked[i, p] are set to zero and are the ones to reconstruct.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.problem import generator
+from dynsim.partition import Partition
+from dynsim.problem import Problem, generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +22,9 @@ class Dataset:
     cluster: np.ndarray
     z: np.ndarray
     masked: np.ndarray
-    weight: np.ndarray = None
+    weight: np.ndarray = None  # type: ignore[assignment]  # never None once built
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             cluster, z, masked = np.array(self.cluster), np.array(self.z, dtype=float), np.array(self.masked)
             weight = None if self.weight is None else np.array(self.weight, dtype=float)
@@ -55,16 +57,16 @@ class Dataset:
             object.__setattr__(self, name, value)
 
     @property
-    def n(self):
+    def n(self) -> int:
         """Number of images."""
         return len(self.cluster)
 
     @property
-    def masked_mean(self):
+    def masked_mean(self) -> float:
         """Mean number of masked patches per image: what the loss is divided by."""
         return float(self.weight @ self.masked.sum(axis=1))
 
-    def check(self, part):
+    def check(self, part: Partition) -> None:
         """Raise InputError unless these images fit the partition `part`."""
         if self.masked.shape[1] != part.P:
             raise InputError(f"masks must have the partition's P={part.P} patches, got {self.masked.shape[1]}: sample from it")
@@ -74,7 +76,7 @@ class Dataset:
             raise InputError(f"z must have a column for each of {part.N.max()} areas, got {self.z.shape[1]}: sample from it")
 
 
-def sample(problem, part, n=256, seed=0):
+def sample(problem: Problem, part: Partition, n: int = 256, seed: int | Sequence[int] = 0) -> Dataset:
     """Draw n images of `problem` on `part`: a Dataset. The same seed gives the same images on every machine."""
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise InputError(f"n must be a whole number of at least 1 image, got {n!r}: take e.g. n=256")

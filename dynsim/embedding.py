@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.partition import Partition
 from dynsim.problem import generator, is_number
 
 ORTHONORMAL = 1e-13  # largest entry of B^T B - I that counts as rounding
@@ -29,11 +30,11 @@ class Embedding:
 
     E: np.ndarray
     V: np.ndarray
-    mu: np.ndarray = None
+    mu: np.ndarray | None = None
     masked_value: str = "zero"
     origin: dict = field(default_factory=lambda: {"kind": "arrays"})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("E", "V", "mu"):
             value = getattr(self, name)
             if value is None and name == "mu":
@@ -61,73 +62,73 @@ class Embedding:
             raise InputError("masked_value='token' needs a mask token, got mu=None: give mu of shape (d,)")
 
     @property
-    def d(self):
+    def d(self) -> int:
         """Dimension of the space."""
         return self.E.shape[0]
 
     @property
-    def P(self):
+    def P(self) -> int:
         """Number of positions."""
         return self.E.shape[1]
 
     @property
-    def F(self):
+    def F(self) -> int:
         """Number of features."""
         return self.V.shape[1]
 
     @property
-    def queries(self):
+    def queries(self) -> np.ndarray:
         """Vectors of the masked queries, e_p + mu, (d, P)."""
         return self.E if self.mu is None else self.E + self.mu[:, None]
 
     @property
-    def content(self):
+    def content(self) -> np.ndarray:
         """Vectors that a key carries beside its position: the features, then the mask token if any, (d, F or F + 1)."""
         return self.V if self.mu is None else np.column_stack([self.V, self.mu])
 
     @cached_property
-    def keys(self):
+    def keys(self) -> np.ndarray:
         """All vectors that make up keys: features, mask token if any, positions, (d, F + P) or (d, F + 1 + P)."""
         return np.column_stack([self.content, self.E])
 
     @cached_property
-    def gram(self):
+    def gram(self) -> np.ndarray:
         """Inner products of the vectors in `keys`."""
         return self.keys.T @ self.keys
 
     @cached_property
-    def is_orthonormal(self):
+    def is_orthonormal(self) -> bool:
         """Whether positions and features are orthonormal, all together, to rounding, and there is no mask token."""
         return self.mu is None and self.d >= self.P + self.F and bool(_is_identity(self.gram))
 
     @cached_property
-    def has_orthonormal_features(self):
+    def has_orthonormal_features(self) -> bool:
         """Whether the features are orthonormal among themselves, to rounding, and there is no mask token."""
         return self.mu is None and self.d >= self.F and bool(_is_identity(self.V.T @ self.V))
 
     @cached_property
-    def is_onehot(self):
+    def is_onehot(self) -> bool:
         """Whether, besides, every vector is a coordinate axis, so that rules acting on each entry of Q reduce exactly."""
         return self.is_orthonormal and bool(np.isin(self.keys, (0.0, 1.0)).all())
 
-    def with_token(self, mu, masked_value="zero"):
+    def with_token(self, mu: np.ndarray, masked_value: str = "zero") -> "Embedding":
         """The same positions and features with mask token `mu` (d,)."""
         return replace(self, mu=mu, masked_value=masked_value)
 
-    def check(self, part):
+    def check(self, part: Partition) -> None:
         """Raise InputError unless these vectors fit the partition `part`."""
         for name, columns, wanted in (("E", self.P, part.P), ("V", self.F, part.F)):
             if columns != wanted:
                 what = "position" if name == "E" else "feature (one per area, cluster by cluster)"
                 raise InputError(f"{name} needs one column per {what}, {wanted} here, got {columns}: build it for this partition")
 
-    def describe(self):
+    def describe(self) -> dict:
         """What this embedding is, in plain data."""
         token = None if self.mu is None else {"norm": float(np.linalg.norm(self.mu)), "masked_value": self.masked_value}
         return {**self.origin, "d": self.d, "orthonormal": self.is_orthonormal, "token": token}
 
     @classmethod
-    def orthonormal(cls, part, d=None, seed=None):
+    def orthonormal(cls, part: Partition, d: int | None = None, seed: int | None = None) -> "Embedding":
         """Orthonormal positions and features in R^d (d = P + F when left out), the paper's assumption: coordinate axes, or
         with a `seed` a random rotation of them. Raises InputError for d < P + F."""
         need = part.P + part.F
@@ -138,7 +139,9 @@ class Embedding:
         return cls(B[:, : part.P], B[:, part.P :], origin={"kind": "orthonormal", "seed": seed})
 
     @classmethod
-    def sinusoidal_2d(cls, part, d, temperature=10000.0, seed=0, normalise=True):
+    def sinusoidal_2d(
+        cls, part: Partition, d: int, temperature: float = 10000.0, seed: int = 0, normalise: bool = True
+    ) -> "Embedding":
         """Sines and cosines of the place of a patch on `part.grid`, as in the reference implementation of masked
         autoencoders: d / 2 entries for its column, then d / 2 for its row, each d / 4 sines, then d / 4 cosines, of
         frequencies temperature^(-i / (d / 4)). There every vector has norm sqrt(d / 2); here they are divided by it unless
@@ -159,13 +162,13 @@ class Embedding:
         return cls(E, V, origin=origin)
 
     @classmethod
-    def random(cls, part, d, seed=0):
+    def random(cls, part: Partition, d: int, seed: int = 0) -> "Embedding":
         """Positions and features drawn uniformly from the unit sphere of R^d, any d."""
         d, rng = _dimension(d), generator(seed)
         return cls(_unit(rng, d, part.P), _unit(rng, d, part.F), origin={"kind": "random", "seed": seed})
 
     @classmethod
-    def correlated(cls, part, gram):
+    def correlated(cls, part: Partition, gram: np.ndarray) -> "Embedding":
         """Orthonormal positions, and features orthogonal to them with inner products `gram` (F, F) among themselves.
         Raises InputError unless gram is symmetric and has no negative eigenvalue."""
         gram, F = np.array(gram, dtype=float), part.F
@@ -182,23 +185,23 @@ class Embedding:
         return cls(E, V, origin={"kind": "correlated"})
 
 
-def _dimension(d):
+def _dimension(d: int) -> int:
     if isinstance(d, bool) or not isinstance(d, (int, np.integer)) or d < 1:
         raise InputError(f"d must be a whole number of at least 1 dimension, got {d!r}: take e.g. d=64")
     return int(d)
 
 
-def _is_identity(gram):
+def _is_identity(gram: np.ndarray) -> bool:
     return np.abs(gram - np.eye(len(gram))).max() <= ORTHONORMAL
 
 
-def _rotation(rng, d, n):
+def _rotation(rng: np.random.Generator, d: int, n: int) -> np.ndarray:
     """n columns of a random rotation of R^d, uniformly distributed."""
     Q, R = np.linalg.qr(rng.standard_normal((d, n)))
     return Q * np.sign(np.diagonal(R))
 
 
-def _unit(rng, d, n):
+def _unit(rng: np.random.Generator, d: int, n: int) -> np.ndarray:
     """n random unit vectors of R^d."""
     columns = rng.standard_normal((d, n))
     return columns / np.linalg.norm(columns, axis=0)

@@ -4,6 +4,8 @@ Everything a user can cause derives from `DynsimError`; its text is one line tha
 and what to do instead. Anything else that escapes is a defect.
 """
 
+from typing import Any
+
 
 class DynsimError(Exception):
     """Base of every error that dynsim raises on purpose."""
@@ -20,7 +22,7 @@ class FileError(DynsimError, OSError):
 class Diverged(DynsimError, ArithmeticError):
     """A run left the range in which it means anything; `trajectory` holds what was kept up to there."""
 
-    def __init__(self, message, trajectory=None):
+    def __init__(self, message: str, trajectory: Any = None) -> None:  # a Trajectory, which stands below in the house
         super().__init__(message)
         self.trajectory = trajectory
 
@@ -28,6 +30,6 @@ class Diverged(DynsimError, ArithmeticError):
 class Interrupted(DynsimError):
     """The user stopped a run; `trajectory` holds what was kept, and can be continued."""
 
-    def __init__(self, message, trajectory=None):
+    def __init__(self, message: str, trajectory: Any = None) -> None:
         super().__init__(message)
         self.trajectory = trajectory

@@ -9,19 +9,45 @@ Nothing here knows that few numbers describe Q: it imports nothing from dynsim.r
 R^d in a basis turned at random, and even steps Q with its own update rules.
 """
 
-import numpy as np
+from collections.abc import Callable
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dynsim.dataset import Dataset
 from dynsim.embedding import Embedding
 from dynsim.errors import Diverged, InputError, Interrupted
+from dynsim.partition import Partition
 from dynsim.problem import is_number
-from dynsim.trajectory import Trajectory, steps_to_keep
+from dynsim.trajectory import Progress, Trajectory, steps_to_keep
 
 BATCH_BYTES = 2**25  # of temporaries per batch of images
 
 
+class Optimiser(Protocol):
+    """What is asked of an update rule: its name, by which Q is stepped here, and to say what it is. Its parameters are read."""
+
+    @property
+    def name(self) -> str:
+        """One of "descent", "momentum", "adam", "sign"."""
+
+    def describe(self) -> dict:
+        """Name and parameters, as plain data."""
+
+
 def descend(
-    part, data, eta=1.0, steps=500, keep=None, embedding=None, optimiser=None, hold=None, basis_seed=0, progress=None
-):
+    part: Partition,
+    data: Dataset | Callable[[int], Dataset],
+    eta: float = 1.0,
+    steps: int = 500,
+    keep: ArrayLike | None = None,
+    embedding: Embedding | None = None,
+    optimiser: Optimiser | None = None,
+    hold: str | None = None,
+    basis_seed: int = 0,
+    progress: Progress | None = None,
+) -> Trajectory:
     """Descend L from Q = 0 on the images `data` and measure the correlations (eq. 4) of Q at the kept steps: a Trajectory.
 
     t = eta x step; loss per masked patch; fp (T, P, F), with a mask token (T, P, F + 1), its column last; pp (T, P, P);
@@ -49,7 +75,9 @@ def descend(
     bounded = rule == "descent" and not callable(data)  # plain descent on one set of images does not end above its start
     held = None if hold is None else (_projector(queries), _projector(content if hold == "fp" else E))
 
-    Q, memory, rows, first = np.zeros((embedding.d, embedding.d)), {}, [], np.inf
+    Q, first = np.zeros((embedding.d, embedding.d)), np.inf
+    memory: dict[str, np.ndarray] = {}
+    rows: list[tuple] = []
     meta = {
         "method": "full",
         "n": draw(0).n,
@@ -64,11 +92,11 @@ def descend(
         "hold": hold,
     }
 
-    def kept_so_far():
+    def kept_so_far() -> Trajectory | None:
         if not rows:
             return None
-        columns = [np.array(column) for column in zip(*rows, strict=True)]
-        return Trajectory(columns[0] * float(eta), *columns, meta)
+        at, loss, fp, pp, attention = (np.array(column) for column in zip(*rows, strict=True))
+        return Trajectory(at * float(eta), at, loss, fp, pp, attention, meta)
 
     try:
         for step in range(steps + 1):
@@ -91,10 +119,10 @@ def descend(
                     progress(step + 1, steps)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at step {step} of {steps}", kept_so_far()) from None
-    return kept_so_far()
+    return kept_so_far()  # type: ignore[return-value]  # the last step is kept
 
 
-def gradient(Q, part, data, embedding):
+def gradient(Q: ArrayLike, part: Partition, data: Dataset, embedding: Embedding) -> tuple[float, np.ndarray]:
     """L(Q) of eq. (3), not divided by the masked patches, and its gradient dL/dQ (d, d).
 
     Raises InputError where Q, the images or the vectors do not fit the partition."""
@@ -107,7 +135,9 @@ def gradient(Q, part, data, embedding):
     return loss, dQ
 
 
-def _pass(Q, part, data, embedding, attention=False):
+def _pass(
+    Q: np.ndarray, part: Partition, data: Dataset, embedding: Embedding, attention: bool = False
+) -> tuple[float, np.ndarray, np.ndarray | None]:
     """Forward and backward pass over all images: (L, dL/dQ, expected area attention (P, F) where wanted)."""
     P, d = part.P, embedding.d
     positions, features = np.ascontiguousarray(embedding.E.T), np.ascontiguousarray(embedding.V.T)
@@ -154,7 +184,10 @@ def _pass(Q, part, data, embedding, attention=False):
     return loss, queries @ dleft, np.divide(seen, share, out=np.full_like(seen, np.nan), where=share > 0)
 
 
-def _add_attention(seen, count, attn, part, cluster, masked, weight):
+def _add_attention(
+    seen: np.ndarray, count: np.ndarray, attn: np.ndarray, part: Partition, cluster: np.ndarray, masked: np.ndarray,
+    weight: np.ndarray,
+) -> None:
     """Add to seen (P, F) what every masked query pays to the unmasked patches of each area, to count (K, P) its weight."""
     for k in np.unique(cluster):
         of = cluster == k
@@ -164,21 +197,23 @@ def _add_attention(seen, count, attn, part, cluster, masked, weight):
         count[k] += weight[of].sum(axis=0)
 
 
-def _projector(columns):
+def _projector(columns: np.ndarray) -> np.ndarray:
     """The orthogonal projection of R^d onto the span of the columns."""
     U, s, _ = np.linalg.svd(columns, full_matrices=False)
     U = U[:, s > s[0] * 1e-12 * max(columns.shape)]
     return U @ U.T
 
 
-def _rule(optimiser):
+def _rule(optimiser: Optimiser | None) -> str:
     rule = "descent" if optimiser is None else getattr(optimiser, "name", None)
     if rule not in ("descent", "momentum", "adam", "sign"):
         raise InputError(f"optimiser must be Descent, Momentum, Adam or Sign, got {optimiser!r}: see dynsim.reduced")
     return rule
 
 
-def _update(rule, optimiser, memory, Q, dQ, eta, step):
+def _update(
+    rule: str, optimiser: Any, memory: dict[str, np.ndarray], Q: np.ndarray, dQ: np.ndarray, eta: float, step: int
+) -> None:
     """Move Q in place by one step of the optimiser, in the conventions of torch.optim; `memory` holds its averages."""
     if rule == "descent":
         Q -= eta * dQ
@@ -194,7 +229,7 @@ def _update(rule, optimiser, memory, Q, dQ, eta, step):
         Q -= eta * (m / (1 - b1 ** (step + 1))) / (np.sqrt(v / (1 - b2 ** (step + 1))) + optimiser.eps)
 
 
-def _diverged(step, loss, first, eta, finite, trajectory):
+def _diverged(step: int, loss: float, first: float, eta: float, finite: bool, trajectory: Trajectory | None) -> Diverged:
     what = f"rose to {loss:.4g} from {first:.4g} at the start" if finite else "or its gradient is no longer finite"
     return Diverged(
         f"diverged at step {step}: the loss per masked patch {what}, eta={eta:.4g}; try eta={eta / 10:.4g}", trajectory

@@ -5,8 +5,9 @@ import os
 from dynsim.errors import InputError
 
 
-def available():
+def available() -> float:
     """Bytes that can still be had: what the system calls available, less where a control group allows less."""
+    free: float
     try:
         with open("/proc/meminfo") as lines:
             free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
@@ -20,16 +21,17 @@ def available():
     return free
 
 
-def check(need, what, instead):
+def check(need: float, what: str, instead: str) -> None:
     """Raise InputError where `need` bytes for `what` are not available; `instead` says what to do."""
     free = available()
     if need > free:
         raise InputError(f"{what} needs about {readable(need)} of memory, {readable(free)} are free: {instead}")
 
 
-def readable(count):
+def readable(count: float) -> str:
     """A number of bytes for a person: 1.5 GiB."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if count < 1024 or unit == "TiB":
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
             return f"{count:.3g} {unit}"
         count /= 1024
+    return f"{count:.3g} TiB"

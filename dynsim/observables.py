@@ -10,12 +10,18 @@ With a mask token (fp has F + 1 columns) masked keys carry its correlation. All 
 out NaN rows, and give every query the same weight. Orbits have no positions: their area attention is in the trajectory.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
+from dynsim.dataset import Dataset
 from dynsim.errors import InputError
+from dynsim.partition import Partition
+from dynsim.trajectory import Trajectory
 
 
-def attention_map(part, fp, pp, data, image=None):
+def attention_map(part: Partition, fp: ArrayLike, pp: ArrayLike, data: Dataset, image: int | None = None) -> np.ndarray:
     """Attention (P, P) that query p (row) pays to key q (eq. 2), on image number `image` of `data`, or expected over all.
 
     fp (P, F) or, with a mask token, (P, F + 1), pp (P, P): correlations. Rows of patches never masked are NaN. Raises
@@ -27,7 +33,7 @@ def attention_map(part, fp, pp, data, image=None):
     return _divide(total, seen[:, None])
 
 
-def area_attention(part, fp, pp, data, image=None):
+def area_attention(part: Partition, fp: ArrayLike, pp: ArrayLike, data: Dataset, image: int | None = None) -> np.ndarray:
     """Attention (P, F) that query p pays to the unmasked patches of each area, expected over the images of its cluster; with
     `image`, on that image alone: (P, N_k), k its cluster. Rows without an image are NaN. Raises InputError as above."""
     total, seen = np.zeros((part.P, part.F)), np.zeros((part.P, part.F))
@@ -43,7 +49,7 @@ def area_attention(part, fp, pp, data, image=None):
     return expected[:, part.offset[k] : part.offset[k + 1]]
 
 
-def distance(attn, grid):
+def distance(attn: np.ndarray, grid: Sequence[int]) -> np.ndarray:
     """Attention distance of every query, sum_q attn_pq |p - q|, (P,), unit: the side of a patch (Raghu et al. 2021).
 
     attn (P, P), grid (rows, columns) with the patches row by row. Raises InputError where they do not fit."""
@@ -54,12 +60,12 @@ def distance(attn, grid):
     return (attn * np.sqrt(((place[:, None] - place) ** 2).sum(axis=2))).sum(axis=1)
 
 
-def entropy(attn):
+def entropy(attn: np.ndarray) -> np.ndarray:
     """Entropy of every query's attention, -sum_q attn_pq log attn_pq, (queries,), unit: nats; log P where it is uniform."""
     return -(attn * np.log(np.where(attn > 0, attn, 1.0))).sum(axis=1)
 
 
-def mutual_information(attn):
+def mutual_information(attn: np.ndarray) -> float:
     """Normalised mutual information of query and key positions (Park et al. 2023), a float in [0, 1].
 
     With queries uniform, p(q) = 1 / n, and p(q, k) = attn_qk p(q):  I(q, k) / sqrt(H(q) H(k)). 0: every query attends alike;
@@ -73,7 +79,7 @@ def mutual_information(attn):
     return float(max(0.0, information) / np.sqrt(queries_and_keys)) if queries_and_keys > 0 else 0.0
 
 
-def measures(part, fp, pp, data):
+def measures(part: Partition, fp: ArrayLike, pp: ArrayLike, data: Dataset) -> dict[str, float]:
     """Measures of the maps of single images, averaged over the images of `data`: a dict of floats, "distance" (patch sides),
     "entropy" (nats), "mutual_information". Raises InputError as `attention_map` does."""
     result = dict.fromkeys(("distance", "entropy", "mutual_information"), 0.0)
@@ -86,13 +92,15 @@ def measures(part, fp, pp, data):
     return result
 
 
-def along(part, traj, data):
+def along(part: Partition, traj: Trajectory, data: Dataset) -> dict[str, np.ndarray]:
     """The measures at every kept moment of a run on `part`: a dict of arrays (T,). Raises InputError."""
     rows = [measures(part, fp, pp, data) for fp, pp in zip(traj.fp, traj.pp, strict=True)]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def _maps(part, fp, pp, data, image):
+def _maps(
+    part: Partition, fp: ArrayLike, pp: ArrayLike, data: Dataset, image: int | None
+) -> Iterator[tuple[int, float, np.ndarray, np.ndarray]]:
     """(image, weight, its masked queries, their attention (queries, P)) of one image, or of all that have a weight."""
     fp, pp = np.asarray(fp, dtype=float), np.asarray(pp, dtype=float)
     if fp.ndim != 2 or fp.shape[0] != part.P or fp.shape[1] not in (part.F, part.F + 1) or pp.shape != (part.P, part.P):
@@ -116,6 +124,6 @@ def _maps(part, fp, pp, data, image):
         yield i, weight, queries, attn / attn.sum(axis=1, keepdims=True)
 
 
-def _divide(total, seen):
+def _divide(total: np.ndarray, seen: np.ndarray) -> np.ndarray:
     seen = np.broadcast_to(seen, total.shape)
     return np.divide(total, seen, out=np.full(total.shape, np.nan), where=seen > 0)

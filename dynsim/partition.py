@@ -5,14 +5,16 @@ without gaps, 0 the global one. Features are counted cluster by cluster: feature
 and that is the order of the columns of `fp` everywhere.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from math import isqrt
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.problem import generator
+from dynsim.problem import Problem, generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +28,18 @@ class Partition:
     """
 
     labels: np.ndarray
-    grid: tuple = None
+    grid: tuple[int, int] = None  # type: ignore[assignment]  # never None once built
 
-    def __post_init__(self):
+    if TYPE_CHECKING:  # derived; attributes, but not fields of the dataclass
+        K: int = field(init=False)
+        P: int = field(init=False)
+        F: int = field(init=False)
+        N: np.ndarray = field(init=False)
+        offset: np.ndarray = field(init=False)
+        own: np.ndarray = field(init=False)
+        size: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
         try:
             labels = np.array(self.labels)
         except ValueError:
@@ -66,23 +77,22 @@ class Partition:
             getattr(self, name).setflags(write=False)
 
     @classmethod
-    def blocks(cls, problem, seed=0):
+    def blocks(cls, problem: Problem, seed: int | Sequence[int] = 0) -> "Partition":
         """Compact areas on a 2-D patch grid: the default. Each cluster cuts the grid in two again and again, across the
         longer side, until every piece is one area; where the areas lie is drawn anew for each cluster from `seed`."""
-        _check_explicit(problem)
-        rng = generator(seed)
-        grid = _grid(problem.P)
-        place = np.stack(np.divmod(np.arange(problem.P), grid[1]))
-        labels = np.empty((problem.K, problem.P), dtype=np.int64)
+        P, rng = _check_explicit(problem), generator(seed)
+        grid = _grid(P)
+        place = np.stack(np.divmod(np.arange(P), grid[1]))
+        labels = np.empty((problem.K, P), dtype=np.int64)
         for k in range(problem.K):
             sizes = problem.sizes()
             areas = rng.permutation(len(sizes))
             flip = rng.integers(0, 2, size=2) * 2 - 1
-            _cut(labels[k], np.arange(problem.P), areas, sizes, place * flip[:, None])
+            _cut(labels[k], np.arange(P), areas, sizes, place * flip[:, None])
         return cls(labels, grid)
 
     @classmethod
-    def random(cls, problem, seed=0):
+    def random(cls, problem: Problem, seed: int | Sequence[int] = 0) -> "Partition":
         """Areas of the problem's sizes made of patches drawn at random, independently for each cluster."""
         _check_explicit(problem)
         rng = generator(seed)
@@ -90,11 +100,10 @@ class Partition:
         return cls(np.stack([rng.permutation(areas) for _ in range(problem.K)]))
 
     @classmethod
-    def product(cls, problem):
+    def product(cls, problem: Problem) -> "Partition":
         """Areas of different clusters intersect exactly as if independent. Patch p is written as K digits (and a rest),
         and its area in cluster k is read off digit k, so P must be a multiple of n^K with n = P / C_local."""
-        _check_explicit(problem)
-        P, K, C_local = problem.P, problem.K, int(round(problem.C_local))
+        P, K, C_local = _check_explicit(problem), problem.K, int(round(problem.C_local))
         n = P // C_local
         if problem.C_local != C_local or P != n * C_local or problem.C_global % C_local or P % n**K:
             raise InputError(
@@ -106,27 +115,29 @@ class Partition:
         return cls(area[digits])
 
 
-def _check_explicit(problem):
+def _check_explicit(problem: Problem) -> int:
+    """P, once sure that it can be listed."""
     limit = 2**20
-    if problem.P > limit:
+    if not isinstance(problem.P, int) or problem.P > limit:
         raise InputError(
             f"an explicit partition lists P patches, at most {limit}, got P={problem.P:.3g}: use reduced.OrbitField "
             f"(--method orbit), which reaches any P"
         )
+    return problem.P
 
 
-def _grid(P):
+def _grid(P: int) -> tuple[int, int]:
     """Rows and columns of the patch grid: the factors of P nearest to a square."""
     rows = next(r for r in range(isqrt(P), 0, -1) if P % r == 0)
     return rows, P // rows
 
 
-def _cut(label, patches, areas, sizes, place):
+def _cut(label: np.ndarray, patches: np.ndarray, areas: np.ndarray, sizes: np.ndarray, place: np.ndarray) -> None:
     """Give `patches` to `areas` (of the given sizes, in all as many), cutting across the longer side each time."""
     if len(areas) == 1:
         label[patches] = areas[0]
         return
-    half = np.searchsorted(np.cumsum(sizes[areas]), len(patches) / 2)
+    half: Any = np.searchsorted(np.cumsum(sizes[areas]), len(patches) / 2)
     half = min(max(1, half if half else 1), len(areas) - 1)
     extent = np.ptp(place[:, patches], axis=1)
     axis = int(extent[1] > extent[0])

@@ -6,9 +6,11 @@ independently, and X_p = z_m v_{k,m} for p in area m (docs/model.md, eq. 1). `ro
 uniformly without replacement.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import isfinite
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,6 +21,27 @@ EXACT_INTEGERS = 2.0**53  # above this a float no longer counts patches one by o
 _leggauss = lru_cache(np.polynomial.legendre.leggauss)
 
 
+class Law(Protocol):
+    """A law of amplitudes z in [L, U]; one of your own needs no more than this."""
+
+    @property
+    def L(self) -> float:
+        """Smallest amplitude."""
+
+    @property
+    def U(self) -> float:
+        """Largest amplitude."""
+
+    def sample(self, rng: np.random.Generator, size: tuple[int, ...], /) -> np.ndarray:
+        """Draw amplitudes of the given shape."""
+
+    def nodes(self, n: int, /) -> tuple[np.ndarray, np.ndarray]:
+        """About n amplitudes and probabilities, each (nodes,), for averages over z."""
+
+    def moment(self, power: int, /) -> float:
+        """E[z^power]."""
+
+
 @dataclass(frozen=True)
 class Uniform:
     """Amplitudes uniform on [L, U]."""
@@ -26,23 +49,23 @@ class Uniform:
     L: float = 0.8
     U: float = 1.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_amplitudes((self.L, self.U), "L and U")
         if self.L > self.U:
             raise InputError(f"amplitudes need L <= U, got L={self.L:g} and U={self.U:g}: swap them")
 
-    def sample(self, rng, size):
+    def sample(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
         """Draw amplitudes of the given shape from a `numpy.random.Generator`."""
         return rng.uniform(self.L, self.U, size)
 
-    def nodes(self, n=16):
+    def nodes(self, n: int = 16) -> tuple[np.ndarray, np.ndarray]:
         """Gauss-Legendre amplitudes and probabilities, each (n,): exact for polynomials up to degree 2n - 1."""
         if self.L == self.U:
             return np.array([float(self.L)]), np.ones(1)
         x, weight = _leggauss(n)
         return 0.5 * (self.L + self.U) + 0.5 * (self.U - self.L) * x, 0.5 * weight
 
-    def moment(self, power):
+    def moment(self, power: int) -> float:
         """E[z^power]."""
         z, weight = self.nodes(max(2, power))
         return float(weight @ z**power)
@@ -54,20 +77,28 @@ class Fixed:
 
     z: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_amplitudes((self.z,), "z")
 
-    L = U = property(lambda self: self.z)
+    @property
+    def L(self) -> float:
+        """Smallest amplitude."""
+        return self.z
 
-    def sample(self, rng, size):
+    @property
+    def U(self) -> float:
+        """Largest amplitude."""
+        return self.z
+
+    def sample(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
         """The amplitude, in the given shape; draws nothing."""
         return np.full(size, float(self.z))
 
-    def nodes(self, n=1):
+    def nodes(self, n: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """The one amplitude and its probability, each (1,)."""
         return np.array([float(self.z)]), np.ones(1)
 
-    def moment(self, power):
+    def moment(self, power: int) -> float:
         """E[z^power]."""
         return float(self.z) ** power
 
@@ -76,11 +107,11 @@ class Fixed:
 class Discrete:
     """Amplitudes from a finite list with given probabilities (equal when left out)."""
 
-    values: tuple
-    weights: tuple = None
+    values: tuple[float, ...]
+    weights: tuple[float, ...] = None  # type: ignore[assignment]  # never None once built
 
-    def __post_init__(self):
-        values = tuple(self.values) if np.ndim(self.values) == 1 else (self.values,)
+    def __post_init__(self) -> None:
+        values: tuple = tuple(self.values) if np.ndim(self.values) == 1 else (self.values,)
         _check_amplitudes(values, "values")
         values = tuple(float(v) for v in values)
         weights = (1.0,) * len(values) if self.weights is None else tuple(float(w) for w in self.weights)
@@ -92,35 +123,42 @@ class Discrete:
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "weights", tuple(w / total for w in weights))
 
-    L = property(lambda self: min(self.values))
-    U = property(lambda self: max(self.values))
+    @property
+    def L(self) -> float:
+        """Smallest amplitude."""
+        return min(self.values)
 
-    def sample(self, rng, size):
+    @property
+    def U(self) -> float:
+        """Largest amplitude."""
+        return max(self.values)
+
+    def sample(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
         """Draw amplitudes of the given shape from a `numpy.random.Generator`."""
         return rng.choice(self.values, size, p=self.weights)
 
-    def nodes(self, n=None):
+    def nodes(self, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """All amplitudes and their probabilities: exact."""
         return np.array(self.values), np.array(self.weights)
 
-    def moment(self, power):
+    def moment(self, power: int) -> float:
         """E[z^power]."""
         z, weight = self.nodes()
         return float(weight @ z**power)
 
 
-def _check_amplitudes(values, what):
+def _check_amplitudes(values: Sequence[float], what: str) -> None:
     if not values or not all(is_number(v) and 1e-6 <= v <= 1e6 for v in values):
         raise InputError(f"amplitudes must be between 1e-6 and 1e6, got {what}={values}: take e.g. Uniform(0.8, 1.2)")
 
 
-def is_number(value):
+def is_number(value: Any) -> bool:
     """Whether a value is one finite real number."""
     real = not isinstance(value, (bool, str)) and np.isscalar(value) and np.isreal(value)
     return bool(real and isfinite(value))
 
 
-def generator(seed):
+def generator(seed: int | Sequence[int]) -> np.random.Generator:
     """The `numpy.random.Generator` of a seed. Raises InputError where it is none."""
     try:
         return np.random.default_rng(seed)
@@ -147,9 +185,17 @@ class Problem:
     P: float = 196
     kappa_c: float = 0.9
     kappa_s: float = 0.4
-    amplitude: object = field(default_factory=Uniform)
+    amplitude: Law = field(default_factory=Uniform)
 
-    def __post_init__(self):
+    if TYPE_CHECKING:  # derived; attributes, but not fields of the dataclass
+        masked: float = field(init=False)
+        unmasked: float = field(init=False)
+        C_global: float = field(init=False)
+        C_local: float = field(init=False)
+        n_local: float = field(init=False)
+        N: float = field(init=False)
+
+    def __post_init__(self) -> None:
         for name in ("K", "P", "gamma", "kappa_c", "kappa_s"):
             value = getattr(self, name)
             if not is_number(value):
@@ -195,16 +241,17 @@ class Problem:
         set_("N", 1 + self.n_local)
 
     @property
-    def rho(self):
+    def rho(self) -> float:
         """Unmasked fraction, exactly unmasked / P."""
         return self.unmasked / self.P
 
     @property
-    def Delta(self):
+    def Delta(self) -> float:
         """Information gap (eq. 7): positive, two phases; negative, one."""
         return (1 - self.kappa_s) - 2 * (1 - self.kappa_c)
 
-    def sizes(self):
+    def sizes(self) -> np.ndarray:
         """Area sizes of one cluster, int (N,), the global one first; local ones differ by at most one patch."""
         small, extra = divmod(self.P - self.C_global, self.n_local)
-        return np.array([self.C_global] + [small + 1] * extra + [small] * (self.n_local - extra), dtype=np.int64)
+        local = [small + 1] * extra + [small] * (self.n_local - extra)  # type: ignore[operator]  # whole numbers up to 2^53
+        return np.array([self.C_global, *local], dtype=np.int64)

@@ -14,28 +14,33 @@ A query is one letter ("L" or "G": any cluster seen from such an area) or one le
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize
 
 from dynsim.averages import OwnArea, amplitude_nodes, fading_integral, integral, log_log1p_exp, log_none_unmasked, root, tilted
 from dynsim.errors import InputError
+from dynsim.partition import Partition
+from dynsim.problem import Law, Problem
 
 BOUNDARY = 1e-12  # |Delta| below this is rounding of kappa_c and kappa_s
 
 # What the paper states, for tables that put it beside a measured exponent. None: it bounds this, but the number in its
 # theorems was not at hand, and is left out rather than guessed.
-PUBLISHED = {
+PUBLISHED: dict[str, dict] = {
     "escape_time": {"bound": "from above", "exponent": None, "source": "Huang, Wen, Chi, Liang, arXiv 2403.02233"},
 }
 
 
-def information_gap(problem):
+def information_gap(problem: Problem) -> float:
     """The information gap Delta = (1 - kappa_s) - 2 (1 - kappa_c) (eq. 7). Class: exact."""
     return problem.Delta
 
 
-def regime(problem):
+def regime(problem: Problem) -> str:
     """Which phases a local query goes through, from the sign of Delta (eq. 7): "two phases", "one phase" or "boundary".
 
     Two phases (Delta > 0): the global FP correlation falls first, then the own one takes off. One phase (Delta < 0): the
@@ -45,14 +50,14 @@ def regime(problem):
     return "two phases" if problem.Delta > 0 else "one phase"
 
 
-def escape_integral(law):
+def escape_integral(law: Law) -> float:
     """I_1 = int_0^inf dphi / E[z^3 e^(z phi)] of an amplitude law (eq. 8): 1 / z^4 when z is fixed. Class: exact."""
     # log E is convex in phi: the integrand stays below exp(-phi E[z^4] / E[z^3]), and what is cut off below e^-45
     end = 45 * math.exp(tilted(law, 3, 0.0) - tilted(law, 4, 0.0))
     return fading_integral(lambda phi: np.exp(-tilted(law, 3, phi)), end, 0.5 / law.U)
 
 
-def escape_time(problem, query="L", finite=False):
+def escape_time(problem: Problem, query: str = "L", finite: bool = False) -> float:
     """Time at which the own attention takes off, in the cluster that takes longest: a float, unit t = eta x step.
 
     Local (eq. 8) and global clusters (eq. 11): t = K / (gamma rho) P^(1 - kappa) I_1 with kappa = kappa_s or kappa_c, for
@@ -69,7 +74,7 @@ def escape_time(problem, query="L", finite=False):
     return max(_escape(problem, letter, finite) for letter in set(_letters(problem, query)))
 
 
-def global_depth(problem, finite=False):
+def global_depth(problem: Problem, finite: bool = False) -> float:
     """Depth Phi_g <= 0 of a local query's global FP correlation at its escape (eq. 9): a float.
 
     int_{Phi_g}^0 dphi / E[z^3 e^(2 z phi)] = rho P^Delta I_1; for fixed z, Phi_g = -(1 / 2z) log(1 + 2 rho P^Delta). Either
@@ -84,14 +89,14 @@ def global_depth(problem, finite=False):
     return -_depth(law, math.log(problem.rho) + problem.Delta * math.log(problem.P) + math.log(escape_integral(law)))
 
 
-def log_depth_integral(law, depth):
+def log_depth_integral(law: Law, depth: float) -> float:
     """log int_depth^0 dphi / E[z^3 e^(2 z phi)] of an amplitude law, for depth < 0: log(rho P^Delta I_1) where depth is that of
     (9); for fixed z it is log((e^(2 z |depth|) - 1) / (2 z^4)). Class: exact."""
     y, end = -depth, tilted(law, 3, 2 * depth)
     return math.log(fading_integral(lambda s: np.exp(end - tilted(law, 3, -2 * (y - s))), y, min(y, 0.5 / law.U))) - end
 
 
-def loss_floor(problem, part=None, query=None):
+def loss_floor(problem: Problem, part: Partition | None = None, query: str | None = None) -> float:
     """Loss per masked patch that no training removes, because the own area is wholly masked (eq. 6): a float.
 
     Mean over p, k of Pr[the other C - 1 patches of the own area are masked | p masked] x E[z^2] / 2: over all patches, or
@@ -103,7 +108,7 @@ def loss_floor(problem, part=None, query=None):
     return chance * problem.amplitude.moment(2) / 2
 
 
-def initial_loss(problem, part=None, query=None):
+def initial_loss(problem: Problem, part: Partition | None = None, query: str | None = None) -> float:
     """Loss per masked patch at t = 0, where every patch gets attention 1 / P (eq. 14): a float; arguments as in `loss_floor`.
 
     E[z^2] / 2 x (sum_m E[n_m^2] / P^2 - 2 E[n_own] / P + 1), with n_m the unmasked patches of area m given that p is masked,
@@ -113,7 +118,7 @@ def initial_loss(problem, part=None, query=None):
     P, N, U = problem.P, problem.P - 1, problem.unmasked
     one, pair = U / N, U / N * (U - 1) / max(N - 1, 1)
 
-    def square(C):  # E[n^2] / P^2 of C places
+    def square(C: Any) -> Any:  # numbers or arrays; E[n^2] / P^2 of C places
         return C / P * (one / P + (C - 1) / P * pair)
 
     if part is None:
@@ -123,13 +128,13 @@ def initial_loss(problem, part=None, query=None):
         _check_partition(problem, part)
         total = [square(part.size[a:b].astype(float)).sum() for a, b in zip(part.offset, part.offset[1:], strict=False)]
 
-    def loss(C, k):
+    def loss(C: float, k: int) -> float:
         return total[k] - square(C) + square(C - 1) - 2 * (C - 1) / P * one + 1
 
     return _mean_over_areas(problem, part, query, loss) * problem.amplitude.moment(2) / 2
 
 
-def late_loss(problem, t, query="L", finite=False):
+def late_loss(problem: Problem, t: ArrayLike, query: str = "L", finite: bool = False) -> np.ndarray:
     """Excess over the floor, per masked patch, long after the escape (eq. 12): K / (4 gamma L^2 t), in the shape of t.
 
     L is the smallest amplitude (the only one if z is fixed); t = eta x step. Class: asymptotic, t - t_esc ~ t >> K / gamma (for
@@ -149,10 +154,10 @@ def late_loss(problem, t, query="L", finite=False):
     if not finite:
         return problem.K / (4 * _gamma(problem) * problem.amplitude.L**2 * t)
     kinds = {letter: _late(problem, letter, t)[0] for letter in set(letters)}
-    return sum(kinds[letter] for letter in letters) / len(letters)
+    return sum(kinds[letter] for letter in letters) / len(letters)  # type: ignore[return-value]  # arrays, at least one
 
 
-def pp_size(problem, query="L", t=None):
+def pp_size(problem: Problem, query: str = "L", t: float | None = None) -> float:
     """PP correlation of a query with another patch of its own area in one cluster (eq. 13): a float, the largest over clusters.
 
     Upsilon = (1 / (C - 1) - (1 - rho) / (P - n)) int_0^phi w_2 / w_3 dphi, with w_j = E[z^j A (1 - A)^2], at the escape
@@ -164,34 +169,36 @@ def pp_size(problem, query="L", t=None):
     return max(_pp(problem, letter, t) for letter in set(_letters(problem, query)))
 
 
-def _gamma(problem):
+def _gamma(problem: Problem) -> float:
     return problem.masked / problem.P
 
 
-def _own_size(problem, letter):
+def _own_size(problem: Problem, letter: str) -> float:
     return problem.C_local if letter == "L" else problem.C_global
 
 
-def _escape(problem, letter, finite):
+def _escape(problem: Problem, letter: str, finite: bool) -> float:
     law, rate, C = problem.amplitude, _gamma(problem) / problem.K, _own_size(problem, letter)
     if not finite:
         kappa = problem.kappa_s if letter == "L" else problem.kappa_c
         return float(problem.P) ** (1 - kappa) * escape_integral(law) / (rate * problem.rho)
-    own = OwnArea(problem, C) if C > 1 else None
-    half = own.half() if own else math.inf
+    if C <= 1:
+        return math.inf
+    own = OwnArea(problem, C)
+    half = own.half()
     if half == math.inf:
         return half
     gain = _thinning(problem) * problem.P / own.mean_n if letter == "L" else 0.0
     return integral(lambda phi: 1 / own.drive(phi, 3) - gain * math.exp(-tilted(law, 3, phi)), half, 1 / law.U) / rate
 
 
-def _thinning(problem):
+def _thinning(problem: Problem) -> float:
     """By how much, relatively, the fall of the global area out of the softmax shortens the escape: rho C_g / P times the mean
     over time of 1 - E[e^(z Phi_g)], which for fixed z is tanh(z |Phi_g| / 2)."""
     law, share = problem.amplitude, problem.rho * problem.C_global / problem.P
     log_r = math.log(share) + math.log(problem.C_global / problem.C_local) + math.log(escape_integral(law))
 
-    def fallen(y):
+    def fallen(y: float) -> float:
         z, weight = amplitude_nodes(law, y, law.L)
         return -float(weight @ np.expm1(-z * y)) * math.exp(-tilted(law, 3, -2 * y) - log_r)
 
@@ -199,7 +206,7 @@ def _thinning(problem):
     return share * integral(fallen, depth, min(depth, 1 / law.U))
 
 
-def _depth_at_this_size(problem):
+def _depth_at_this_size(problem: Problem) -> float:
     """(9) with what it drops: n_g unmasked patches in the global area, Z = P (1 - thinning), and the push of the escape,
     E[z e^(z Phi_g)] n_g / Z int w_2 / w_3 dphi."""
     law, time = problem.amplitude, _escape(problem, "L", True)
@@ -212,12 +219,12 @@ def _depth_at_this_size(problem):
     return -depth - math.exp(tilted(law, 1, -depth)) * share * _turns(own, own.half())
 
 
-def _turns(own, phi):
+def _turns(own: OwnArea, phi: float) -> float:
     """int_0^phi w_2 / w_3 dphi, w_j = E[z^j A (1 - A)^2]: phi / z for fixed z."""
     return integral(lambda x: own.drive(x, 2) / own.drive(x, 3), phi, 1 / own.law.U)
 
 
-def _depth(law, log_r):
+def _depth(law: Law, log_r: float) -> float:
     """y >= 0 with int_0^y ds / E[z^3 e^(-2 z s)] = r, from log r, in log y: nothing overflows, nothing rounds to zero."""
     log_z3 = tilted(law, 3, 0.0)
     slope = math.exp(tilted(law, 4, 0.0) - log_z3)
@@ -228,13 +235,13 @@ def _depth(law, log_r):
     if high - low < 1e-13:
         return math.exp(low)
 
-    def surplus(log_y):
+    def surplus(log_y: float) -> float:
         return log_depth_integral(law, -math.exp(log_y)) - log_r
 
     return math.exp(optimize.brentq(surplus, low - 1e-9, high + 1e-9, xtol=1e-13))
 
 
-def _late(problem, letter, t):
+def _late(problem: Problem, letter: str, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Excess loss and phi of one cluster at times t after its escape, each in the shape of t; nan before."""
     C, escaped = _own_size(problem, letter), _escape(problem, letter, True)
     excess, found = np.full(t.shape, math.nan), np.full(t.shape, math.nan)
@@ -243,19 +250,22 @@ def _late(problem, letter, t):
     own = OwnArea(problem, C)
     half, rate = own.half(), _gamma(problem) / problem.K * (1 + 1 / (problem.amplitude.L**2 * (C - 1)))
 
-    def log_time(phi):
+    def log_time(phi: float) -> float:
         drive = own.drive(phi, 3, 2)
         return math.log(own.excess(phi) / rate) - 2 * math.log(drive) if drive else math.inf
 
     start = math.exp(log_time(half))
     for i in map(tuple, np.argwhere(t > escaped)):
-        target = math.log(t[i] - escaped + start)
-        found[i] = root(lambda phi, target=target: log_time(phi) - target, half, half + own.centre / own.law.U)
+
+        def ahead(phi: float, target: float = math.log(t[i] - escaped + start)) -> float:
+            return log_time(phi) - target
+
+        found[i] = root(ahead, half, half + own.centre / own.law.U)
         excess[i] = own.excess(found[i])
     return excess, found
 
 
-def _pp(problem, letter, t):
+def _pp(problem: Problem, letter: str, t: float | None) -> float:
     C = _own_size(problem, letter)
     own = OwnArea(problem, C)
     phi = own.half() if t is None else float(_late(problem, letter, np.asarray(float(t)))[1])
@@ -269,14 +279,14 @@ def _pp(problem, letter, t):
 # Queries and areas
 
 
-def _letters(problem, query):
+def _letters(problem: Problem, query: str) -> str:
     if not isinstance(query, str) or len(query) not in (1, problem.K) or set(query) - set("LG"):
         example = "L" * problem.K
         raise InputError(f"a query is L or G, or one letter for each of K={problem.K} clusters, got {query!r}: take {example}")
     return query
 
 
-def _sizes(problem):
+def _sizes(problem: Problem) -> dict[str, list[tuple[float, float]]]:
     """(size, share of patches) of the own areas by kind; local areas are the two whole numbers around C_local."""
     small = math.floor(problem.C_local)
     extra = problem.C_local - small
@@ -284,7 +294,9 @@ def _sizes(problem):
     return {"G": [(problem.C_global, 1.0)], "L": [(C, share) for C, share in local if share > 0]}
 
 
-def _mean_over_areas(problem, part, query, value):
+def _mean_over_areas(
+    problem: Problem, part: Partition | None, query: str | None, value: Callable[[float, int], float]
+) -> float:
     """Mean of value(own area size, cluster) over the patches and clusters that a query stands for."""
     if part is not None:
         _check_partition(problem, part)
@@ -299,7 +311,7 @@ def _mean_over_areas(problem, part, query, value):
     return float(np.mean([kind[letter] for letter in _letters(problem, query)]))
 
 
-def _occurs(problem, part, query):
+def _occurs(problem: Problem, part: Partition, query: str | None) -> np.ndarray:
     """bool (K, P): the cluster and patch pairs that a query stands for."""
     is_global = part.labels == 0
     if query is None:
@@ -312,6 +324,6 @@ def _occurs(problem, part, query):
     return fits
 
 
-def _check_partition(problem, part):
+def _check_partition(problem: Problem, part: Partition) -> None:
     if (part.K, part.P) != (problem.K, problem.P):
         raise InputError(f"partition of K={part.K}, P={part.P} is not one of the problem's K={problem.K}, P={problem.P}")

@@ -3,11 +3,15 @@
 Time is the leading axis of every array and t = eta x step. The loss is per masked patch, L / (gamma P).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dynsim.errors import InputError
+
+Progress = Callable[[float, float], object]  # called with (done, total) along a run
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +31,7 @@ class Trajectory:
     attention: np.ndarray
     meta: dict = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("t", "step", "loss", "fp", "pp", "attention"):
             value = np.asarray(getattr(self, name))
             if len(value) != len(self.t):
@@ -35,11 +39,11 @@ class Trajectory:
             value.setflags(write=False)
             object.__setattr__(self, name, value)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.t)
 
 
-def steps_to_keep(steps, keep=None):
+def steps_to_keep(steps: int, keep: ArrayLike | None = None) -> np.ndarray:
     """The steps to keep of a run, sorted, without doubles: None for about 60 log-spaced ones, a number for every so many,
     a sequence for exactly those. The first and the last step are always kept."""
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:

@@ -1,23 +1,24 @@
 """When kernels are compiled: once on a machine, then they come from numba's cache."""
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from numba.core import event
 
 
 @contextmanager
-def told(tell):
+def told(tell: Callable[[], object]) -> Iterator[None]:
     """Inside, call `tell` once, when the first kernel starts to be compiled; not for kernels that the cache holds."""
 
     class Listener(event.Listener):
         silent = False
 
-        def on_start(self, started):
+        def on_start(self, started: event.Event) -> None:
             if not self.silent:
                 self.silent = True
                 tell()
 
-        def on_end(self, ended):
+        def on_end(self, ended: event.Event) -> None:
             pass
 
     with event.install_listener("numba:compile", Listener()):

@@ -11,19 +11,25 @@ which loses nothing at any P.
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
 
+Nodes = tuple[np.ndarray, np.ndarray]  # x and weights
+
 REACH = 12.0  # standard deviations that are summed: what lies beyond weighs less than 1e-30
 EMPTY = 1e-9  # chance of no unmasked patch above which every count is summed (the loss jumps there)
 WIDE = 1e3  # standard deviation of j beyond which a normal law has the same Gauss rule to 1e-12
 NODES = 16  # Gauss nodes at most
 
 
-def unmasked_law(P, unmasked, n, mean_field=False):
+def unmasked_law(
+    P: float, unmasked: float, n: float, mean_field: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Nodes for an area with n patches beside the query: x = j / n, weights, rho and rho2, each (nodes,).
 
     rho: chance that a key outside the area is unmasked given j; rho2: that both of a pair are. Every count is summed where
     the area is likely to be all masked, else the Gauss rule of the law is taken. n between two whole numbers (uneven
     areas): the laws of both, mixed.
     """
+    x: np.ndarray
+    weight: np.ndarray
     if mean_field or n <= 0:
         x, weight = np.array([unmasked / (P - 1.0)]), np.ones(1)
     else:
@@ -39,7 +45,7 @@ def unmasked_law(P, unmasked, n, mean_field=False):
     return x, weight, rho, rho * rho if mean_field else rho2
 
 
-def all_masked(P, unmasked, n):
+def all_masked(P: float, unmasked: float, n: float) -> float:
     """Chance that all n patches beside a masked query are masked too (eq. 6): prod over i < n of 1 - unmasked / (P - 1 - i).
     n between two whole numbers: the chances of both, mixed."""
     (low, part), share = divmod(n, 1.0), unmasked / (P - 1.0)
@@ -52,7 +58,7 @@ def all_masked(P, unmasked, n):
     return float(total * (1 - part + part * chance[-1])) if part else float(total)
 
 
-def _law(P, unmasked, n):
+def _law(P: float, unmasked: float, n: float) -> Nodes:
     """x = j / n and weights for a whole n >= 1."""
     share = unmasked / (P - 1.0)
     mean = n * share
@@ -75,12 +81,12 @@ def _law(P, unmasked, n):
     return _gauss(j / n, weight, _nodes(deviation / mean))
 
 
-def _nodes(spread):
+def _nodes(spread: float) -> int:
     """How many Gauss nodes make the error of smooth functions of j, about spread^(2 nodes), negligible."""
     return int(np.clip(np.ceil(8.0 / max(0.5, -np.log10(max(spread, 1e-300)))), 1, NODES))
 
 
-def _gauss(x, weight, nodes):
+def _gauss(x: np.ndarray, weight: np.ndarray, nodes: int) -> Nodes:
     """Gauss rule of a discrete law: Lanczos on diag(x) from sqrt(weight), with full reorthogonalisation."""
     center = weight @ x
     basis = [np.sqrt(weight)]

@@ -10,7 +10,9 @@ Pi the projection onto the vectors whose correlation is held at zero (none: Pi =
 
 import numpy as np
 
+from dynsim.embedding import Embedding
 from dynsim.errors import InputError
+from dynsim.partition import Partition
 
 
 class Metric:
@@ -18,32 +20,32 @@ class Metric:
 
     `content`: rows of the state before those of the positions, F, or F + 1 with a mask token. Raises InputError."""
 
-    def __init__(self, part, embedding=None, hold=None):
+    def __init__(self, part: Partition, embedding: Embedding | None = None, hold: str | None = None) -> None:
         if hold not in (None, "fp", "pp"):
             raise InputError(f"hold must be None, 'fp' or 'pp', got {hold!r}: name the correlation to keep at zero")
         self.embedding, self.hold = embedding, hold
         self.content = part.F + (embedding is not None and embedding.mu is not None)
         self._held = {None: slice(0), "fp": slice(self.content), "pp": slice(self.content, None)}[hold]
-        self._grams = None
+        self._grams: tuple[np.ndarray, np.ndarray] | None = None
         if embedding is not None:
             embedding.check(part)
             if not embedding.is_orthonormal:
                 keys = _without(embedding.keys, embedding.keys[:, self._held])
                 self._grams = keys.T @ keys, embedding.queries.T @ embedding.queries
 
-    def apply(self, D):
+    def apply(self, D: np.ndarray) -> None:
         """Turn D = -dL/dS into the velocity of S, in place."""
         if self._grams is not None:
             D[...] = self._grams[0] @ D @ self._grams[1]
         D[self._held] = 0.0
 
-    def describe(self):
+    def describe(self) -> dict:
         """The embedding and what is held, in plain data; empty for orthonormal and nothing."""
         described = {} if self.embedding is None else {"embedding": self.embedding.describe()}
         return described if self.hold is None else {**described, "hold": self.hold}
 
 
-def _without(vectors, held):
+def _without(vectors: np.ndarray, held: np.ndarray) -> np.ndarray:
     """The vectors less their projection onto the span of the held ones (singular values below 1e-12 of it are rounding)."""
     if not held.size:
         return vectors

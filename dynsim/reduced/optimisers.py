@@ -10,38 +10,44 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from dynsim.embedding import Embedding
 from dynsim.errors import InputError
 from dynsim.problem import is_number
 
 
-class _Rule:
-    """What every rule has: `name`, `elementwise` (it acts on each entry of Q by itself), `describe()`."""
+@dataclass(frozen=True)
+class Rule:
+    """What every rule has: `name`, `elementwise` (it acts on each entry of Q by itself), and these methods."""
 
     name = ""
     elementwise = False
 
-    def start(self, y):
+    def start(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
         """What the rule remembers, all zero: a tuple of arrays shaped as the state y."""
         return ()
 
-    def describe(self):
+    def update(self, y: np.ndarray, velocity: np.ndarray, eta: float, state: tuple[np.ndarray, ...], step: int) -> None:
+        """Move y and what the rule remembers, `state`, in place."""
+        raise NotImplementedError
+
+    def describe(self) -> dict:
         """Name and parameters, as plain data."""
         return {"name": self.name, **asdict(self)}
 
 
 @dataclass(frozen=True)
-class Descent(_Rule):
+class Descent(Rule):
     """Plain gradient descent, y <- y + eta velocity."""
 
     name = "descent"
 
-    def update(self, y, velocity, eta, state, step):
+    def update(self, y: np.ndarray, velocity: np.ndarray, eta: float, state: tuple[np.ndarray, ...], step: int) -> None:
         """Move y in place."""
         y += eta * velocity
 
 
 @dataclass(frozen=True)
-class Momentum(_Rule):
+class Momentum(Rule):
     """Heavy-ball momentum, m <- beta m + velocity, y <- y + eta m; with nesterov, y <- y + eta (velocity + beta m).
     Raises InputError for beta outside [0, 1)."""
 
@@ -49,14 +55,14 @@ class Momentum(_Rule):
     nesterov: bool = False
     name = "momentum"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_decay("beta", self.beta)
 
-    def start(self, y):
+    def start(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
         """The running sum m."""
         return (np.zeros_like(y),)
 
-    def update(self, y, velocity, eta, state, step):
+    def update(self, y: np.ndarray, velocity: np.ndarray, eta: float, state: tuple[np.ndarray, ...], step: int) -> None:
         """Move y and m in place."""
         (m,) = state
         m *= self.beta
@@ -65,7 +71,7 @@ class Momentum(_Rule):
 
 
 @dataclass(frozen=True)
-class Adam(_Rule):
+class Adam(Rule):
     """Adam with bias correction, y <- y + eta mhat / (sqrt(vhat) + eps); exact for one-hot positions and features only.
     Raises InputError for beta1, beta2 outside [0, 1) or eps <= 0."""
 
@@ -75,17 +81,17 @@ class Adam(_Rule):
     name = "adam"
     elementwise = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_decay("beta1", self.beta1)
         _check_decay("beta2", self.beta2)
         if not (is_number(self.eps) and self.eps > 0):
             raise InputError(f"eps must be positive and finite, got {self.eps!r}: take e.g. 1e-8")
 
-    def start(self, y):
+    def start(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
         """The running means of the velocity and of its square."""
         return np.zeros_like(y), np.zeros_like(y)
 
-    def update(self, y, velocity, eta, state, step):
+    def update(self, y: np.ndarray, velocity: np.ndarray, eta: float, state: tuple[np.ndarray, ...], step: int) -> None:
         """Move y and both means in place; `step` counts from 0."""
         m, v = state
         m *= self.beta1
@@ -97,24 +103,24 @@ class Adam(_Rule):
 
 
 @dataclass(frozen=True)
-class Sign(_Rule):
+class Sign(Rule):
     """Sign descent, y <- y + eta sign(velocity); exact for one-hot positions and features only."""
 
     name = "sign"
     elementwise = True
 
-    def update(self, y, velocity, eta, state, step):
+    def update(self, y: np.ndarray, velocity: np.ndarray, eta: float, state: tuple[np.ndarray, ...], step: int) -> None:
         """Move y in place."""
         y += eta * np.sign(velocity)
 
 
-def check(optimiser, embedding=None):
+def check(optimiser: Rule | None, embedding: Embedding | None = None) -> Rule:
     """The optimiser to use (None: Descent), once sure that it reduces exactly under `embedding` (None: one-hot).
 
     Raises InputError for anything that is no optimiser, and for Adam and sign descent where vectors are not one-hot."""
     if optimiser is None:
         return Descent()
-    if not isinstance(optimiser, _Rule):
+    if not isinstance(optimiser, Rule):
         raise InputError(f"optimiser must be Descent(), Momentum(), Adam() or Sign(), got {optimiser!r}: see dynsim.reduced")
     if optimiser.elementwise and embedding is not None and not embedding.is_onehot:
         kind = embedding.describe()["kind"]
@@ -125,6 +131,6 @@ def check(optimiser, embedding=None):
     return optimiser
 
 
-def _check_decay(name, value):
+def _check_decay(name: str, value: float) -> None:
     if not (is_number(value) and 0 <= value < 1):
         raise InputError(f"{name} is a decay rate in [0, 1), got {value!r}: take e.g. 0.9")

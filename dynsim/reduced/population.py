@@ -9,13 +9,21 @@ How the masks are averaged is a choice (docs/model.md):
     "monte-carlo"  n fresh images for every evaluation, from (seed, step); n in the thousands
 """
 
+<<<<<<< HEAD
+=======
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+>>>>>>> 39909e1 (Give the model, fields, optimisers and theory type hints)
 from itertools import combinations, product
 from math import comb
 
 import numpy as np
 
 from dynsim.dataset import Dataset
+from dynsim.embedding import Embedding
 from dynsim.errors import InputError
+from dynsim.partition import Partition
+from dynsim.problem import Problem
 from dynsim.reduced import _closure
 from dynsim.reduced._nodes import all_masked, unmasked_law
 from dynsim.reduced._threads import Crew, thread_count
@@ -36,8 +44,17 @@ class PopulationField:
     and shapes are those of EmpiricalField. `threads` changes the time a step takes, never the bits. Raises InputError."""
 
     def __init__(
-        self, problem, part, masks="own-area", nodes=None, n=4096, seed=0, threads=None, embedding=None, hold=None
-    ):
+        self,
+        problem: Problem,
+        part: Partition,
+        masks: str = "own-area",
+        nodes: int | None = None,
+        n: int = 4096,
+        seed: int = 0,
+        threads: int | None = None,
+        embedding: Embedding | None = None,
+        hold: str | None = None,
+    ) -> None:
         if masks not in MASKS:
             raise InputError(f"masks must be one of {', '.join(MASKS)}, got {masks!r}: own-area is the default")
         if (part.K, part.P) != (problem.K, problem.P):
@@ -48,7 +65,7 @@ class PopulationField:
         self.deterministic = masks != "monte-carlo"
         self.metric = Metric(part, embedding, hold)
         self._options = {"masks": masks, **({"n": n, "seed": seed} if masks == "monte-carlo" else {})}
-        self._images = None
+        self._images: EmpiricalField | MinibatchField | None = None
         if masks == "exact":
             self._images = EmpiricalField(part, _listed(problem, part, nodes or EXACT_NODES), threads, embedding, hold)
         elif masks == "monte-carlo":
@@ -74,11 +91,11 @@ class PopulationField:
         self._crew = Crew(part.P, thread_count(threads))
         self._loss, self._attention = np.empty(part.P), np.empty((part.F, part.P))
 
-    def start(self):
+    def start(self) -> np.ndarray:
         """The state at Q = 0: all correlations zero."""
         return np.zeros((self.metric.content + self.part.P, self.part.P))
 
-    def velocity(self, y, step=0, out=None):
+    def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """(loss per masked patch, dy/dt) at state y; dy is written to `out` where one is given."""
         if self._images is not None:
             return self._images.velocity(y, step, out)
@@ -87,28 +104,28 @@ class PopulationField:
         self.metric.apply(dy)
         return float(self._loss.mean()), dy
 
-    def attention(self, y):
+    def attention(self, y: np.ndarray) -> np.ndarray:
         """Expected area attention (P, F) of a masked query."""
         if self._images is not None:
             return self._images.attention(y)
         self.velocity(y)
         return self._attention.T.copy()
 
-    def summary(self, y):
+    def summary(self, y: np.ndarray) -> tuple[float, float]:
         """(loss, mean attention on the own area over queries and clusters in which it is local)."""
         return self.velocity(y)[0], local_own_mean(self.part, self.attention(y))
 
-    def correlations(self, y):
+    def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """FP (P, F), with a mask token (P, F + 1), and PP (P, P) correlations of state y, copied."""
         return y[: self.metric.content].T.copy(), y[self.metric.content :].T.copy()
 
-    def describe(self):
+    def describe(self) -> dict:
         """What this field is, as plain data."""
         sizes = {"K": self.part.K, "P": self.part.P, "F": self.part.F, "loss_floor": self.floor}
         return {"method": "population", **self._options, **sizes, **self.metric.describe()}
 
 
-def law_tables(laws):
+def law_tables(laws: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
     """Node tables of several laws as arrays (laws, nodes), padded with zeros, and how many nodes each has."""
     count = np.array([len(law[0]) for law in laws])
     tables = np.zeros((4, len(laws), count.max()))
@@ -117,9 +134,10 @@ def law_tables(laws):
     return *tables, count
 
 
-def _listed(problem, part, nodes):
+def _listed(problem: Problem, part: Partition, nodes: int) -> Dataset:
     """Every mask and every combination of amplitude nodes, weighted: a Dataset whose mean is the expectation."""
-    P, masked = problem.P, problem.masked
+    P = part.P
+    masked: int = problem.masked  # type: ignore[assignment]  # a whole number, as P is
     z, z_weight = problem.amplitude.nodes(nodes)
     count = comb(P, masked) * sum(float(len(z)) ** int(N) for N in part.N)
     if P > 16 or count > MOST_LISTED:
