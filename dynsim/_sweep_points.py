@@ -6,12 +6,17 @@ seed, method, options and package version, as canonical JSON. Points are made on
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from math import isfinite, prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dynsim.errors import InputError
+
+Point = tuple[float, ...]  # FIELDS, then the seed
 
 FIELDS = {"K": 4.0, "gamma": 0.8, "P": 196.0, "kappa_c": 0.9, "kappa_s": 0.4, "L": 0.8, "U": 1.2}
 WHOLE = ("K", "P")
@@ -19,7 +24,7 @@ MOST = 1e9  # points in one sweep
 AXIS = "write one number, a list 0.1,0.2 or a range start:stop:count (start:stop:count:log for equal ratios)"
 
 
-def span(start, stop, count, log=False, whole=False):
+def span(start: float, stop: float, count: float, log: bool = False, whole: bool = False) -> tuple[float, ...]:
     """`count` values from start to stop, equally spaced or in equal ratios, rounded to 12 digits so that grids which share
     a value share the point; whole: to whole numbers up to 2^53. A tuple. Raises InputError."""
     if not (count == int(count) and count >= 1 and isfinite(start) and isfinite(stop)) or (log and min(start, stop) <= 0):
@@ -28,7 +33,7 @@ def span(start, stop, count, log=False, whole=False):
     return tuple(float(round(v)) if whole and abs(v) < 2.0**53 else float(f"{v:.12g}") for v in values)
 
 
-def parse_axis(text, whole=False):
+def parse_axis(text: str, whole: bool = False) -> tuple[float, ...]:
     """Values of an axis from its text: "0.3", "0.1,0.2,0.4", "0.5:1:51" or "1e4:1e30:14:log" (whole: P and K, whose ranges
     are rounded). Raises InputError."""
     values = []
@@ -38,7 +43,8 @@ def parse_axis(text, whole=False):
             if len(pieces) == 1:
                 values.append(float(part))
             elif len(pieces) == 3 or (len(pieces) == 4 and pieces[3] == "log"):
-                values.extend(span(*map(float, pieces[:3]), log=len(pieces) == 4, whole=whole))
+                start, stop, count = map(float, pieces[:3])
+                values.extend(span(start, stop, count, log=len(pieces) == 4, whole=whole))
             else:
                 raise ValueError
         except (ValueError, OverflowError) as error:
@@ -53,7 +59,15 @@ class Points:
     Problem's defaults. seeds: the seeds of every point. method, options: what is run, for the keys. Raises InputError.
     """
 
-    def __init__(self, axes=None, points=None, seeds=(0,), method="orbit", options=None, version=None):
+    def __init__(
+        self,
+        axes: Mapping[str, Any] | None = None,
+        points: Iterable[Mapping[str, Any]] | None = None,
+        seeds: ArrayLike = (0,),
+        method: str = "orbit",
+        options: Mapping[str, Any] | None = None,
+        version: str | None = None,
+    ) -> None:
         if axes is not None and points is not None:
             raise InputError("a sweep takes axes or a list of points, got both: drop one")
         self.method, self.version, self.options = method, version, dict(sorted((options or {}).items()))
@@ -69,18 +83,18 @@ class Points:
         except (TypeError, ValueError):
             raise InputError(f"options of a method are plain numbers and texts, got {self.options}") from None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.seeds) * (prod(map(len, self.axes.values())) if self._listed is None else len(self._listed))
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Point]:
         base = product(*self.axes.values()) if self._listed is None else self._listed
         return ((*values, seed) for values in base for seed in self.seeds)
 
-    def key(self, point):
+    def key(self, point: Point) -> str:
         """Digest of a point and everything that decides its result: 32 hexadecimal digits."""
         return hashlib.sha256((self._head + repr(point)).encode()).hexdigest()[:32]
 
-    def shape(self):
+    def shape(self) -> str:
         """How the points come about, for a person: "51 x 46"."""
         if self._listed is not None:
             return f"{len(self._listed)} listed" + (f" x {len(self.seeds)} seeds" if len(self.seeds) > 1 else "")
@@ -88,7 +102,7 @@ class Points:
         return " x ".join(sizes + [f"{len(self.seeds)} seeds"] * (len(self.seeds) > 1)) or "one point"
 
 
-def _axis(name, values):
+def _axis(name: str, values: Any) -> tuple[float, ...]:
     if name not in FIELDS:
         raise InputError(f"a sweep runs over the fields {', '.join(FIELDS)}, got {name!r}: drop it or mend the name")
     values = (values,) if np.ndim(values) == 0 else tuple(values)
@@ -97,7 +111,7 @@ def _axis(name, values):
     return tuple(dict.fromkeys(_number(name, value) for value in values))
 
 
-def _number(name, value):
+def _number(name: str, value: Any) -> float:
     try:
         value = float(value)
     except (TypeError, ValueError):
@@ -107,11 +121,11 @@ def _number(name, value):
     return value
 
 
-def _values(point):
+def _values(point: Mapping[str, Any]) -> tuple[float, ...]:
     return tuple(_axis(name, value)[0] for name, value in {**FIELDS, **point}.items())
 
 
-def _seeds(seeds):
+def _seeds(seeds: Any) -> tuple[int, ...]:
     values = tuple(range(seeds)) if np.ndim(seeds) == 0 and isinstance(seeds, (int, np.integer)) else seeds
     good = np.ndim(values) == 1 and len(values) and all(
         isinstance(s, (int, np.integer)) and not isinstance(s, bool) and 0 <= s < 2**63 for s in values

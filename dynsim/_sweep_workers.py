@@ -5,8 +5,10 @@ import signal
 import threading
 import time
 import warnings
-from concurrent.futures import CancelledError
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 from dynsim.errors import FileError, InputError
 
@@ -22,14 +24,14 @@ class Processes:
 
     lost = (BrokenProcessPool,)
 
-    def __init__(self, workers=None):
+    def __init__(self, workers: int | None = None) -> None:
         import joblib
 
         self.count = joblib.cpu_count() if workers is None else workers
         self.name = f"{self.count} worker process{'es' * (self.count > 1)}"
-        self._executor = None
+        self._executor: Any = None  # loky's, which has no types
 
-    def submit(self, function, *args):
+    def submit(self, function: Callable, *args: Any) -> Future:
         """A future of function(*args)."""
         if self._executor is None:
             from joblib.externals.loky import ProcessPoolExecutor
@@ -40,22 +42,22 @@ class Processes:
             )
         return self._executor.submit(function, *args)
 
-    def restart(self):
+    def restart(self) -> None:
         """Forget the processes, of which some died; the next task starts new ones."""
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Stop at once."""
         if self._executor is not None:
             self._executor.shutdown(wait=True, kill_workers=True)
             self._executor = None
 
 
-def _settle(driver):
+def _settle(driver: int) -> None:
     """In a worker, before its first task."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def watch():
+    def watch() -> None:
         while os.getppid() == driver:
             time.sleep(WATCH)
         os._exit(1)
@@ -67,7 +69,7 @@ class Cluster:
     """The workers of a Dask cluster, as many as there are at any moment. Raises InputError where Dask is not installed,
     FileError where no scheduler answers."""
 
-    def __init__(self, address, patience=10.0):
+    def __init__(self, address: str, patience: float = 10.0) -> None:
         try:
             from distributed import Client, KilledWorker
         except ImportError:
@@ -83,26 +85,26 @@ class Cluster:
         self.name = f"{self.count} worker thread{'s' * (self.count != 1)} of {address}"
 
     @property
-    def count(self):
+    def count(self) -> int:
         """Threads of all workers now, at least one."""
         if time.monotonic() - self._looked > LOOK:
             self._count, self._looked = max(1, sum(self._client.nthreads().values())), time.monotonic()
         return self._count
 
-    def submit(self, function, *args):
+    def submit(self, function: Callable, *args: Any) -> Future:
         """A future of function(*args)."""
         return self._executor.submit(function, *args)
 
-    def restart(self):
+    def restart(self) -> None:
         """Nothing to do: the scheduler gives a lost worker's tasks to others."""
 
-    def close(self):
+    def close(self) -> None:
         """Leave; the scheduler drops what nobody waits for any more."""
         self._executor.shutdown(wait=False)
         self._client.close(timeout=2)
 
 
-def result(future, pool):
+def result(future: Future, pool: Any) -> Any:
     """Result of a finished future; None where its worker died. Raises FileError where the cluster has gone."""
     try:
         return future.result()

@@ -2,7 +2,7 @@
 
 from dynsim import __version__
 
-REFERENCES = (
+REFERENCES: tuple[dict[str, str], ...] = (
     {
         "key": "dynsim",
         "kind": "software",
@@ -92,7 +92,7 @@ _FIELDS = ("author", "title", "journal", "booktitle", "volume", "number", "pages
 _PLACE = ("journal", "booktitle", "note")
 
 
-def text():
+def text() -> str:
     """The references for people: a paragraph each."""
     lines = []
     for entry in REFERENCES:
@@ -104,7 +104,7 @@ def text():
     return "\n".join(lines)
 
 
-def bibtex():
+def bibtex() -> str:
     """The references as BibTeX."""
     entries = []
     for entry in REFERENCES:
@@ -114,7 +114,7 @@ def bibtex():
     return "\n\n".join(entries)
 
 
-def _names(authors):
+def _names(authors: str) -> str:
     """BibTeX's "Last, First and Last, First" as "First Last, First Last"."""
     names = [" ".join(reversed(name.split(", "))) for name in authors.split(" and ")]
     return ", ".join("et al." if name == "others" else name for name in names)

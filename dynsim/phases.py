@@ -10,11 +10,14 @@ Moments between two kept ones are interpolated in log time; those that the run i
 taken over. Time is t = eta x step. Whether the exponents of the problem say the same is for theory.regime to answer.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.partition import Partition
+from dynsim.trajectory import Trajectory
 
 TAKE_OFF = 0.5  # own attention at escape
 LEFT = 0.01  # of the excess loss, at the end of the convergence
@@ -29,8 +32,8 @@ class Phase:
     """One phase: `name`, `start` and `end` (t = eta x step; None where the run ends before it), `defined_by`."""
 
     name: str
-    start: float
-    end: float
+    start: float | None
+    end: float | None
     defined_by: str
 
 
@@ -43,15 +46,15 @@ class Phases:
     growth: Phase
     convergence: Phase
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Phase]:
         return iter((self.decoupling, self.growth, self.convergence))
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """Plain data: regime, and the phases in order."""
         return {"regime": self.regime, "phases": [asdict(phase) for phase in self]}
 
 
-def find(traj, part=None, floor=None):
+def find(traj: Trajectory, part: Partition | None = None, floor: float | None = None) -> Phases:
     """Phases of a trajectory.
 
     part: the Partition, for trajectories on an explicit one (fp of shape (T, P, F)); orbits need none. floor: loss per
@@ -81,7 +84,7 @@ def find(traj, part=None, floor=None):
     )
 
 
-def _moments(t):
+def _moments(t: np.ndarray) -> np.ndarray:
     """Indices of the kept moments that are apart from the one before."""
     kept = [0]
     for i in range(1, len(t)):
@@ -90,7 +93,7 @@ def _moments(t):
     return np.array(kept)
 
 
-def _curves(traj, part):
+def _curves(traj: Trajectory, part: Partition | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Own and global FP correlation and own attention, each (T,): means over the pairs of query and cluster where the query
     is local (over all pairs where none is)."""
     if "query" in traj.meta:
@@ -111,7 +114,7 @@ def _curves(traj, part):
     return traj.fp[:, query, own].mean(axis=1), traj.fp[:, query, at_global].mean(axis=1), attention
 
 
-def _overtaken(t, own, at_global):
+def _overtaken(t: np.ndarray, own: np.ndarray, at_global: np.ndarray) -> float | None:
     """When the own correlation first moves at least as fast as the global one; 0 where it does from the start, None: never."""
     speed, other = np.abs(np.diff(own)), np.abs(np.diff(at_global))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -121,7 +124,7 @@ def _overtaken(t, own, at_global):
     return _first((t[1:] + t[:-1]) / 2, ratio)
 
 
-def _first(t, x):
+def _first(t: np.ndarray, x: np.ndarray) -> float | None:
     """When x > 0 first passes 1, interpolated in log x and log t; None: never, or not within the kept moments."""
     above = np.flatnonzero(x >= 1)
     if not above.size:

@@ -6,28 +6,37 @@ each), a marker says that the query lies in the global area. Time is t = eta x s
 """
 
 import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
 from matplotlib.ticker import NullFormatter
 
 from dynsim import phases, theory
 from dynsim import summary as moves
 from dynsim.errors import InputError
+from dynsim.partition import Partition
+from dynsim.problem import Problem
 from dynsim.sweep import plane
+from dynsim.trajectory import Trajectory
 
 SINGLE, DOUBLE = 3.25, 6.75  # inches: one column, two columns
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 GREY, SHADES = "#666666", ("#F4F4F4", "#E6E6E6", "#F4F4F4")
-IN_GLOBAL = {"marker": "o", "markevery": 0.12, "mfc": "white", "lw": 0.8}  # lines of a query in the global area
-SORTS = {
+IN_GLOBAL: dict = {"marker": "o", "markevery": 0.12, "mfc": "white", "lw": 0.8}  # lines of a query in the global area
+SORTS: dict[str, dict] = {
     "own": {"color": BLUE, "ls": "-", "label": "own area"},
     "global": {"color": RED, "ls": "--", "label": "global area"},
     "others": {"color": GREEN, "ls": "-.", "label": "other areas"},
     "masked": {"color": ORANGE, "ls": ":", "label": "masked patches"},
 }
-STYLE = {
+STYLE: dict = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -41,13 +50,15 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-SAVING = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dynsim"}
+SAVING: dict = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dynsim"}
 BARE = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "svg": {"Date": None}}
 TINY = 1e-18  # stands for a deviation of zero on a logarithmic axis
 TIME, LOSS = r"time $t=\eta\times$step", "loss per masked patch"
 
 
-def figure(rows=1, cols=1, width=SINGLE, height=None, **subplots):
+def figure(
+    rows: int = 1, cols: int = 1, width: float = SINGLE, height: float | None = None, **subplots: Any
+) -> tuple[Figure, Any]:
     """A Figure of rows x cols Axes, `width` inches wide, 8 pt; returns (Figure, Axes or array of them)."""
     with rc_context(STYLE):
         made = Figure(figsize=(width, 0.75 * width * rows / cols if height is None else height), layout="constrained")
@@ -57,7 +68,7 @@ def figure(rows=1, cols=1, width=SINGLE, height=None, **subplots):
     return made, axes
 
 
-def save(figure, path, dpi=160):
+def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 160) -> None:
     """Write `figure` to `path`, in the format its ending names. The same figure gives the same bytes. Raises InputError."""
     ending = os.path.splitext(path)[1][1:].lower()
     if ending not in BARE:
@@ -66,14 +77,23 @@ def save(figure, path, dpi=160):
         figure.savefig(path, format=ending, dpi=dpi, metadata=BARE[ending])
 
 
-def legend(ax, *entries, **options):
+def legend(ax: Axes, *entries: Any, **options: Any) -> Legend:
     """A legend one point smaller than the axis labels, without frame."""
-    return ax.legend(*entries, **{"fontsize": ax.xaxis.label.get_size() - 1, "frameon": False, **options})
+    return ax.legend(*entries, **{"fontsize": _smaller(ax), "frameon": False, **options})
 
 
-def by_letter(traj, problem, part=None):
+def _smaller(ax: Any) -> float:
+    """One point less than the axis labels."""
+    return ax.xaxis.label.get_size() - 1
+
+
+def by_letter(
+    traj: Trajectory, problem: Problem, part: Partition | None = None
+) -> dict[str, dict[str, dict[str, np.ndarray]]]:
     """Attention, FP and PP along a run for clusters in which the query is local ("L") and global ("G"):
     {letter: {"attention" | "fp" | "pp": {sort: (T, pairs)}}}, pairs of query and cluster. Raises InputError."""
+    where: Any  # what lies where: an orbit field, or the partition
+    at_moment: Callable
     if "query" in traj.meta:
         from dynsim.reduced import OrbitField
 
@@ -95,7 +115,7 @@ def by_letter(traj, problem, part=None):
     }
 
 
-def curves(ax, t, table, letter="L"):
+def curves(ax: Axes, t: np.ndarray, table: Mapping[str, np.ndarray], letter: str = "L") -> None:
     """Draw {sort: (T, pairs)} against t: the mean over pairs, and a band from their 5th to their 95th percentile."""
     marker = {} if letter == "L" else IN_GLOBAL
     for sort, style in SORTS.items():
@@ -110,7 +130,7 @@ def curves(ax, t, table, letter="L"):
             ax.fill_between(t, low, high, color=style["color"], alpha=0.15 if letter == "L" else 0.08, lw=0)
 
 
-def log_time(ax, t):
+def log_time(ax: Axes, t: np.ndarray) -> None:
     """A logarithmic time axis from the first positive moment to the last."""
     t = np.asarray(t)
     ax.set_xscale("log")
@@ -118,7 +138,7 @@ def log_time(ax, t):
     ax.set_xlabel(TIME)
 
 
-def shade(ax, found, end, label=True):
+def shade(ax: Axes, found: phases.Phases, end: float, label: bool = True) -> None:
     """Shade the phases `found` by phases.find up to time `end`, and name them at the top."""
     for phase, color, name in zip(found, SHADES, ("I", "II", "conv."), strict=True):
         stop = end if phase.end is None else phase.end
@@ -127,12 +147,14 @@ def shade(ax, found, end, label=True):
         ax.axvspan(phase.start, stop, color=color, lw=0, zorder=-2)
         middle = np.sqrt(max(phase.start, ax.get_xlim()[0]) * min(stop, end))
         if label and np.log10(min(stop, end) / middle) > 0.1:
-            size = ax.xaxis.label.get_size() - 1
-            ax.text(middle, 1.01, name, transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=size, color=GREY)
+            style: dict = {"ha": "center", "va": "bottom", "fontsize": _smaller(ax), "color": GREY}
+            ax.text(middle, 1.01, name, transform=ax.get_xaxis_transform(), **style)
 
 
 @rc_context(STYLE)
-def summary(trajs, problem, part=None):
+def summary(
+    trajs: Trajectory | list[Trajectory] | tuple[Trajectory, ...], problem: Problem, part: Partition | None = None
+) -> Figure:
     """Four panels of a run: FP, PP, area attention and loss, with the phases shaded and the theory's escape time (eq. 8, 15),
     depth (eq. 9), late loss (eq. 12) and floor (eq. 6) drawn in: a Figure.
 
@@ -146,7 +168,7 @@ def summary(trajs, problem, part=None):
     for ax, name, label in zip(axes.flat, "abcd", PANELS.values(), strict=True):
         ax.set(xscale="log", xlim=(start, end), ylabel=label)
         ax.set_title(f"({name})", loc="left", fontsize=STYLE["axes.titlesize"])
-    handles = {}
+    handles: dict = {}
     for letter, traj in drawn.items():
         tables = by_letter(traj, problem, part).get(letter, {})
         for ax, name in zip(axes.flat, PANELS, strict=True):
@@ -173,26 +195,29 @@ def summary(trajs, problem, part=None):
 PANELS = {"fp": r"FP correlation $\Phi$", "pp": r"PP correlation $\Upsilon$", "attention": "area attention", "loss": LOSS}
 
 
-def _chosen(trajs):
+def _chosen(trajs: Sequence[Trajectory]) -> dict[str, Trajectory]:
     """The run to draw for clusters in which the query is local, and the one for global ones: {letter: Trajectory}."""
     if any("query" not in traj.meta for traj in trajs):
         if len(trajs) > 1:
             raise InputError(f"one run on an explicit partition makes a figure, got {len(trajs)} runs: draw them one by one")
         return {"L": trajs[0], "G": trajs[0]}
-    best = {a: max(trajs, key=lambda traj, a=a: traj.meta["query"].count(a)) for a in "LG"}
-    return {a: traj for a, traj in best.items() if a in traj.meta["query"]}
+    queries = [traj.meta["query"] for traj in trajs]
+    best = {a: max(range(len(trajs)), key=[query.count(a) for query in queries].__getitem__) for a in "LG"}
+    return {a: trajs[i] for a, i in best.items() if a in queries[i]}
 
 
-def _span(runs):
+def _span(runs: Sequence[Trajectory]) -> tuple[float, float]:
     """First positive and last time of the runs, of use to a logarithmic axis."""
     times = np.concatenate([traj.t[traj.t > 0] for traj in runs])
     return (times.min(), times.max()) if times.size and times.max() > times.min() else (0.1, 10.0)
 
 
-def _predictions(axes, drawn, problem, part, end, handles):
+def _predictions(
+    axes: np.ndarray, drawn: dict[str, Trajectory], problem: Problem, part: Partition | None, end: float, handles: dict
+) -> None:
     """What theory says, on the panels, with a legend entry each."""
 
-    def entry(name, **style):
+    def entry(name: str, **style: Any) -> None:
         handles[name] = axes[0, 0].plot([], [], label=name, **style)[0]
 
     if "L" in drawn:
@@ -211,14 +236,15 @@ def _predictions(axes, drawn, problem, part, end, handles):
         floor, late = theory.loss_floor(problem, part, query), 3 * theory.escape_time(problem, query or "L")
         axes[1, 1].axhline(floor, **line)
         if query is not None and late < end:
-            t = np.geomspace(late, end, 50)
-            axes[1, 1].plot(t, theory.late_loss(problem, t, query) + floor, **line)
+            times = np.geomspace(late, end, 50)
+            axes[1, 1].plot(times, theory.late_loss(problem, times, query) + floor, **line)
     entry("loss floor and late stage, theory", **line)
 
 
-def _log_if_wide(ax):
+def _log_if_wide(ax: Axes) -> None:
     """A logarithmic loss axis where the curves span more than a factor of ten."""
-    values = np.array([y for line in ax.lines if len(line.get_ydata()) > 2 for y in line.get_ydata() if y > 0])
+    drawn: list[Any] = [line.get_ydata() for line in ax.lines]
+    values = np.array([y for line in drawn if len(line) > 2 for y in line if y > 0])
     if values.size and values.max() > 10 * values.min():
         ax.set(yscale="log", ylim=(values.min() / 1.5, values.max() * 1.5))
     else:
@@ -226,7 +252,9 @@ def _log_if_wide(ax):
 
 
 @rc_context(STYLE)
-def deviation(reduced, full, bounds=None, entries=5):
+def deviation(
+    reduced: Trajectory, full: Trajectory, bounds: Mapping[str, float] | None = None, entries: int = 5
+) -> Figure:
     """Two runs of the same images or problem on top of each other: FP, PP and loss of `reduced` (lines) and `full` (circles)
     along time above; below their absolute deviation, over all entries the median, the 5th to 95th percentile and the largest,
     with the bound of each where `bounds` gives one: a Figure.
@@ -271,7 +299,14 @@ def deviation(reduced, full, bounds=None, entries=5):
     return made
 
 
-def attention_map(ax, row, grid, query=None, labels=None, vmax=None):
+def attention_map(
+    ax: Axes,
+    row: np.ndarray,
+    grid: tuple[int, int],
+    query: int | None = None,
+    labels: np.ndarray | None = None,
+    vmax: float | None = None,
+) -> AxesImage:
     """Draw what one query pays to every patch, `row` (P,), on the patch grid (rows, columns): the AxesImage, for a colour bar.
 
     query: the patch that asks, marked by a cross. labels (P,): areas, whose edges are drawn. vmax: top of the colour scale."""
@@ -286,16 +321,16 @@ def attention_map(ax, row, grid, query=None, labels=None, vmax=None):
     return image
 
 
-def _edges(ax, labels):
+def _edges(ax: Axes, labels: np.ndarray) -> None:
     """Lines between patches of different areas."""
-    style = {"color": "white", "lw": 0.7}
+    style: dict = {"color": "white", "lw": 0.7}
     for r, c in np.argwhere(labels[:, 1:] != labels[:, :-1]):
         ax.plot([c + 0.5, c + 0.5], [r - 0.5, r + 0.5], **style)
     for r, c in np.argwhere(labels[1:] != labels[:-1]):
         ax.plot([c - 0.5, c + 0.5], [r + 0.5, r + 0.5], **style)
 
 
-def phase_diagram(ax, table, vmax=None):
+def phase_diagram(ax: Axes, table: Mapping[str, np.ndarray], vmax: float | None = None) -> QuadMesh:
     """Draw a sweep over (kappa_c, kappa_s) at one P: colour is how deep the global FP correlation has fallen at the escape,
     -Phi_g / log P; a solid line parts one phase from two (at t = 0 the global and the own correlation move equally fast), a
     dashed one is Delta = 0 (eq. 7). table: from sweep.load. Returns the colour mesh, for a colour bar. Raises InputError."""
@@ -304,7 +339,7 @@ def phase_diagram(ax, table, vmax=None):
         raise InputError(f"a phase diagram is one of a single P, got {len(P)} values: select rows of the table first")
     kappa_c, kappa_s, depth = plane(table, "depth")
     own, at_global = plane(table, "speed_own")[2], plane(table, "speed_global")[2]
-    colors = {"cmap": "cividis", "vmin": 0, "vmax": vmax, "rasterized": True}
+    colors: dict = {"cmap": "cividis", "vmin": 0, "vmax": vmax, "rasterized": True}
     mesh = ax.pcolormesh(kappa_c, kappa_s, -depth / np.log(P[0]), shading="nearest", **colors)
     ratio = np.log(-at_global / own) if np.isfinite(own).any() else own
     if np.nanmin(ratio) < 0 < np.nanmax(ratio):

@@ -6,22 +6,35 @@ stops the process in between leaves the last one whole. Going on from it gives t
 """
 
 import os
+from collections.abc import Mapping
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dynsim import recipe, storage
 from dynsim.errors import Diverged, FileError, InputError, Interrupted
 from dynsim.reduced import integrate
-from dynsim.trajectory import Trajectory
+from dynsim.reduced.field import Field
+from dynsim.storage import Path
+from dynsim.trajectory import Progress, Trajectory
 
 EVERY = 10.0  # seconds between checkpoints, at least
 PATIENCE = 20.0  # and at least so many times what the last one took to write: under 5 % of the run
 MAY_CHANGE = ("steps", "t_end", "events", "status", "evaluations")  # in the meta of a run that goes on
 
 
-def run(path, field, integrator="descend", every=EVERY, resume=False, seed=None, command=None, progress=None, **options):
+def run(
+    path: Path,
+    field: Field,
+    integrator: str = "descend",
+    every: float = EVERY,
+    resume: bool = False,
+    seed: int | None = None,
+    command: list[str] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Trajectory:
     """reduced.descend or .flow (`integrator`, with its `options`) on `field`, kept in the file at `path`: a Trajectory.
 
     every: seconds between checkpoints (0: one at every step), at least 20 times what writing one takes. resume: go on from
@@ -48,7 +61,14 @@ def run(path, field, integrator="descend", every=EVERY, resume=False, seed=None,
     return traj
 
 
-def resume(path, until=None, more=None, field=None, every=EVERY, progress=None):
+def resume(
+    path: Path,
+    until: float | None = None,
+    more: int | None = None,
+    field: Field | None = None,
+    every: float = EVERY,
+    progress: Progress | None = None,
+) -> Trajectory:
     """Go on with the run in the file at `path` to its planned end, to time `until`, or for `more` steps beyond its planned
     end (gradient descent): a Trajectory, which also takes the place of the file.
 
@@ -77,10 +97,10 @@ class Rerun(NamedTuple):
     trajectory: Trajectory
     same: bool
     deviation: float
-    versions: dict
+    versions: dict[str, tuple]
 
 
-def rerun(path, field=None, progress=None):
+def rerun(path: Path, field: Field | None = None, progress: Progress | None = None) -> Rerun:
     """Run the file at `path` again, from the start, and compare: a Rerun. The file stays as it is.
 
     field: needed for one that holds code of your own. Raises FileError for a file that does not say how to."""
@@ -104,14 +124,15 @@ def rerun(path, field=None, progress=None):
 class _Writer:
     """The checkpoint that an integrator calls; writes the file when its time has come."""
 
-    def __init__(self, path, field, every, seed, command):
+    def __init__(self, path: Path, field: Field, every: float, seed: int | None, command: list[str] | None) -> None:
         self.path, self.every, self.seed, self.command = path, every, seed, command
         self.recipe, self.arrays = recipe.describe(field)
         self.arrays = {f"field.{name}": array for name, array in self.arrays.items()}
-        self.state, self.kept, self.reached = None, 0, "its start"
-        self.old_meta, self.began, self.due = None, monotonic(), 0.0
+        self.state: integrate.State | None = None
+        self.old_meta: dict | None = None
+        self.kept, self.reached, self.began, self.due = 0, "its start", monotonic(), 0.0
 
-    def go_on(self):
+    def go_on(self) -> integrate.State:
         """The State in the file, once sure that it is of this field."""
         traj, header, arrays = storage.read(self.path)
         if "state" not in header:
@@ -121,22 +142,23 @@ class _Writer:
             raise FileError(f"a run goes on from its own file, {str(self.path)!r} is of another problem or field: choose another")
         storage.remove_leftovers(self.path)
         self.old_meta, step, kept = header["meta"], header["state"]["step"], header["state"]["kept"]
-        columns = [getattr(traj, name)[:kept] for name in storage.ARRAYS]
+        columns = {name: getattr(traj, name)[:kept] for name in storage.ARRAYS}
         meta = dict(traj.meta)
         if "events" in meta:  # those after the state will come again
-            meta["events"] = {name: t if t in columns[0] else None for name, t in meta["events"].items()}
+            meta["events"] = {name: t if t in columns["t"] else None for name, t in meta["events"].items()}
         memory = tuple(arrays[f"state.{i}"].copy() for i in range(header["state"]["arrays"]))
-        return integrate.State(step, arrays["state.y"].copy(), memory, Trajectory(*columns, meta) if kept else None)
+        past: Any = Trajectory(**columns, meta=meta) if kept else None
+        return integrate.State(step, arrays["state.y"].copy(), memory, past)
 
-    def __call__(self, state, record):
+    def __call__(self, state: integrate.State, record: integrate._Record) -> None:
         if self.old_meta is not None:
-            self._check(record.meta)
+            self._check(self.old_meta, record.meta)
         self.state, self.kept = state, len(record.rows)
         if monotonic() >= self.due:
             traj = record.trajectory()
             self.write(_nothing(record) if traj is None else traj, finished=False)
 
-    def write(self, traj, finished):
+    def write(self, traj: Trajectory, finished: bool) -> None:
         """Put `traj` and the last state into the file."""
         began = monotonic()
         header, arrays = {"field": self.recipe, "seed": self.seed, "finished": finished}, dict(self.arrays)
@@ -148,16 +170,16 @@ class _Writer:
         self.reached = f"step {self.state.step}" if self.state is not None else "its end"
         self.due = monotonic() + max(self.every, PATIENCE * (monotonic() - began) if self.every else 0.0)
 
-    def _check(self, meta):
+    def _check(self, old: dict, meta: dict) -> None:
         """Refuse to go on with another integrator or other options than those in the file."""
         for name in [name for name in storage.plain(meta) if name not in MAY_CHANGE]:
-            then, now = self.old_meta.get(name), storage.plain(meta[name])
+            then, now = old.get(name), storage.plain(meta[name])
             if then != now:
                 raise FileError(f"a run goes on as it began: {name} was {then}, got {now}: choose another file or {name}={then}")
         self.old_meta = None
 
 
-def _options(meta):
+def _options(meta: dict) -> tuple[str, dict]:
     """(integrator, its options) of a run that says so in its meta."""
     if meta.get("integrator") == "flow":
         return "flow", {"t_end": meta["t_end"], "keep": meta["keep"], "rtol": meta["rtol"], "method": meta["solver"]}
@@ -165,21 +187,21 @@ def _options(meta):
     return "descend", {**options, "optimiser": recipe.build_optimiser(meta["optimiser"])}
 
 
-def _field(path, header, arrays):
+def _field(path: Path, header: dict, arrays: Mapping[str, np.ndarray]) -> Field:
     if header.get("field") is None:
         raise FileError(f"{str(path)!r} does not hold its field (it was saved without, or holds code of its own): give field=")
     return recipe.build(header["field"], {name.removeprefix("field."): array for name, array in arrays.items()})
 
 
-def _nothing(record):
+def _nothing(record: integrate._Record) -> Trajectory:
     """A Trajectory of no moments, shaped as they will be."""
     fp, pp = record.field.correlations(record.field.start())
     attention = record.field.attention(record.field.start())
-    columns = (np.empty(0), np.empty(0, np.int64), np.empty(0), *(np.empty((0, *a.shape)) for a in (fp, pp, attention)))
-    return Trajectory(*columns, dict(record.meta))
+    fp, pp, attention = (np.empty((0, *a.shape)) for a in (fp, pp, attention))
+    return Trajectory(np.empty(0), np.empty(0, np.int64), np.empty(0), fp, pp, attention, dict(record.meta))
 
 
-def _deviation(a, b):
+def _deviation(a: np.ndarray, b: np.ndarray) -> float:
     if a.shape != b.shape:
         return float("inf")
     gap = np.abs(np.subtract(a, b, dtype=float))

@@ -12,6 +12,7 @@ at x_max, so the limit lies within the error (at most half of it, but for wiggle
 there is none.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
 
@@ -19,7 +20,9 @@ import numpy as np
 
 from dynsim import reduced, theory
 from dynsim.errors import InputError, Interrupted
+from dynsim.problem import Problem
 from dynsim.sweep import plane
+from dynsim.trajectory import Progress, Trajectory
 
 DEFAULT_P = tuple(float(f"{P:.12g}") for P in np.geomspace(1e6, 1e30, 13))
 RTOL = 1e-8
@@ -27,6 +30,7 @@ NOISE = 1e-6  # relative accuracy of events and correlations at that rtol, on th
 LATE = 100.0  # escape times after which the late stage begins; it is followed to the third power of that time,
 BEGIN = 1e16  # at the largest P where it begins before this
 LEAST = 4  # points in a window
+Reals = Sequence[float] | np.ndarray
 QUANTITIES = ("escape_time", "depth", "late_loss", "pp_size")
 
 
@@ -38,28 +42,30 @@ class Exponent:
 
     quantity: str
     meaning: str
-    x: tuple
-    y: tuple
-    window: tuple
-    slopes: tuple
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    window: tuple[float, float]
+    slopes: tuple[float, ...]
     exponent: float
     error: float
     derived: float
     expected: float
-    published: object = None
+    published: dict | None = None
 
     @property
-    def agrees(self):
+    def agrees(self) -> bool:
         """Whether the derived exponent lies within the error."""
         return bool(abs(self.exponent - self.derived) <= self.error)
 
 
-def local_slopes(x, y):
+def local_slopes(x: Reals, y: Reals) -> np.ndarray:
     """Slopes d log|y| / d log x between neighbours: (n - 1,) for x, y (n,)."""
     return np.diff(np.log(np.abs(y))) / np.diff(np.log(x))
 
 
-def exponent(x, y, noise=NOISE):
+def exponent(
+    x: Reals, y: Reals, noise: float = NOISE
+) -> tuple[float, float, tuple[float, float], tuple[float, ...]]:
     """(exponent, error, window, slopes) of y along rising x > 1, by the rule of this module. noise: relative accuracy of y.
 
     Raises InputError where the window holds fewer than four points, or y is not finite there."""
@@ -70,15 +76,20 @@ def exponent(x, y, noise=NOISE):
             f"an exponent needs at least {LEAST} rising values from x_max^(1/3) to x_max, x > 1, got {inside.sum()}: "
             f"give more, or a wider range"
         )
-    x, y = x[inside], y[inside]
-    if not (np.isfinite(y).all() and y.all()):
-        raise InputError(f"an exponent needs finite values, got {y.tolist()}: leave out where the event does not come")
-    slopes = local_slopes(x, y)
-    error = np.ptp(slopes) + 2 * noise / np.diff(np.log(x)).min()
-    return float(slopes[-1]), float(error), (float(x[0]), float(x[-1])), tuple(slopes.tolist())
+    a, b = x[inside], y[inside]
+    if not (np.isfinite(b).all() and b.all()):
+        raise InputError(f"an exponent needs finite values, got {b.tolist()}: leave out where the event does not come")
+    slopes = local_slopes(a, b)
+    error = np.ptp(slopes) + 2 * noise / np.diff(np.log(a)).min()
+    return float(slopes[-1]), float(error), (float(a[0]), float(a[-1])), tuple(slopes.tolist())
 
 
-def measure(problem, P=DEFAULT_P, quantities=QUANTITIES, progress=None):
+def measure(
+    problem: Problem,
+    P: Iterable[float] = DEFAULT_P,
+    quantities: Sequence[str] = QUANTITIES,
+    progress: Progress | None = None,
+) -> list[Exponent]:
     """Exponents of a problem's local queries, at the given P in place of its own: a list of Exponent.
 
     progress(done, total) is called after every run. Raises InputError (too few P, unknown quantity, a P at which no query
@@ -104,7 +115,7 @@ def measure(problem, P=DEFAULT_P, quantities=QUANTITIES, progress=None):
     return rows
 
 
-def _at_escape(problem):
+def _at_escape(problem: Problem) -> dict[str, float]:
     """Escape time, and how far the global FP correlation has fallen and the own PP correlation grown by then."""
     field, limit = reduced.OrbitField(problem), 4 * theory.escape_time(problem)
     traj = reduced.flow(field, t_end=limit, keep=2, rtol=RTOL)
@@ -118,13 +129,13 @@ def _at_escape(problem):
     return {"escape_time": escape, "depth": _fallen(problem, traj.fp[at][:, 1].mean()), "pp_size": traj.pp[at][one_area]}
 
 
-def _moment(traj, escape):
+def _moment(traj: Trajectory, escape: float) -> int:
     """Index of the escape: beyond P = 1e20 the whole take-off has one t, and the escape is its moment with half the attention."""
     same = np.flatnonzero(traj.t == escape)
     return same[np.abs(traj.attention[same, :, 0].mean(axis=1) - 0.5).argmin()]
 
 
-def _along_P(name, problems, found):
+def _along_P(name: str, problems: Sequence[Problem], found: Sequence[Mapping[str, float]]) -> Exponent:
     P, y = [problem.P for problem in problems], [values[name] for values in found]
     problem = problems[-1]
     value, error, window, slopes = exponent(P, y)
@@ -138,13 +149,13 @@ def _along_P(name, problems, found):
     return Exponent(name, meaning, *measured, derived, float(expected), theory.PUBLISHED.get(name))
 
 
-def _fallen(problem, depth):
+def _fallen(problem: Problem, depth: float) -> float:
     """R(Phi_g) = int_{Phi_g}^0 dphi / E[z^3 e^(2 z phi)], which by (9) is a power of P for either sign of Delta and any law of z.
     (Phi_g itself nears -Delta log P / (2 L), only as 1 / log P for random z, or P^Delta.)"""
     return float(np.exp(theory.log_depth_integral(problem.amplitude, depth)))
 
 
-def _late(problems):
+def _late(problems: Sequence[Problem]) -> Exponent:
     """Excess loss along t, at a large P, where nothing but the own area is left of it."""
     problem = max((p for p in problems if LATE * theory.escape_time(p) <= BEGIN), key=lambda p: p.P, default=problems[0])
     field, start = reduced.OrbitField(problem), LATE * theory.escape_time(problem)
@@ -163,15 +174,15 @@ class Boundary:
     """Where one phase turns into two, by P: Delta there (mean over kappa_s) and its spread; and the fit Delta = limit +
     slope / log P with the limit's error (its range as one P after another is left out). Theory: limit 0, slope log(1 / rho)."""
 
-    P: tuple
-    Delta: tuple
-    spread: tuple
+    P: tuple[float, ...]
+    Delta: tuple[float, ...]
+    spread: tuple[float, ...]
     limit: float
     error: float
     slope: float
 
 
-def boundary(table):
+def boundary(table: Mapping[str, np.ndarray]) -> Boundary:
     """The boundary between one and two phases in the (kappa_c, kappa_s) plane, from trajectories alone: a Boundary.
 
     There the global and the own FP correlation start equally fast; theory's speeds are in the ratio rho P^Delta. table: from
@@ -197,7 +208,7 @@ def boundary(table):
     return Boundary(tuple(Ps), tuple(where), tuple(spread), float(limit), float(np.ptp([*without, limit])), float(slope))
 
 
-def _crossing(x, y):
+def _crossing(x: np.ndarray, y: np.ndarray) -> float | None:
     """First x at which y turns positive, between neighbours by a straight line; None where it does not."""
     for i in range(len(x) - 1):
         if y[i] < 0 <= y[i + 1]:
@@ -205,6 +216,6 @@ def _crossing(x, y):
     return None
 
 
-def expected_boundary(problem):
+def expected_boundary(problem: Problem) -> float:
     """Delta at which the starting speeds of eq. 5 are equal: log(1 / rho) / log P."""
     return log(1 / problem.rho) / log(problem.P)

@@ -17,10 +17,13 @@ import json
 import os
 import platform
 import zipfile
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import metadata
 from math import prod
 from time import strftime
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -28,13 +31,18 @@ from dynsim import __version__
 from dynsim.errors import DynsimError, FileError, InputError
 from dynsim.trajectory import Trajectory
 
+Path = str | os.PathLike[str]
+Arrays = dict[str, np.ndarray]  # by name
+
 SCHEMA = 1
 ARRAYS = ("t", "step", "loss", "fp", "pp", "attention")
 UNHASHED = ("hash", "about")
 SEAL = b"\ndynsim\n"  # a netCDF file ends in this and the SHA-256 of all before: its library is not proof against damage
 
 
-def save(path, traj, header=None, arrays=None, about=None):
+def save(
+    path: Path, traj: Trajectory, header: dict | None = None, arrays: Arrays | None = None, about: dict | None = None
+) -> str:
     """Write a Trajectory to `path`, .npz or .nc by its ending; returns the content hash, the same for equal runs.
 
     header: plain data to go with it; arrays: further arrays by name; about: plain data that is not hashed, beside the versions.
@@ -51,17 +59,17 @@ def save(path, traj, header=None, arrays=None, about=None):
     return header["hash"]
 
 
-def load(path):
+def load(path: Path) -> Trajectory:
     """The Trajectory in the file at `path`. Raises FileError where it cannot be read, InputError for another ending."""
     return read(path)[0]
 
 
-def read(path):
+def read(path: Path) -> tuple[Trajectory, dict, Arrays]:
     """(Trajectory, header, further arrays by name) of the file at `path`; every hash checked. Raises as `load`."""
     reader = _format(path)[0]
     try:
         arrays, header = reader(path)
-        traj = Trajectory(*(arrays.pop(name) for name in ARRAYS), header["meta"])
+        traj = Trajectory(**{name: arrays.pop(name) for name in ARRAYS}, meta=header["meta"])
     except FileNotFoundError:
         raise FileError(f"a result file must exist, got {str(path)!r}, which does not: check the name") from None
     except IsADirectoryError:
@@ -78,7 +86,7 @@ def read(path):
     return traj, header, arrays
 
 
-def digest(arrays, header):
+def digest(arrays: Mapping[str, np.ndarray], header: dict) -> str:
     """SHA-256, in hexadecimal, over arrays by name and over a header but for UNHASHED."""
     content = hashlib.sha256()
     for name in sorted(arrays):
@@ -90,7 +98,7 @@ def digest(arrays, header):
     return content.hexdigest()
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """The value as it comes back from a file: lists for tuples and arrays. Raises InputError for what is not plain data."""
     try:
         return json.loads(json.dumps(value, default=lambda array: array.tolist()))
@@ -99,13 +107,13 @@ def plain(value):
 
 
 @cache
-def versions():
+def versions() -> dict[str, str]:
     """Versions of all that the bits of a result can depend on."""
     found = {"dynsim": __version__, "python": platform.python_version(), "machine": platform.machine()}
     return {**found, **{name: metadata.version(name) for name in ("numpy", "scipy", "numba")}}
 
 
-def remove_leftovers(path):
+def remove_leftovers(path: Path) -> None:
     """Remove what writers of `path` that were killed left beside it."""
     folder, name = os.path.split(os.path.realpath(path))
     for entry in os.listdir(folder):
@@ -117,7 +125,7 @@ class _Unreadable(Exception):
     """Why a file is refused: the rest of a line that starts with its name."""
 
 
-def _format(path):
+def _format(path: Path) -> tuple[Callable[[Path], tuple[Arrays, dict]], Callable[[Path, Arrays, dict], None]]:
     """(reader, writer) by the ending of the name."""
     try:
         ending = os.path.splitext(os.fspath(path))[1]
@@ -128,7 +136,7 @@ def _format(path):
     return (_read_npz, _write_npz) if ending == ".npz" else (_read_nc, _write_nc)
 
 
-def _replace(path, writer):
+def _replace(path: Path, writer: Callable[[str], object]) -> None:
     """Let writer(temporary path) write, and put that in the place of `path` once it is on the disk."""
     temporary = None
     try:
@@ -146,7 +154,7 @@ def _replace(path, writer):
             os.unlink(temporary)
 
 
-def _checked(arrays):
+def _checked(arrays: Arrays) -> tuple[Arrays, dict]:
     """(arrays, header) once the header is split off, understood, and agrees with the arrays."""
     if "header" not in arrays:
         raise _Unreadable("was not written by dynsim (it has no header): give a file that was")
@@ -161,12 +169,13 @@ def _checked(arrays):
     return arrays, header
 
 
-def _write_npz(path, arrays, header):
+def _write_npz(path: Path, arrays: Arrays, header: dict) -> None:
+    members: dict[str, Any] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays}
     with open(path, "wb") as file:
-        np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+        np.savez(file, **members)
 
 
-def _read_npz(path):
+def _read_npz(path: Path) -> tuple[Arrays, dict]:
     """Member by member: stored as written, no larger together than the file, of plain numbers, as long as declared."""
     arrays, left = {}, os.path.getsize(path)
     with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
@@ -187,10 +196,10 @@ def _read_npz(path):
     return _checked(arrays)
 
 
-def _dimensions(arrays, header):
+def _dimensions(arrays: Arrays, header: dict) -> dict[str, tuple[str, ...]]:
     """Names of the dimensions of every array; every length has one name."""
     orbit = header["meta"].get("method") == "orbit"
-    names = dict.fromkeys(("t", "step", "loss"), ("time",))
+    names: dict[str, tuple[str, ...]] = dict.fromkeys(("t", "step", "loss"), ("time",))
     if orbit:
         names |= {"fp": ("time", "cluster", "kind"), "attention": ("time", "cluster", "kind"), "pp": ("time", "pattern")}
     else:
@@ -201,7 +210,7 @@ def _dimensions(arrays, header):
     return {name: names[name] if len(names.get(name, ())) == np.ndim(arrays[name]) else own[name] for name in arrays}
 
 
-def _xarray():
+def _xarray() -> ModuleType:
     try:
         import h5netcdf  # noqa: F401 (what xarray writes with)
         import xarray
@@ -210,7 +219,7 @@ def _xarray():
     return xarray
 
 
-def _write_nc(path, arrays, header):
+def _write_nc(path: Path, arrays: Arrays, header: dict) -> None:
     names = _dimensions(arrays, header)
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     variables = {name: (names[name], array) for name, array in arrays.items()} | {"header": ("header_0", text)}
@@ -222,7 +231,7 @@ def _write_nc(path, arrays, header):
         file.write(SEAL + hashlib.sha256(file.read()).digest())
 
 
-def _read_nc(path):
+def _read_nc(path: Path) -> tuple[Arrays, dict]:
     xarray, size = _xarray(), len(SEAL) + 32
     with open(path, "rb") as file:
         content = file.read()

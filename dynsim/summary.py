@@ -6,25 +6,36 @@ global are told apart. Attention is that of a masked query on the unmasked patch
 others together, and on masked patches; FP and PP are means over areas and keys of that sort.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from math import comb
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:  # orbits load numba, which what is told of a run does without
+    from dynsim.partition import Partition
+    from dynsim.problem import Problem
+    from dynsim.reduced.orbit import OrbitField
+    from dynsim.trajectory import Trajectory
+
 SORTS = ("own", "global", "others")
+Table = dict[str, dict[str, np.ndarray]]  # attention, fp, pp by sort
 
 
-def kinds(K):
+def kinds(K: int) -> list[str]:
     """All kinds of query, from the all-local to the all-global one."""
     return ["L" * (K - g) + "G" * g for g in range(K + 1)]
 
 
-def share(problem, query):
+def share(problem: Problem, query: str) -> float:
     """Fraction of the patches that are of a kind, on a product partition."""
     g, c = query.count("G"), problem.C_global / problem.P
     return comb(problem.K, g) * c**g * (1 - c) ** (problem.K - g)
 
 
-def by_kind(part, traj):
+def by_kind(part: Partition, traj: Trajectory) -> list[dict]:
     """Moves on an explicit partition: a plain dict for every kind of query that occurs, with `query`, `share` and, under
     `clusters`, one dict per letter with start and end of attention, fp and pp by sort."""
     is_global = part.labels == 0
@@ -38,7 +49,7 @@ def by_kind(part, traj):
     return found
 
 
-def by_orbit(field, traj):
+def by_orbit(field: OrbitField, traj: Trajectory) -> dict:
     """The same for the one kind of query of an orbit run."""
     is_global = np.array([letter == "G" for letter in field.query])
     ends = [orbit(field, traj, at) for at in (0, -1)]
@@ -46,7 +57,7 @@ def by_orbit(field, traj):
     return {"query": field.query, "share": share(field.problem, field.query), "clusters": moves}
 
 
-def global_depth(field, traj, t):
+def global_depth(field: OrbitField, traj: Trajectory, t: float | None) -> float:
     """FP correlation with the global area at the kept moment t, mean over the clusters in which the query is local."""
     local = [k for k, letter in enumerate(field.query) if letter == "L"]
     if t is None or not local:
@@ -54,23 +65,23 @@ def global_depth(field, traj, t):
     return float(traj.fp[np.flatnonzero(traj.t == t)[0]][local, 1].mean())
 
 
-def _moves(query, is_global, queries, ends):
+def _moves(query: str, is_global: np.ndarray, queries: np.ndarray | bool, ends: Sequence[Table]) -> list[dict]:
     rows = []
     for letter in sorted(set(query), reverse=True):
         where = (is_global == (letter == "G")) & queries
-        row = {"letter": letter}
+        row: dict = {"letter": letter}
         for name, sorts in ends[0].items():
             row[name] = {sort: [_mean(end[name][sort][where]) for end in ends] for sort in sorts}
         rows.append(row)
     return rows
 
 
-def _mean(values):
+def _mean(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else float("nan")
 
 
-def explicit(part, traj, at):
+def explicit(part: Partition, traj: Trajectory, at: int) -> Table:
     """Attention, fp and pp by sort at the kept moment number `at` of a run on an explicit partition, each (K, P)."""
     patches, is_global = np.arange(part.P), part.labels == 0
     own, total, at_global, others = {}, {}, {}, part.N[:, None] - np.where(is_global, 1, 2)
@@ -91,7 +102,7 @@ def explicit(part, traj, at):
     return {"attention": attention, "fp": fp, "pp": pp}
 
 
-def orbit(field, traj, at):
+def orbit(field: OrbitField, traj: Trajectory, at: int) -> Table:
     """The same for a run on orbits, each (K,)."""
     own, in_global, other = traj.attention[at].T
     others = np.where(field.sizes[:, 2] > 0, other * field.copies[:, 2], np.nan)
@@ -105,5 +116,5 @@ def orbit(field, traj, at):
     return {"attention": attention, "fp": dict(zip(SORTS, traj.fp[at].T, strict=True)), "pp": pp}
 
 
-def _divide(a, b):
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(a, b, out=np.full(np.broadcast(a, b).shape, np.nan), where=np.asarray(b) > 0)

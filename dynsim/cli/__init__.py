@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import threading
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
@@ -20,7 +22,7 @@ COMMANDS = ("simulate", "validate", "sweep", "scaling", "plot", "cite")
 DONE, FAILED, BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 
 
-def build_parser():
+def build_parser() -> ArgumentParser:
     """The whole command line, as an argparse parser."""
     from dynsim.cli._options import Parser
 
@@ -36,7 +38,7 @@ def build_parser():
     return parser
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's) and return its exit status; never raises."""
     with _terminated_like_interrupted(), _rarely_collected():
         try:
@@ -63,16 +65,16 @@ def main(argv=None):
             return _complain(f"a defect in dynsim, {what}: please report it, with what DYNSIM_TRACEBACK=1 shows", DEFECT)
 
 
-def _run(argv):
+def _run(argv: Sequence[str] | None) -> int:
     try:
         args = build_parser().parse_args(argv)
     except SystemExit as done:  # --help and --version
-        return done.code or DONE
+        return done.code or DONE  # type: ignore[return-value]  # argparse exits with numbers
     args.line = ["dynsim", *(sys.argv[1:] if argv is None else argv)]
     return args.run(args)
 
 
-def _complain(message, status):
+def _complain(message: object, status: int) -> int:
     """One line on standard error, whatever is in it."""
     from dynsim.cli._show import escaped
 
@@ -83,7 +85,7 @@ def _complain(message, status):
     return status
 
 
-def _drop_stdout():
+def _drop_stdout() -> None:
     """The reader has gone (`| head`): let nothing more be written, not even at exit."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -92,7 +94,7 @@ def _drop_stdout():
 
 
 @contextmanager
-def _rarely_collected():
+def _rarely_collected() -> Iterator[None]:
     """Garbage is looked for rarely: imports make objects by the hundred thousand, none of them garbage, and to look through
     them again and again takes a fifth of a short command."""
     before = gc.get_threshold()
@@ -106,11 +108,11 @@ def _rarely_collected():
 class _terminated_like_interrupted:
     """SIGTERM raises KeyboardInterrupt inside, as Ctrl-C does."""
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.before = None
         if threading.current_thread() is threading.main_thread():
             self.before = signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self.before is not None:
             signal.signal(signal.SIGTERM, self.before)

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 
 from dynsim.errors import FileError
 
@@ -9,9 +10,9 @@ from dynsim.errors import FileError
 class Folder:
     """A folder that can be written. Raises FileError where it cannot; what it made and nobody filled, `leave` removes."""
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self.path = path
-        self._made = []
+        self._made: list[str] = []
         try:
             missing = os.path.abspath(path)
             while not os.path.lexists(missing):
@@ -25,7 +26,7 @@ class Folder:
             reason = getattr(error, "strerror", None) or error
             raise FileError(f"the output folder must be one to write in, got {path!r} ({reason}): give another --out") from None
 
-    def write(self, name, writer):
+    def write(self, name: str, writer: Callable[[str], object]) -> str:
         """Call writer(temporary path) and move what it wrote to `name`, whole or not at all. Returns the final path."""
         final = os.path.join(self.path, name)
         stem, ending = os.path.splitext(name)
@@ -42,16 +43,16 @@ class Folder:
             raise
         return final
 
-    def write_text(self, name, text):
+    def write_text(self, name: str, text: str) -> str:
         """The same for a text."""
 
-        def writer(path):
+        def writer(path: str) -> None:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text + "\n")
 
         return self.write(name, writer)
 
-    def leave(self):
+    def leave(self) -> None:
         """Remove the folders made for nothing: those still empty."""
         for path in self._made:
             try:
@@ -60,7 +61,7 @@ class Folder:
                 return
 
 
-def _umask():
+def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask

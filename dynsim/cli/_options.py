@@ -1,8 +1,15 @@
 """What the subcommands' options share: number types, the options that make a Problem, errors of one line."""
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dynsim.errors import InputError
+
+if TYPE_CHECKING:
+    from dynsim.problem import Problem
 
 LARGEST = 2**53
 
@@ -20,17 +27,17 @@ PROBLEM = (
 class Parser(argparse.ArgumentParser):
     """A parser that takes no abbreviations and raises InputError where argparse would print its usage and exit."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, allow_abbrev=False, **kwargs)  # type: ignore[misc]  # args never reach that far
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         if "expected one argument" in message:
             message += " (a negative one as --option=-1)"
         raise InputError(f"{message}; `{self.prog} --help` lists what there is")
 
 
-def number(text):
+def number(text: str) -> float:
     """A real number: 0.8, 1e12."""
     try:
         return float(text)
@@ -38,12 +45,12 @@ def number(text):
         raise argparse.ArgumentTypeError(f"must be a number, got {text!r}, write e.g. 4, 0.8 or 1e12") from None
 
 
-def whole(low):
+def whole(low: int) -> Callable[[str], int]:
     """The type of whole numbers from `low`: 500, 1e6."""
 
-    def convert(text):
+    def convert(text: str) -> int:
         try:
-            value = int(text)
+            value: float = int(text)
         except ValueError:
             value = number(text)
         if not (low <= value <= LARGEST and value == int(value)):
@@ -53,26 +60,26 @@ def whole(low):
     return convert
 
 
-def seed(text):
+def seed(text: str) -> int | None:
     """A seed: a whole number, or "random" for one drawn by itself."""
     return None if text == "random" else whole(0)(text)
 
 
-def add_problem(parser):
+def add_problem(parser: argparse.ArgumentParser) -> None:
     """The options that make a Problem, named as its fields."""
     group = parser.add_argument_group("problem")
     for name, default, text in PROBLEM:
         group.add_argument("--" + name.replace("_", "-"), type=number, default=default, metavar="X", help=text)
 
 
-def problem_from(args):
+def problem_from(args: argparse.Namespace) -> Problem:
     """The Problem that the options ask for. Raises InputError."""
     from dynsim.problem import Problem, Uniform
 
     return Problem(args.K, args.gamma, args.P, args.kappa_c, args.kappa_s, Uniform(args.L, args.U))
 
 
-def add_output(parser, folder=None):
+def add_output(parser: argparse.ArgumentParser, folder: str | None = None) -> None:
     """--json and --quiet; and --out, where `folder` says what it will hold."""
     group = parser.add_argument_group("output")
     if folder is not None:
@@ -81,7 +88,7 @@ def add_output(parser, folder=None):
     group.add_argument("--quiet", action="store_true", help="no progress and no remarks on standard error")
 
 
-def seed_from(args):
+def seed_from(args: argparse.Namespace) -> int:
     """The seed asked for; one drawn by itself is told. An int."""
     if args.seed is not None:
         return args.seed

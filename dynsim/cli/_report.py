@@ -1,14 +1,26 @@
 """What `dynsim simulate` tells: one plain object, and the same as text and tables for a person."""
 
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 from dynsim import __version__
 from dynsim.cli._show import say, short, table
+
+if TYPE_CHECKING:
+    from dynsim.problem import Problem
+    from dynsim.trajectory import Trajectory
 
 SIZES = ("K", "gamma", "P", "kappa_c", "kappa_s", "masked", "unmasked", "C_global", "C_local", "n_local")
 GRADIENT = {"flow": "flow", "descend": "descent"}
 LIES = {"L": "local", "G": "global"}
 
 
-def record(args, problem, seed, fields, runs, wall):
+def record(
+    args: Namespace, problem: Problem, seed: int, fields: Sequence[Any], runs: Sequence[Trajectory], wall: float
+) -> dict:
     """Everything that is told of these runs, as one plain object."""
     from dynsim import theory
 
@@ -30,7 +42,7 @@ def record(args, problem, seed, fields, runs, wall):
     return result
 
 
-def _explicit(args, problem, field, traj):
+def _explicit(args: Namespace, problem: Problem, field: Any, traj: Trajectory) -> dict:
     from dynsim import summary, theory
 
     return {
@@ -41,7 +53,7 @@ def _explicit(args, problem, field, traj):
     }
 
 
-def _orbit(problem, fields, runs):
+def _orbit(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory]) -> dict:
     from dynsim import summary, theory
 
     queries = []
@@ -67,7 +79,7 @@ def _orbit(problem, fields, runs):
     return {**losses, "queries": queries}
 
 
-def show(result):
+def show(result: dict) -> None:
     """Print it for a person."""
     p, rows = result["parameters"], result["queries"]
     run = f"{result['method']}, gradient {GRADIENT[result['integrator']]} to t={short(result['t_end'], 6)}"
@@ -89,11 +101,11 @@ def show(result):
     moved = [[*head, *(_arrow(ends) for ends in c["attention"].values())] for _, c, head in lines]
     table(["query", "lies", "own area", "global area", "others", "masked"], moved, left=2)
     say("\nCorrelations at the end (0 at the start)")
-    names = [("fp", s) for s in sorts] + [("pp", s) for s in ("self", *sorts)]
-    ends = [[*head, *(short(c[name][sort][1], 2) for name, sort in names)] for _, c, head in lines]
+    pairs = [("fp", s) for s in sorts] + [("pp", s) for s in ("self", *sorts)]
+    ends = [[*head, *(short(c[name][sort][1], 2) for name, sort in pairs)] for _, c, head in lines]
     table(["query", "lies", "FP own", "global", "others", "PP self", "own", "global", "others"], ends, left=2)
 
 
-def _arrow(ends):
+def _arrow(ends: Sequence[float]) -> str:
     told = " -> ".join(short(value, 2) for value in ends)
     return "-" if told == "- -> -" else told

@@ -1,7 +1,9 @@
 """`dynsim cite`: what to cite."""
 
+from argparse import Namespace, _SubParsersAction
 
-def add_parser(sub):
+
+def add_parser(sub: _SubParsersAction) -> None:
     """Declare the options."""
     parser = sub.add_parser(
         "cite",
@@ -12,7 +14,7 @@ def add_parser(sub):
     parser.set_defaults(run=run)
 
 
-def run(args):
+def run(args: Namespace) -> int:
     """Print the references; exit status 0."""
     from dynsim import cite
     from dynsim.cli._show import say

@@ -1,17 +1,24 @@
 """`dynsim plot`: draw what other commands have written."""
 
+from __future__ import annotations
+
 import glob
 import json
 import os
+from argparse import Namespace, _SubParsersAction
+from typing import TYPE_CHECKING
 
 from dynsim.cli import _show
 from dynsim.cli._files import Folder
 from dynsim.errors import FileError, InputError
 
+if TYPE_CHECKING:
+    from dynsim.plots import Figure
+
 ENDINGS = (".png", ".pdf", ".svg")
 
 
-def add_parser(sub):
+def add_parser(sub: _SubParsersAction) -> None:
     """Declare the options."""
     parser = sub.add_parser(
         "plot",
@@ -25,7 +32,7 @@ def add_parser(sub):
     parser.set_defaults(run=run)
 
 
-def run(args):
+def run(args: Namespace) -> int:
     """Write the figure; exit status 0."""
     place, name = os.path.split(args.out)
     if os.path.splitext(name)[1].lower() not in ENDINGS:
@@ -44,7 +51,7 @@ def run(args):
     return 0
 
 
-def _run_folder(source):
+def _run_folder(source: str) -> Figure:
     """The summary figure of a folder, from summary.json and the trajectories it tells of."""
     from dynsim import plots, storage
     from dynsim.partition import Partition
@@ -54,7 +61,8 @@ def _run_folder(source):
         with open(os.path.join(source, "summary.json"), encoding="utf-8") as file:
             told = json.load(file)
         p, queries = told["parameters"], [row["query"] for row in told["queries"]]
-        problem = Problem(*(p[name] for name in ("K", "gamma", "P", "kappa_c", "kappa_s")), Uniform(p["L"], p["U"]))
+        numbers = {name: p[name] for name in ("K", "gamma", "P", "kappa_c", "kappa_s")}
+        problem = Problem(**numbers, amplitude=Uniform(p["L"], p["U"]))
         several = told["method"] == "orbit" and len(queries) > 1
     except (OSError, ValueError, TypeError, KeyError) as error:
         what = f"{type(error).__name__}: {error}"
@@ -71,7 +79,7 @@ def _run_folder(source):
     return plots.summary([traj for traj, _, _ in found], problem, part)
 
 
-def _store(source):
+def _store(source: str) -> Figure:
     """The phase diagram of a sweep, a panel for each P."""
     import numpy as np
 

@@ -1,12 +1,22 @@
 """`dynsim scaling`: exponents in P and t, measured on orbit flows, beside what theory derives."""
 
+from __future__ import annotations
+
+from argparse import Namespace, _SubParsersAction
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from dynsim.cli import _show
 from dynsim.cli._options import PROBLEM, add_output, number
+
+if TYPE_CHECKING:
+    from dynsim.problem import Problem
+    from dynsim.scaling import Exponent
 
 COLUMNS = ["quantity", "law", "measured", "error", "derived", "closed form here", "published bound", "agrees"]
 
 
-def add_parser(sub):
+def add_parser(sub: _SubParsersAction) -> None:
     """Declare the options."""
     parser = sub.add_parser(
         "scaling",
@@ -25,7 +35,7 @@ def add_parser(sub):
     parser.set_defaults(run=run)
 
 
-def run(args):
+def run(args: Namespace) -> int:
     """Do it; exit status 0, or 1 where an exponent disagrees. Raises what the library raises."""
     from dataclasses import asdict
 
@@ -58,7 +68,7 @@ def run(args):
     return 0 if all(row.agrees for row in rows) else 1
 
 
-def _report(problem, rows):
+def _report(problem: Problem, rows: Sequence[Exponent]) -> None:
     fields = ", ".join(f"{name}={getattr(problem, name):g}" for name in ("K", "gamma", "kappa_c", "kappa_s"))
     _show.say(f"Delta     {problem.Delta:.4g}; {fields}")
     _show.table(COLUMNS, [_cells(row) for row in rows], left=2)
@@ -70,11 +80,11 @@ def _report(problem, rows):
             _show.say(f"{row.quantity}: bounded {row.published['bound']} by {row.published['source']}" + _unknown(row.published))
 
 
-def _unknown(published):
+def _unknown(published: dict) -> str:
     return ", exponent not at hand" if published.get("exponent") is None else ""
 
 
-def _cells(row):
+def _cells(row: Exponent) -> list[str]:
     bound = "-" if not row.published else _show.short(row.published.get("exponent"))
     numbers = [f"{row.exponent:.5f}", _show.short(row.error, 2), f"{row.derived:.5f}", f"{row.expected:.5f}"]
     return [row.quantity, row.meaning, *numbers, bound, "yes" if row.agrees else "NO"]

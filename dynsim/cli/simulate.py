@@ -1,13 +1,23 @@
 """`dynsim simulate`: run the reduced dynamics of one problem and say what came of it."""
 
+from __future__ import annotations
+
 import os
 import time
+from argparse import Namespace, _SubParsersAction
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from dynsim.cli import _report, _show
 from dynsim.cli._files import Folder
 from dynsim.cli._options import add_output, add_problem, number, problem_from, seed, seed_from, whole
 from dynsim.errors import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from dynsim.partition import Partition
+    from dynsim.problem import Problem
+    from dynsim.trajectory import Progress, Trajectory
 
 ONLY = {"n": ("samples",), "partition": ("samples", "population"), "masks": ("population", "orbit"), "query": ("orbit",)}
 ALONE = ("file", "json", "quiet", "command", "run", "default", "line")  # what --from goes with
@@ -15,7 +25,7 @@ MOMENTS = {"orbit": 100, "population": 60, "samples": 60}  # kept of gradient fl
 ESCAPES = 100  # gradient flow of orbits runs for so many of the longest escape time that theory gives
 
 
-def add_parser(sub):
+def add_parser(sub: _SubParsersAction) -> None:
     """Declare the options."""
     parser = sub.add_parser(
         "simulate",
@@ -45,7 +55,7 @@ def add_parser(sub):
     parser.set_defaults(run=run, default=parser.get_default)
 
 
-def run(args):
+def run(args: Namespace) -> int:
     """Do it; the exit status. Raises what the library raises."""
     if args.file is not None:
         return _again(args)
@@ -79,7 +89,7 @@ def run(args):
     return 0
 
 
-def _fields(args, problem, drawn):
+def _fields(args: Namespace, problem: Problem, drawn: int) -> list[Any]:
     """The fields to run: one, or for orbits one per kind of query."""
     from dynsim import reduced, summary
 
@@ -96,7 +106,7 @@ def _fields(args, problem, drawn):
     return [reduced.EmpiricalField(part, sample(problem, part, n, seed=drawn))]
 
 
-def _partition(args, problem, drawn):
+def _partition(args: Namespace, problem: Problem, drawn: int) -> tuple[Partition, int]:
     """The partition asked for, and the number of images; what cannot fit into memory is refused."""
     from dynsim.partition import Partition
 
@@ -107,7 +117,7 @@ def _partition(args, problem, drawn):
     return getattr(Partition, args.partition or "blocks")(problem, seed=drawn), n
 
 
-def _check_memory(problem, n):
+def _check_memory(problem: Problem, n: int) -> None:
     """Tables of P^2 numbers: some for the run, one for each of the 60 moments kept; and the images."""
     from dynsim import memory
 
@@ -120,7 +130,7 @@ def _check_memory(problem, n):
     )
 
 
-def _integrator(args, problem):
+def _integrator(args: Namespace, problem: Problem) -> tuple[str, dict]:
     """(integrator, its options): flow for orbits and where --t-end or --rtol ask for it, else descent."""
     descent, flow = args.steps is not None or args.eta is not None, args.t_end is not None or args.rtol is not None
     if descent and flow:
@@ -135,7 +145,9 @@ def _integrator(args, problem):
     return "flow", {"t_end": t_end, "rtol": 1e-5 if args.rtol is None else args.rtol, "keep": MOMENTS[args.method]}
 
 
-def _move(args, folder, drawn, fields, moves, progress):
+def _move(
+    args: Namespace, folder: Folder | None, drawn: int, fields: Sequence[Any], moves: tuple[str, dict], progress: Progress | None
+) -> Iterator[Trajectory]:
     """Run every field: its Trajectory, one after the other. In a folder: with checkpoints, from the last one on --resume."""
     from dynsim import reduced, runs
 
@@ -151,7 +163,7 @@ def _move(args, folder, drawn, fields, moves, progress):
         yield runs.run(os.path.join(folder.path, name), field, integrator, every, args.resume, **about, **options)
 
 
-def _write(folder, problem, fields, runs, record):
+def _write(folder: Folder, problem: Problem, fields: Sequence[Any], runs: list[Trajectory], record: dict) -> None:
     from dynsim import plots
 
     folder.write_text("summary.json", _show.strict_json(record))
@@ -160,7 +172,7 @@ def _write(folder, problem, fields, runs, record):
         folder.write(f"summary.{ending}", partial(plots.save, figure))
 
 
-def _again(args):
+def _again(args: Namespace) -> int:
     """Run a file again and compare; exit status 1 where the bits differ although the versions agree."""
     from dynsim import runs
 

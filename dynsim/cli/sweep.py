@@ -1,6 +1,7 @@
 """`dynsim sweep`: the same measurement over a grid of problems, in a store that can be resumed."""
 
 import csv
+from argparse import Namespace, _SubParsersAction
 
 from dynsim.cli import _show
 from dynsim.cli._options import PROBLEM, number, whole
@@ -9,7 +10,7 @@ from dynsim.errors import FileError, InputError
 OPTIONS = ("query", "keep", "rtol", "t_end", "n", "partition", "eta", "steps")
 
 
-def add_parser(sub):
+def add_parser(sub: _SubParsersAction) -> None:
     """Declare the options."""
     parser = sub.add_parser(
         "sweep",
@@ -45,7 +46,7 @@ def add_parser(sub):
     parser.set_defaults(run=run)
 
 
-def run(args):
+def run(args: Namespace) -> int:
     """Do it; exit status 0. Raises what the library raises."""
     from dynsim import sweep
 
@@ -68,7 +69,7 @@ def run(args):
     return 0
 
 
-def _compute(args, grid):
+def _compute(args: Namespace, grid: dict[str, str]) -> dict:
     from dynsim import sweep
 
     if grid and args.points:
@@ -83,7 +84,7 @@ def _compute(args, grid):
         )
 
 
-def _listed(path):
+def _listed(path: str) -> list[dict[str, str]]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))

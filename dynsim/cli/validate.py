@@ -1,10 +1,12 @@
 """`dynsim validate`: hold the reduced dynamics against what they stand for, and give a verdict."""
 
+from argparse import Namespace, _SubParsersAction
+
 from dynsim.cli import _show
 from dynsim.cli._options import add_output, seed, seed_from
 
 
-def add_parser(sub):
+def add_parser(sub: _SubParsersAction) -> None:
     """Declare the options."""
     parser = sub.add_parser(
         "validate",
@@ -19,7 +21,7 @@ def add_parser(sub):
     parser.set_defaults(run=run)
 
 
-def run(args):
+def run(args: Namespace) -> int:
     """Print the verdicts; exit status 0 where all passed, else 1."""
     from dynsim import validation
 

@@ -8,9 +8,11 @@
 A level is a function (quick, seed, progress) -> rows. Bounds are derived, or a stated probability of a false alarm.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from dynsim.errors import InputError
+from dynsim.trajectory import Progress
 from dynsim.validation import _asymptotic, _exact, _finite_size, _statistical
 from dynsim.validation._comparison import BOUNDS, Comparison, Difference, Row, compare
 from dynsim.validation._exact import exact
@@ -30,21 +32,23 @@ SECONDS = {"exact": 20.0, "statistical": 80.0, "finite-size": 15.0, "asymptotic"
 class Report:
     """What `run` found: one Row per checked number, and the verdict over all of them."""
 
-    rows: tuple
+    rows: tuple[Row, ...]
     quick: bool
     seed: int
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether every row passed."""
         return all(row.passed for row in self.rows)
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """The report as plain data."""
         return {"passed": self.passed, "quick": self.quick, "seed": self.seed, "rows": [asdict(row) for row in self.rows]}
 
 
-def run(levels=None, quick=False, seed=0, progress=None):
+def run(
+    levels: Iterable[str] | None = None, quick: bool = False, seed: int = 0, progress: Progress | None = None
+) -> Report:
     """Run the levels named (None: all, in the order of LEVELS): a Report. Images and partitions are drawn from `seed`.
 
     quick: smaller and fewer cases, the same bounds. progress(done, total) is called as work comes in.
@@ -55,10 +59,14 @@ def run(levels=None, quick=False, seed=0, progress=None):
             raise InputError(f"levels must be among {', '.join(LEVELS)}, got {name!r}: leave them out for all")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed must be a whole number of at least 0, got {seed!r}: take e.g. seed=0")
-    total, before, rows = sum(SECONDS[name] for name in names), 0.0, []
+    total, before = sum(SECONDS[name] for name in names), 0.0
+    rows: list[Row] = []
     for name in names:
-        share = SECONDS[name]
-        report = progress and (lambda done, of, a=before, b=share: progress(a + b * done / of, total))
-        rows += LEVELS[name](quick, seed, report)
-        before += share
+        rows += LEVELS[name](quick, seed, _part_of(progress, before, SECONDS[name], total))
+        before += SECONDS[name]
     return Report(tuple(rows), bool(quick), seed)
+
+
+def _part_of(progress: Progress | None, before: float, share: float, total: float) -> Progress | None:
+    """The progress of a level, as progress of the whole."""
+    return progress and (lambda done, of: progress(before + share * done / of, total))

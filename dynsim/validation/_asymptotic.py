@@ -18,8 +18,9 @@ from math import log
 import numpy as np
 
 from dynsim import theory
-from dynsim.problem import Fixed, Problem, Uniform
+from dynsim.problem import Fixed, Law, Problem, Uniform
 from dynsim.reduced import OrbitField, flow
+from dynsim.trajectory import Progress
 from dynsim.validation._comparison import Row
 from dynsim.validation._work import in_parallel
 
@@ -27,17 +28,17 @@ LEVEL = "asymptotic"
 RTOL = 1e-9
 FLOW = 1e-8  # ten times RTOL: what times of events, and correlations of order one, are good to
 REGIMES = {"two phases": (0.9, 0.4), "one phase": (0.6, 0.5)}
-LAWS = {(1, "z=1"): Fixed(1.0), (3, "z~U"): Uniform(0.8, 1.2)}
+LAWS: dict[tuple[int, str], Law] = {(1, "z=1"): Fixed(1.0), (3, "z~U"): Uniform(0.8, 1.2)}
 
 
-def level(quick, seed, progress):
+def level(quick: bool, seed: int, progress: Progress | None) -> list[Row]:
     """Rows of the asymptotic level; nothing in it is random."""
     sizes = (1e6, 1e18, 1e30) if quick else (1e6, 1e9, 1e12, 1e18, 1e24, 1e30)
     tasks = [(regime, *law, P) for law in LAWS for regime in REGIMES for P in sizes]
     return [row for rows in in_parallel(case, tasks, progress) for row in rows]
 
 
-def case(regime, K, law, P):
+def case(regime: str, K: int, law: str, P: float) -> list[Row]:
     """Rows of one problem: escape and depth, each against its limit and its form at this size."""
     kappa_c, kappa_s = REGIMES[regime]
     problem = Problem(K, 0.75, P, kappa_c, kappa_s, LAWS[K, law])
@@ -56,7 +57,7 @@ def case(regime, K, law, P):
     return [row for row in rows if row.bound < 1]
 
 
-def measured(problem):
+def measured(problem: Problem) -> tuple[float, float]:
     """Escape time of the all-local query on the orbit flow, and its global FP correlation then."""
     traj = flow(OrbitField(problem), t_end=2 * theory.escape_time(problem), keep=[0.0], rtol=RTOL)
     time = traj.meta["events"]["escape"]
@@ -65,7 +66,7 @@ def measured(problem):
     return time, float(traj.fp[np.flatnonzero(traj.t == time)[0], :, 1].mean())
 
 
-def _row(name, quantity, value, expected, bound):
+def _row(name: str, quantity: str, value: float, expected: float, bound: float) -> Row:
     deviation, bound = abs(value / expected - 1), bound + FLOW * max(1.0, 1.0 / abs(expected))
     note = f"measured {value:.10g}, expected {expected:.10g}"
     return Row(LEVEL, name, quantity, float(deviation), float(bound), bool(deviation <= bound), note)

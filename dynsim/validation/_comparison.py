@@ -5,11 +5,13 @@ at zero or are of order one, relative for the loss. The default bounds are those
 1e-16 and the dynamics contract, so that 1e-12 leaves two to three digits over hundreds of steps.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.trajectory import Trajectory
 
 BOUNDS = {"fp": 1e-12, "pp": 1e-12, "loss": 1e-12, "attention": 1e-12}
 
@@ -42,19 +44,19 @@ class Difference:
 class Comparison:
     """One Difference per quantity."""
 
-    rows: tuple
+    rows: tuple[Difference, ...]
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether every quantity stayed within its bound."""
         return all(row.passed for row in self.rows)
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """The comparison as plain data."""
         return {"passed": self.passed, "rows": [asdict(row) for row in self.rows]}
 
 
-def compare(a, b, bounds=None):
+def compare(a: Trajectory, b: Trajectory, bounds: Mapping[str, float] | None = None) -> Comparison:
     """Deviations of trajectory `a` from trajectory `b` over the whole run, against `bounds`: a Comparison.
 
     bounds: by quantity (fp, pp, loss, attention), those left out as in BOUNDS; the loss is relative. A number that is not
@@ -69,7 +71,7 @@ def compare(a, b, bounds=None):
     return Comparison(tuple(_difference(a, b, name, bounds[name]) for name in ("fp", "pp", "loss", "attention")))
 
 
-def _difference(a, b, name, bound):
+def _difference(a: Trajectory, b: Trajectory, name: str, bound: float) -> Difference:
     x, y = getattr(a, name), getattr(b, name)
     if x.shape != y.shape:
         raise InputError(f"trajectories must be of the same kind, got {name} of {x.shape} and {y.shape}: same part, same field")

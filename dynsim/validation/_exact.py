@@ -1,17 +1,19 @@
 """Exact level: on the same images, the reduced recursion (5) is gradient descent on the explicit Q, to rounding."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dynsim import full
 from dynsim.dataset import sample
 from dynsim.partition import Partition
 from dynsim.problem import Fixed, Problem, Uniform, generator
 from dynsim.reduced import EmpiricalField, descend
-from dynsim.validation._comparison import Row, compare
+from dynsim.trajectory import Progress
+from dynsim.validation._comparison import Comparison, Row, compare
 from dynsim.validation._work import in_parallel
 
 HEADLINE = "P=64 K=4 gamma=0.8"
-CASES = {
+CASES: dict[str, dict] = {
     HEADLINE: {},
     "uneven areas": {"uneven": True},
     "K=1": {"K": 1},
@@ -23,7 +25,15 @@ CASES = {
 }
 
 
-def exact(problem, n=256, seed=0, steps=200, eta=1.0, part=None, keep=None):
+def exact(
+    problem: Problem,
+    n: int = 256,
+    seed: int = 0,
+    steps: int = 200,
+    eta: float = 1.0,
+    part: Partition | None = None,
+    keep: ArrayLike | None = None,
+) -> Comparison:
     """Run the reduced recursion and full descent on the same n images of `problem` and compare: a Comparison.
 
     part: blocks drawn from `seed` unless given. Raises InputError, Diverged."""
@@ -33,7 +43,7 @@ def exact(problem, n=256, seed=0, steps=200, eta=1.0, part=None, keep=None):
     return compare(reduced, full.descend(part, data, eta=eta, steps=steps, keep=keep, basis_seed=seed))
 
 
-def level(quick, seed, progress):
+def level(quick: bool, seed: int, progress: Progress | None) -> list[Row]:
     """Rows of the exact level: CASES, the headline case with 256 images and the others with 64, 200 steps at eta=1."""
     tasks = [(name, *((24, 50) if quick else (256 if name == HEADLINE else 64, 200)), seed) for name in CASES]
     found = in_parallel(case, tasks, progress)
@@ -44,7 +54,7 @@ def level(quick, seed, progress):
     ]
 
 
-def case(name, n, steps, seed):
+def case(name: str, n: int, steps: int, seed: int) -> Comparison:
     """One of CASES: a Comparison."""
     options = dict(CASES[name])
     uneven = options.pop("uneven", False)
@@ -52,7 +62,7 @@ def case(name, n, steps, seed):
     return exact(problem, n, seed, steps, part=_uneven(problem, seed) if uneven else None)
 
 
-def _uneven(problem, seed):
+def _uneven(problem: Problem, seed: int) -> Partition:
     """Local areas of 1, 2, 3, ... patches, one more of them in each cluster, on patches drawn at random."""
     rng = generator(seed)
     labels = []
@@ -60,4 +70,4 @@ def _uneven(problem, seed):
         sizes = np.arange(1, 5 + k)
         areas = np.repeat(np.arange(len(sizes) + 1), [problem.P - sizes.sum(), *sizes])
         labels.append(rng.permutation(areas))
-    return Partition(labels)
+    return Partition(np.array(labels))

@@ -16,7 +16,9 @@ falls with P. The deviations themselves fall as PP x overlap: for blocks as PP d
 faster, their overlaps fluctuating by P^-1/2 of an area.
 """
 
+from collections.abc import Callable, Sequence
 from math import log
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from dynsim import theory
 from dynsim.partition import Partition
 from dynsim.problem import Fixed, Problem
 from dynsim.reduced import OrbitField, PopulationField, descend
+from dynsim.trajectory import Progress, Trajectory
 from dynsim.validation._comparison import Row
 from dynsim.validation._work import in_parallel
 
@@ -41,22 +44,23 @@ PARTS = 3
 HALF_WAY = 0.5  # of the escape time: correlations have moved, attention is still small
 
 
-def level(quick, seed, progress):
+def level(quick: bool, seed: int, progress: Progress | None) -> list[Row]:
     """Rows of the finite-size level."""
     sides = (8, 12, 16) if quick else (8, 12, 16, 24)
     clusters = (2,) if quick else (2, 3)
-    tasks = [(product_case, K, P, kappas, queries) for (K, P, *kappas), queries in PRODUCT.items()]
+    tasks: list[tuple] = [(product_case, K, P, kappas, queries) for (K, P, *kappas), queries in PRODUCT.items()]
     tasks += [(scattered, K, m, make, seed) for m in sides[::-1] for K in clusters for make in ("random", "blocks")]
     return [row for rows in in_parallel(_call, tasks, progress) for row in rows]
 
 
-def _call(function, *args):
+def _call(function: Callable[..., list[Row]], *args: Any) -> list[Row]:
     return function(*args)
 
 
-def product_case(K, P, kappas, queries):
+def product_case(K: int, P: int, kappas: Sequence[float], queries: Sequence[str]) -> list[Row]:
     """Rows of one product partition: the largest deviation of any query from its orbit."""
-    problem = Problem(K, 0.75, P, *kappas)
+    kappa_c, kappa_s = kappas
+    problem = Problem(K, 0.75, P, kappa_c, kappa_s)
     part = Partition.product(problem)
     run = {"eta": theory.escape_time(problem) / STEPS, "steps": STEPS, "keep": [STEPS // 2]}
     explicit = descend(PopulationField(problem, part, nodes=8), **run)
@@ -77,7 +81,7 @@ def product_case(K, P, kappas, queries):
     return [_row(f"product K={K} P={P}", name, miss, ROUNDING, note) for name, miss in worst.items()]
 
 
-def scattered(K, m, make, seed):
+def scattered(K: int, m: int, make: str, seed: int) -> list[Row]:
     """Rows for PARTS random or block partitions of P = m^2 patches, half of them in the global area, m in every local one."""
     P = m * m
     problem = Problem(K, 0.75, P, 1 - log(2) / log(P), 0.5, Fixed(1.0))
@@ -89,15 +93,15 @@ def scattered(K, m, make, seed):
         field = OrbitField(problem, query)
         orbit = descend(field, keep=1, **run)
         own = orbit.fp[-1, 0, 0]
-        delta, shares = [], []
+        apart, shares = [], []
         for part, fp in zip(parts, explicit, strict=True):
             queries = queries_of(part, query)
             if len(queries):
-                delta.append(fp[queries, part.own[0, queries]] - own)
+                apart.append(fp[queries, part.own[0, queries]] - own)
                 shares += [[pattern_shares(part, p, kind) for kind in (OWN, GLOBAL)] for p in queries]
-        if not delta:
+        if not apart:
             continue
-        delta = np.concatenate(delta)
+        delta = np.concatenate(apart)
         rms = np.sqrt(np.mean(delta**2))
         left = np.sqrt(np.mean((delta - predicted(field, orbit, np.array(shares))) ** 2)) / rms
         bound = orbit.attention[-1, 0, 0] + np.abs(orbit.pp[-1]).max()
@@ -106,7 +110,7 @@ def scattered(K, m, make, seed):
     return rows
 
 
-def predicted(field, orbit, shares):
+def predicted(field: OrbitField, orbit: Trajectory, shares: np.ndarray) -> np.ndarray:
     """delta_p at the end of an orbit run for queries in whose own and global area the patterns have `shares` (queries, 2, S)."""
     problem = field.problem
     weight = np.exp(orbit.pp[:-1, :-1])
@@ -124,17 +128,17 @@ def predicted(field, orbit, shares):
     return delta
 
 
-def queries_of(part, query):
+def queries_of(part: Partition, query: str) -> np.ndarray:
     """Patches that are queries of this type."""
     return np.flatnonzero(((part.labels == 0) == (np.array(list(query)) == "G")[:, None]).all(axis=0))
 
 
-def patterns(part, p):
+def patterns(part: Partition, p: int) -> np.ndarray:
     """(K, P): whether a patch lies in the OWN area of p, the GLOBAL one, or an OTHER."""
     return np.where(part.labels == part.labels[:, [p]], OWN, np.where(part.labels == 0, GLOBAL, OTHER))
 
 
-def pattern_shares(part, p, kind):
+def pattern_shares(part: Partition, p: int, kind: int) -> np.ndarray:
     """Share of every pattern among the other keys in p's own (or global) area of the first cluster, (3^K,)."""
     digit = patterns(part, p)
     inside = (digit[0] == kind) & (np.arange(part.P) != p)
@@ -142,11 +146,11 @@ def pattern_shares(part, p, kind):
     return np.bincount(codes, minlength=3**part.K) / len(codes)
 
 
-def _kinds(part, k, p):
+def _kinds(part: Partition, k: int, p: int) -> np.ndarray:
     """For every area of cluster k: OWN, GLOBAL or OTHER, seen from p."""
     area = np.arange(part.N[k])
     return np.where(area == part.labels[k, p], OWN, np.where(area == 0, GLOBAL, OTHER))
 
 
-def _row(case, quantity, deviation, bound, note):
+def _row(case: str, quantity: str, deviation: float, bound: float, note: str) -> Row:
     return Row(LEVEL, case, quantity, float(deviation), float(bound), bool(deviation <= bound), note)

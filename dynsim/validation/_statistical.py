@@ -13,7 +13,9 @@ Bounds are probabilities of a false alarm, ALARM per row, by Student's law for t
 bias of HALF an error raises ALARM less than tenfold.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -23,6 +25,7 @@ from dynsim.dataset import sample
 from dynsim.partition import Partition
 from dynsim.problem import Fixed, Problem, Uniform
 from dynsim.reduced import PopulationField, descend
+from dynsim.trajectory import Progress, Trajectory
 from dynsim.validation._comparison import Row
 from dynsim.validation._work import in_parallel
 
@@ -31,6 +34,7 @@ ALARM = 1e-5
 HALF = 0.5
 WIDEST = 0.2  # half-width of an interval for s that still says something: 1/2 told from 0.3 and 0.7
 QUANTITIES = ("fp", "pp", "loss")
+Kept = dict[str, np.ndarray]  # QUANTITIES at the kept times of one run
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,15 @@ class Case:
 
     name: str
     problem: Problem
-    make: object
-    sizes: tuple
+    make: Callable[[Problem, int], Partition]
+    sizes: tuple[int, ...]
     replicates: int
-    listed: int = None
+    listed: int | None = None
     eta: float = 2.5
-    keep: tuple = (10, 20)
+    keep: tuple[int, ...] = (10, 20)
 
     @property
-    def run(self):
+    def run(self) -> dict:
         """Options of a descent."""
         return {"eta": self.eta, "steps": self.keep[-1], "keep": list(self.keep)}
 
@@ -57,7 +61,7 @@ RANDOM = Problem(K=2, gamma=0.75, P=16, kappa_c=0.75, kappa_s=0.5, amplitude=Uni
 LARGER = Problem(K=3, gamma=0.75, P=36, kappa_c=0.75, kappa_s=0.5, amplitude=Uniform(0.8, 1.2))
 
 
-def cases(quick):
+def cases(quick: bool) -> list[Case]:
     """What is run: two problems small enough to list every mask, and a larger one on blocks."""
     if quick:
         return [Case("P=14 K=2 z=1", FIXED, Partition.random, (128, 256, 512, 1024), 10, listed=1)]
@@ -69,7 +73,7 @@ def cases(quick):
     ]
 
 
-def level(quick, seed, progress):
+def level(quick: bool, seed: int, progress: Progress | None) -> list[Row]:
     """Rows of the statistical level."""
     chosen = cases(quick)
     parts = [case.make(case.problem, seed) for case in chosen]
@@ -87,13 +91,13 @@ def level(quick, seed, progress):
     return rows
 
 
-def replicate(problem, part, n, seed, run):
+def replicate(problem: Problem, part: Partition, n: int, seed: Sequence[int], run: dict) -> Kept:
     """Full descent on n images drawn from `seed`: kept correlations and losses."""
     traj = full.descend(part, sample(problem, part, n, seed), **run)
     return {name: getattr(traj, name)[1:] for name in QUANTITIES}
 
 
-def judge(case, part, runs):
+def judge(case: Case, part: Partition, runs: Mapping[int, list[Kept]]) -> list[Row]:
     """Rows of one case from its replicates, a dict n -> list of R results."""
     population = descend(PopulationField(case.problem, part), **case.run)
     listed = case.listed and descend(PopulationField(case.problem, part, masks="exact", nodes=case.listed), **case.run)
@@ -113,12 +117,12 @@ def judge(case, part, runs):
     return rows
 
 
-def ratio(y, reference):
+def ratio(y: np.ndarray, reference: np.ndarray) -> float:
     """<y, y*> / <y*, y*>: by what factor y is y*."""
     return float(np.vdot(y, reference) / np.vdot(reference, reference))
 
 
-def intercept(values):
+def intercept(values: Mapping[int, Sequence[float]]) -> tuple[float, float, float, int]:
     """Weighted fit of a_n = 1 + delta + b / n to R values for every n, their variance going as 1 / n.
 
     (delta, its standard error, b, degrees of freedom)."""
@@ -133,7 +137,7 @@ def intercept(values):
     return float(delta), float(np.sqrt(variance * covariance[0, 0])), float(b), freedom
 
 
-def exponent(deviations):
+def exponent(deviations: Mapping[int, Sequence[Any]]) -> tuple[float, float, int]:
     """Straight line through log |y_n - y*| of R runs for every n, against log n: (s, its standard error, degrees of freedom).
 
     Their logarithms scatter alike for every n, nearly normally (each is a norm of many fluctuations)."""
@@ -146,7 +150,7 @@ def exponent(deviations):
     return float(s), float(np.sqrt(variance / logs.shape[1] / (x @ x))), freedom
 
 
-def _exponent(case, name, population, runs):
+def _exponent(case: Case, name: str, population: Trajectory, runs: Mapping[int, list[Kept]]) -> Row:
     y = getattr(population, name)[1:]
     s, error, freedom = exponent({n: [np.linalg.norm(run[name] - y) for run in runs[n]] for n in runs})
     width = float(stats.t.isf(ALARM / 2, freedom)) * error
@@ -154,5 +158,5 @@ def _exponent(case, name, population, runs):
     return _row(case, f"s of {name}, from 1/2", abs(s - 0.5), min(width, WIDEST), note)
 
 
-def _row(case, quantity, deviation, bound, note):
+def _row(case: Case, quantity: str, deviation: float, bound: float, note: str) -> Row:
     return Row(LEVEL, case.name, quantity, float(deviation), float(bound), bool(deviation <= bound), note)

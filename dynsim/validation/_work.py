@@ -3,15 +3,20 @@
 import signal
 import threading
 from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Any
 
 from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 
+from dynsim.trajectory import Progress
+
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-def in_parallel(function, tasks, progress=None):
+def in_parallel(function: Callable, tasks: Sequence[tuple], progress: Progress | None = None) -> list:
     """function(*task) for every task, in worker processes of one thread each: results in the order of the tasks.
 
     One thread, because the pieces are small: BLAS threads that wait for each other cost more than they bring. The workers
@@ -24,11 +29,11 @@ def in_parallel(function, tasks, progress=None):
     return results
 
 
-def _spread(function, tasks):
+def _spread(function: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
     """Results in order. No more tasks are under way than the executor hands out: it ends badly with some it still holds."""
     workers = cpu_count()
     executor = get_reusable_executor(workers, env=dict.fromkeys(THREADS, "1"))
-    waiting = deque()
+    waiting: deque[Future] = deque()
     try:
         for task in tasks:
             with _interrupts_ignored():
@@ -46,7 +51,7 @@ def _spread(function, tasks):
 
 
 @contextmanager
-def _interrupts_ignored():
+def _interrupts_ignored() -> Iterator[None]:
     """Processes started within ignore Ctrl-C, which a terminal sends to all of them: the driver ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
