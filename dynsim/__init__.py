@@ -5,7 +5,22 @@ Everything is loaded on first use: `dynsim.Problem`, `dynsim.reduced`, `dynsim.t
 
 from importlib import import_module
 
+TYPE_CHECKING = False  # what typing has by this name, without the time that it takes to load
+if TYPE_CHECKING:
+    from dynsim import full, observables, phases, plots, reduced, runs, scaling, storage, sweep, theory, validation
+    from dynsim.dataset import Dataset, sample
+    from dynsim.embedding import Embedding
+    from dynsim.errors import Diverged, DynsimError, FileError, InputError, Interrupted
+    from dynsim.partition import Partition
+    from dynsim.problem import Discrete, Fixed, Problem, Uniform
+    from dynsim.trajectory import Trajectory
+
 __version__ = "0.1.0"
+__all__ = [
+    "Problem", "Uniform", "Fixed", "Discrete", "Partition", "Dataset", "sample", "Embedding", "Trajectory", "DynsimError",
+    "InputError", "FileError", "Diverged", "Interrupted", "reduced", "full", "observables", "theory", "phases", "scaling",
+    "validation", "sweep", "plots", "storage", "runs",
+]
 
 _HOME = {
     "Problem": "problem",
@@ -23,15 +38,12 @@ _HOME = {
     "Diverged": "errors",
     "Interrupted": "errors",
 }
-_MODULES = ("reduced", "full", "observables", "theory", "phases", "scaling", "validation", "sweep", "plots", "storage", "runs")
-
-__all__ = [*_HOME, *_MODULES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name in _HOME:
         value = getattr(import_module(f"dynsim.{_HOME[name]}"), name)
-    elif name in _MODULES:
+    elif name in __all__:
         value = import_module(f"dynsim.{name}")
     else:
         raise AttributeError(f"module 'dynsim' has no attribute {name!r}")
@@ -39,5 +51,5 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])

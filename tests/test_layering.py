@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dynsim"
 FREE = ("dynsim", "dynsim.__main__")  # the door: knows names only, and starts the command
+LAZY = ("dynsim", "dynsim.reduced")  # what they import for type checkers alone they load on first use
 
 
 def listed():
@@ -45,7 +46,10 @@ def place(module, order):
 def imports(source, module):
     """Dotted names that a module's source imports, anywhere in it; `from a import b` is a.b where that is a module, else a."""
     names = []
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    if module in LAZY:
+        tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

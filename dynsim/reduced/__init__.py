@@ -1,6 +1,19 @@
 """The reduced dynamics: fields and two integrators, the face for figure scripts."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dynsim.reduced.empirical import EmpiricalField
+    from dynsim.reduced.integrate import descend, flow
+    from dynsim.reduced.minibatch import MinibatchField
+    from dynsim.reduced.optimisers import Adam, Descent, Momentum, Sign
+    from dynsim.reduced.orbit import OrbitField
+    from dynsim.reduced.population import PopulationField
+
+__all__ = [
+    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "descend", "flow", "Descent", "Momentum", "Adam", "Sign",
+]
 
 _HOME = {
     "EmpiricalField": "empirical",
@@ -15,10 +28,8 @@ _HOME = {
     "Sign": "optimisers",
 }
 
-__all__ = list(_HOME)
 
-
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'dynsim.reduced' has no attribute {name!r}")
     value = getattr(import_module(f"dynsim.reduced.{_HOME[name]}"), name)
@@ -26,5 +37,5 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
