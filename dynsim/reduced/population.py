@@ -9,11 +9,7 @@ How the masks are averaged is a choice (docs/model.md):
     "monte-carlo"  n fresh images for every evaluation, from (seed, step); n in the thousands
 """
 
-<<<<<<< HEAD
-=======
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
->>>>>>> 39909e1 (Give the model, fields, optimisers and theory type hints)
 from itertools import combinations, product
 from math import comb
 
