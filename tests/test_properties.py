@@ -174,5 +174,5 @@ def test_orbits(problem, data):
         # typical areas of no whole number of patches, of which few may be unmasked, are only interpolated
         rel = 1e-9 if field.sizes[k, 0] % 1 == 0 or problem.P > 2**53 else 0.1
         assert (total <= 1 + 1e-12).all() and total[0] == pytest.approx(problem.unmasked / problem.P, rel=rel)
-    assert 0 <= field.floor <= traj.loss[0]
+    assert 0 <= field.floor <= traj.loss[0] * (1 + 1e-14)  # equal but for rounding where all own areas are of one patch
     assert theory.escape_time(problem, query) > 0 and theory.loss_floor(problem, query=query) >= 0
