@@ -19,6 +19,8 @@ import re
 import threading
 import time
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,12 +28,27 @@ from dynsim import __version__
 from dynsim.errors import DynsimError, InputError
 from dynsim.problem import Problem, Uniform
 
+if TYPE_CHECKING:  # a worker loads these when asked, or never
+    from dynsim._sweep_points import Point
+    from dynsim._sweep_store import Row
+    from dynsim.partition import Partition
+    from dynsim.trajectory import Trajectory
+
+Results = dict[str, float | None]  # by name of their column
+
 RTOL = 1e-5  # of the flow in a sweep: 6/10 of the time that 1e-8 takes; what it does to events is measured in docs/sweeps.md
 MOMENTS = 200  # kept steps between which events of a descent are interpolated
 _ALONE = threading.Lock()  # LSODA runs once per process; a Dask worker may have several threads
 
 
-def orbit(problem, seed=0, query=None, rtol=RTOL, t_end=None, keep=2):
+def orbit(
+    problem: Problem,
+    seed: int = 0,
+    query: str | None = None,
+    rtol: float = RTOL,
+    t_end: float | None = None,
+    keep: int = 2,
+) -> Results:
     """Gradient flow of one kind of query (all local by default), to well past the last event, with `keep` kept times."""
     from dynsim import phases, reduced, theory
 
@@ -59,7 +76,7 @@ def orbit(problem, seed=0, query=None, rtol=RTOL, t_end=None, keep=2):
     }
 
 
-def population(problem, seed=0, partition="blocks", eta=1.0, steps=500):
+def population(problem: Problem, seed: int = 0, partition: str = "blocks", eta: float = 1.0, steps: int = 500) -> Results:
     """Gradient descent of the population on an explicit partition drawn from the seed."""
     from dynsim import reduced
 
@@ -68,32 +85,37 @@ def population(problem, seed=0, partition="blocks", eta=1.0, steps=500):
     return _explicit(problem, part, field.floor, reduced.descend(field, eta, steps, _moments(steps)))
 
 
-def samples(problem, seed=0, partition="blocks", n=256, eta=1.0, steps=500):
+def samples(
+    problem: Problem, seed: int = 0, partition: str = "blocks", n: int = 256, eta: float = 1.0, steps: int = 500
+) -> Results:
     """Gradient descent on n images; partition and images are drawn from the seed."""
     from dynsim import reduced
     from dynsim.dataset import sample
 
     part = _partition(problem, seed, partition)
     field = reduced.EmpiricalField(part, sample(problem, part, n, seed=seed), threads=1)
-    return _explicit(problem, part, field.floor, reduced.descend(field, eta, steps, _moments(steps)))
+    floor: float = field.floor  # type: ignore[assignment]  # orthonormal: known
+    return _explicit(problem, part, floor, reduced.descend(field, eta, steps, _moments(steps)))
 
 
-def full(problem, seed=0, partition="blocks", n=256, eta=1.0, steps=500):
+def full(
+    problem: Problem, seed: int = 0, partition: str = "blocks", n: int = 256, eta: float = 1.0, steps: int = 500
+) -> Results:
     """The same with explicit weights."""
     from dynsim import full, reduced
     from dynsim.dataset import sample
 
     part = _partition(problem, seed, partition)
     data = sample(problem, part, n, seed=seed)
-    floor = reduced.EmpiricalField(part, data, threads=1).floor
+    floor: float = reduced.EmpiricalField(part, data, threads=1).floor  # type: ignore[assignment]  # orthonormal: known
     return _explicit(problem, part, floor, full.descend(part, data, eta, steps, _moments(steps)))
 
 
-METHODS = {"orbit": orbit, "population": population, "samples": samples, "full": full}
+METHODS: dict[str, Callable[..., Results]] = {"orbit": orbit, "population": population, "samples": samples, "full": full}
 RANDOM = ("population", "samples", "full")  # several seeds make sense
 
 
-def find(name):
+def find(name: str) -> Callable[..., Any]:
     """The callable of a method. Raises InputError."""
     if name in METHODS:
         return METHODS[name]
@@ -107,13 +129,13 @@ def find(name):
     return found
 
 
-def takes(name, option):
+def takes(name: str, option: str) -> bool:
     """Whether a method has an option of that name."""
     parameters = inspect.signature(find(name)).parameters
     return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def run_chunk(version, method, options, chunk):
+def run_chunk(version: str, method: str, options: Mapping[str, Any], chunk: Sequence[tuple[str, "Point"]]) -> list["Row"]:
     """Rows of the (key, point) pairs of a chunk: [(key, point, status, message, seconds, results), ...]; nothing escapes but
     an interruption, or InputError where driver and worker are of different versions."""
     if version != __version__:
@@ -122,14 +144,15 @@ def run_chunk(version, method, options, chunk):
     return [(key, point, *_measure(function, point, options)) for key, point in chunk]
 
 
-def _measure(function, point, options):
+def _measure(function: Callable[..., Any], point: "Point", options: Mapping[str, Any]) -> tuple[str, str, float, Results]:
     *values, seed = point
-    message, results, began = "", {}, time.perf_counter()
+    message, began = "", time.perf_counter()
+    results: Results = {}
     with _ALONE, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
             K, gamma, P, kappa_c, kappa_s, low, high = values
-            problem = Problem(K, gamma, P, kappa_c, kappa_s, Uniform(low, high))
+            problem = Problem(K, gamma, P, kappa_c, kappa_s, Uniform(low, high))  # type: ignore[arg-type]  # it makes K whole
             results = _plain(function(problem, seed=seed, **options))
             status = "done"
         except DynsimError as error:
@@ -141,7 +164,7 @@ def _measure(function, point, options):
     return status, " ".join(message.split())[:500], time.perf_counter() - began, results
 
 
-def _plain(results):
+def _plain(results: dict[str, Any]) -> Results:
     for name, value in results.items():
         if not re.fullmatch("[a-z][a-z0-9_]{0,40}", name):
             raise InputError(f"names of results are lower-case words, got {name!r}: rename it")
@@ -149,7 +172,7 @@ def _plain(results):
     return results
 
 
-def _partition(problem, seed, kind):
+def _partition(problem: Problem, seed: int, kind: str) -> "Partition":
     from dynsim.partition import Partition
 
     if kind not in ("blocks", "random", "product"):
@@ -157,11 +180,11 @@ def _partition(problem, seed, kind):
     return Partition.product(problem) if kind == "product" else getattr(Partition, kind)(problem, seed=seed)
 
 
-def _moments(steps):
+def _moments(steps: int) -> np.ndarray:
     return np.unique(np.geomspace(1, max(1, steps), MOMENTS).astype(int)).clip(max=steps)
 
 
-def _explicit(problem, part, floor, traj):
+def _explicit(problem: Problem, part: "Partition", floor: float, traj: "Trajectory") -> Results:
     """The same measurements on an explicit partition, between kept moments by linear interpolation."""
     from dynsim import theory
 
@@ -184,7 +207,7 @@ def _explicit(problem, part, floor, traj):
     }
 
 
-def _passes(t, value, threshold):
+def _passes(t: np.ndarray, value: np.ndarray, threshold: float) -> float | None:
     """First time at which a kept value reaches the threshold, or None."""
     above = np.flatnonzero(value >= threshold)
     if not above.size:

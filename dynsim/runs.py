@@ -147,7 +147,7 @@ class _Writer:
         if "events" in meta:  # those after the state will come again
             meta["events"] = {name: t if t in columns["t"] else None for name, t in meta["events"].items()}
         memory = tuple(arrays[f"state.{i}"].copy() for i in range(header["state"]["arrays"]))
-        past: Any = Trajectory(**columns, meta=meta) if kept else None
+        past = Trajectory(**columns, meta=meta) if kept else None
         return integrate.State(step, arrays["state.y"].copy(), memory, past)
 
     def __call__(self, state: integrate.State, record: integrate._Record) -> None:

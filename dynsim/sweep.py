@@ -10,19 +10,27 @@ import os
 import random
 import tempfile
 import time
-from concurrent.futures import FIRST_COMPLETED, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dynsim import __version__
 from dynsim._sweep_methods import METHODS, RANDOM, find, run_chunk, takes
-from dynsim._sweep_points import FIELDS, Points, parse_axis, span
-from dynsim._sweep_store import Store
+from dynsim._sweep_points import FIELDS, Point, Points, parse_axis, span
+from dynsim._sweep_store import Row, Store
 from dynsim._sweep_workers import Cluster, Processes, result
 from dynsim.errors import FileError, InputError, Interrupted
+from dynsim.trajectory import Progress
 
 __all__ = ["METHODS", "axes", "export", "load", "parse_axis", "plane", "run", "span"]
+
+Path = str | os.PathLike[str]
+Pair = tuple[str, Point]  # key, point
+Table = Mapping[str, np.ndarray]  # columns by name
 
 CHUNK = 0.5  # seconds of work in a chunk
 MOST = 1000  # points in a chunk
@@ -32,9 +40,18 @@ TEXTS = ("key", "version", "method", "options", "status", "message", "finished")
 
 
 def run(
-    path, grid=None, points=None, method="orbit", options=None, seeds=1, workers=None, scheduler=None, retry=False,
-    progress=None, tell=None,
-):
+    path: Path,
+    grid: Mapping[str, Any] | None = None,
+    points: Iterable[Mapping[str, Any]] | None = None,
+    method: str = "orbit",
+    options: Mapping[str, Any] | None = None,
+    seeds: ArrayLike = 1,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    retry: bool = False,
+    progress: Progress | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> dict[str, float]:
     """Compute the points that the store at `path` lacks (docs/sweeps.md); a dict of counts and seconds.
 
     grid: {field: number or numbers}, every combination (see `span`, `parse_axis`); or points: an iterable of {field: number}.
@@ -54,7 +71,7 @@ def run(
         raise InputError(f"workers must be a whole number of at least 1, got {workers!r}: leave it out for one per core")
     todo = Points(grid, points, seeds, method, options, __version__)
     with Store(path) as store:
-        pool = Processes(workers) if scheduler is None else Cluster(scheduler)
+        pool: Processes | Cluster = Processes(workers) if scheduler is None else Cluster(scheduler)
         try:
             return _Run(store, todo, pool, retry, progress, tell or (lambda text: None)).go()
         finally:
@@ -64,13 +81,23 @@ def run(
 class _Run:
     """A sweep under way."""
 
-    def __init__(self, store, todo, pool, retry, progress, tell):
+    def __init__(
+        self,
+        store: Store,
+        todo: Points,
+        pool: Processes | Cluster,
+        retry: bool,
+        progress: Progress | None,
+        tell: Callable[[str], object],
+    ) -> None:
         self.store, self.todo, self.pool, self.retry, self.progress, self.tell = store, todo, pool, retry, progress, tell
         self.done = self.failed = self.missing = 0
         self.pace = 0.0  # seconds a point
-        self.running, self.suspects, self.deadly = {}, [], set()
+        self.running: dict[Future, list[Pair]] = {}
+        self.suspects: list[Pair] = []
+        self.deadly: set[str] = set()
 
-    def go(self):
+    def go(self) -> dict[str, float]:
         began = time.perf_counter()
         try:
             sample = self._plan()
@@ -85,16 +112,17 @@ class _Run:
         counts = {"points": len(self.todo), "known": len(self.todo) - self.missing}
         return {**counts, "computed": self.done, "failed": self.failed, "seconds": time.perf_counter() - began}
 
-    def _absent(self):
+    def _absent(self) -> Iterator[Pair]:
         """(key, point) of every point the store lacks when it is asked for."""
         points = iter(self.todo)
         while block := [(self.todo.key(point), point) for point in islice(points, BLOCK)]:
             known = self.store.known(key for key, _ in block)
             yield from (pair for pair in block if pair[0] not in known or (self.retry and known[pair[0]] == "failed"))
 
-    def _plan(self):
+    def _plan(self) -> list[Pair]:
         """Count what is missing, say so, and draw the sample to be timed."""
-        sample, draw = [], random.Random(0)
+        sample: list[Pair] = []
+        draw = random.Random(0)
         for pair in self._absent():
             self.missing += 1
             place = len(sample) if len(sample) < SAMPLE else draw.randrange(self.missing)
@@ -107,13 +135,13 @@ class _Run:
                 self.tell(f"the store also has {count} rows of dynsim {version}: kept apart, this is {__version__}")
         return sample
 
-    def _tell_cost(self):
+    def _tell_cost(self) -> None:
         left = self.missing - self.done
         if left:
             need = left * self.pace / self.pool.count
             self.tell(f"about {_duration(self.pace)} a point (timed on {self.done}), so {_duration(need)} for the other {left}")
 
-    def _chunks(self, sampled):
+    def _chunks(self, sampled: set[str]) -> Iterator[list[Pair]]:
         points = (pair for pair in self._absent() if pair[0] not in sampled)
         seen = len(sampled)
         while True:
@@ -125,7 +153,7 @@ class _Run:
             seen += len(chunk)
             yield chunk
 
-    def _work(self, chunks):
+    def _work(self, chunks: Iterator[list[Pair]]) -> None:
         """Deal chunks, a few ahead, and commit what arrives. After a death, what was running goes alone, point by point; a point
         that kills its process twice when alone has failed."""
         while True:
@@ -156,12 +184,13 @@ class _Run:
                 if key is not None and key in self.deadly:
                     self._commit([(*chunk[0], "failed", "its worker process died, twice (out of memory?)", 0.0, {})])
                 else:
-                    self.deadly |= {key} - {None}
+                    if key is not None:
+                        self.deadly.add(key)
                     self.suspects.extend(chunk)
             if lost:
                 self.pool.restart()
 
-    def _commit(self, rows):
+    def _commit(self, rows: Sequence[Row]) -> None:
         self.store.add(rows, __version__, self.todo.method, self.todo.options, replace=self.retry)
         self.done += len(rows)
         self.failed += sum(row[2] == "failed" for row in rows)
@@ -172,30 +201,30 @@ class _Run:
             self.progress(self.done, self.missing)
 
 
-def load(path, version=__version__, method=None):
+def load(path: Path, version: str | None = __version__, method: str | None = None) -> dict[str, np.ndarray]:
     """Rows of a store as {column: array}, sorted by parameters; numbers that are missing are NaN.
 
     version: this package's; another; or None for all. method: one, or None for all. Raises FileError."""
     with Store(path, write=False) as store:
         names, rows = store.rows(version, method)
-        columns = list(zip(*rows, strict=True)) or [()] * len(names)
+        columns: list[tuple] = list(zip(*rows, strict=True)) or [()] * len(names)
     return {
         name: np.array(values, dtype=_kind(name)) if name != "message" else np.array(values, dtype=object)
         for name, values in zip(names, columns, strict=True)
     }
 
 
-def _kind(name):
+def _kind(name: str) -> type:
     return str if name in TEXTS else np.int64 if name == "seed" else float
 
 
-def axes(table):
+def axes(table: Table) -> dict[str, np.ndarray]:
     """The parameters that vary in a table from `load`, each with its sorted values: {name: array}."""
     found = {name: np.unique(table[name]) for name in (*FIELDS, "seed")}
     return {name: values for name, values in found.items() if len(values) > 1}
 
 
-def plane(table, name, x="kappa_c", y="kappa_s"):
+def plane(table: Table, name: str, x: str = "kappa_c", y: str = "kappa_s") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Column `name` on the axes x and y: x values (X,), y values (Y,), and an array (Y, X), NaN where there is no row.
 
     Raises InputError where several rows fall on one place (another parameter varies)."""
@@ -203,7 +232,7 @@ def plane(table, name, x="kappa_c", y="kappa_s"):
     return xs, ys, _on_axes(table, name, {y: ys, x: xs})
 
 
-def _on_axes(table, name, named):
+def _on_axes(table: Table, name: str, named: Mapping[str, np.ndarray]) -> np.ndarray:
     places = tuple(np.searchsorted(values, table[axis]) for axis, values in named.items())
     shape = tuple(map(len, named.values()))
     if len(np.unique(np.ravel_multi_index(places, shape))) < len(table[name]):
@@ -214,7 +243,7 @@ def _on_axes(table, name, named):
     return values
 
 
-def export(path, target, version=__version__, method=None):
+def export(path: Path, target: Path, version: str | None = __version__, method: str | None = None) -> int:
     """Write the rows of a store to `target`: .csv, or .nc (with the extra `data`) on named axes; how many rows.
 
     Raises InputError for another ending or rows that lie on no grid, FileError where a file cannot be read or written."""
@@ -224,24 +253,27 @@ def export(path, target, version=__version__, method=None):
     if ending == ".nc":
         data = _dataset(load(path, version, method))
         count = int((data["status"] != "").sum())
-        return _replace(target, lambda temporary: data.to_netcdf(temporary, engine="h5netcdf")) or count
+        _replace(target, lambda temporary: data.to_netcdf(temporary, engine="h5netcdf"))
+        return count
     with Store(path, write=False) as store:
         names, rows = store.rows(version, method)
-        count = [0]
+        count = 0
 
-        def write(temporary):
+        def write(temporary: str) -> None:
+            nonlocal count
             with open(temporary, "w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(names)
                 for row in rows:  # one at a time: a store may be larger than memory
                     writer.writerow(row)
-                    count[0] += 1
+                    count += 1
 
         _replace(target, write)
-        return count[0]
+        return count
 
 
-def _dataset(table):
+def _dataset(table: Table) -> Any:
+    """The rows on named axes, an xarray.Dataset."""
     try:
         import h5netcdf  # noqa: F401
         import xarray
@@ -261,7 +293,7 @@ def _dataset(table):
     return xarray.Dataset({name: (tuple(named), value) for name, value in values.items()}, named, {**fixed, **one})
 
 
-def _replace(target, writer):
+def _replace(target: Path, writer: Callable[[str], object]) -> None:
     """Write under another name and move it into place."""
     try:
         handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(target)), suffix=os.path.splitext(target)[1])
@@ -278,7 +310,7 @@ def _replace(target, writer):
         raise FileError(f"cannot write {target!r} ({error.strerror or error}): give another file") from None
 
 
-def _duration(seconds):
+def _duration(seconds: float) -> str:
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         if seconds >= 2 * size or unit == "s" and seconds >= 1:
             return f"{seconds / size:.3g} {unit}"

@@ -104,11 +104,8 @@ def bare(function):
     return [name for name, hint in {**named, "return": signature.return_annotation}.items() if hint is inspect.Signature.empty]
 
 
-def test_everything_public_has_type_hints(declared):
-    untyped = [  # modules that are to get theirs: the list is to become empty
-        name for section in declared if "ignore_errors" in declared[section] for name in section[5:].split(",")
-    ]
-    found = {name: function for name, function in public().items() if function.__module__ not in untyped}
+def test_everything_public_has_type_hints():
+    found = public()
     assert len(found) > 100 and "dynsim.partition.Partition.blocks" in found and "dynsim.embedding.Embedding.keys" in found
     assert {name: bare(function) for name, function in found.items() if bare(function)} == {}
     assert bare(lambda x, *y, z=0: x) == ["x", "y", "z", "return"]  # control

@@ -10,9 +10,15 @@ orthonormal ones change the metric (metric.py, eq. B10); features that are not o
 (_general.py, eq. B5-B8).
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from dynsim import memory
+from dynsim.dataset import Dataset
+from dynsim.embedding import Embedding
+from dynsim.partition import Partition
 from dynsim.reduced import _general, _kernels
 from dynsim.reduced._threads import Crew, thread_count
 from dynsim.reduced.metric import Metric
@@ -35,13 +41,20 @@ class EmpiricalField:
 
     deterministic = True
 
-    def __init__(self, part, data, threads=None, embedding=None, hold=None):
+    def __init__(
+        self,
+        part: Partition,
+        data: Dataset,
+        threads: int | None = None,
+        embedding: Embedding | None = None,
+        hold: str | None = None,
+    ) -> None:
         data.check(part)
         check_memory(part)
         self.part, self.data, self.embedding = part, data, embedding
         self.metric = Metric(part, embedding, hold)
         general = embedding is not None and not embedding.has_orthonormal_features
-        segments = None if general else _segments(part, data)
+        segments = () if general else _segments(part, data)
         work = data.n * part.P**2 if general else len(segments[-1]) * part.P
         threads = 1 if work < SMALL else thread_count(threads)
         lanes = block_width(part.P, threads)
@@ -51,9 +64,9 @@ class EmpiricalField:
         own = np.pad(part.own, pad, constant_values=-1)
         shared = part.F, own, np.pad(data.masked.view(np.uint8), pad), data.weight, data.cluster
         if general:
-            self._kernel = _general.general_blocks
-            self._fixed = *shared, *_slots(part, data, embedding), lanes
-            self.floor = None
+            self._kernel: Callable[..., Any] = _general.general_blocks
+            self._fixed: tuple = *shared, *_slots(part, data, embedding), lanes  # type: ignore[arg-type]  # general: not None
+            self.floor: float | None = None
         else:
             floor = _floor(part, data)
             self._kernel = _kernels.empirical_blocks(lanes)
@@ -64,51 +77,51 @@ class EmpiricalField:
         self._loss = np.empty(part.P)
         self._no_attention = np.empty((0, 0))
 
-    def start(self):
+    def start(self) -> np.ndarray:
         """The state at Q = 0: all correlations zero."""
         return np.zeros((self.metric.content + self.part.P, self.part.P))
 
-    def velocity(self, y, step=0, out=None):
+    def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """(loss per masked patch, dy/dt) at state y; dy is written to `out` where one is given."""
         dy = np.empty_like(y) if out is None else out
         self._run(y, False, dy, self._no_attention)
         self.metric.apply(dy)
         return float(self._loss.sum()) / self.data.masked_mean, dy
 
-    def attention(self, y):
+    def attention(self, y: np.ndarray) -> np.ndarray:
         """Expected area attention (P, F) of a masked query, over the images of each cluster; NaN where there are none."""
         attention = np.empty((self.part.F, self.part.P))
         self._run(y, True, np.empty_like(y), attention)
         seen = np.repeat(self._seen, self.part.N, axis=0)
         return np.divide(attention, seen, out=np.full_like(seen, np.nan), where=seen > 0).T
 
-    def summary(self, y):
+    def summary(self, y: np.ndarray) -> tuple[float, float]:
         """(loss, mean attention on the own area over queries and clusters in which it is local)."""
         return self.velocity(y)[0], local_own_mean(self.part, self.attention(y))
 
-    def correlations(self, y):
+    def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """FP (P, F), with a mask token (P, F + 1), and PP (P, P) correlations of state y, copied."""
         return y[: self.metric.content].T.copy(), y[self.metric.content :].T.copy()
 
-    def describe(self):
+    def describe(self) -> dict:
         """What this field is, as plain data."""
         sizes = {"n": self.data.n, "K": self.part.K, "P": self.part.P, "F": self.part.F}
         return {"method": "samples", **sizes, **self.metric.describe()}
 
-    def _run(self, y, wanted, dy, attention):
+    def _run(self, y: np.ndarray, wanted: bool, dy: np.ndarray, attention: np.ndarray) -> None:
         self._crew.run(self._kernel, y, *self._fixed, wanted, dy, self._loss, attention)
 
 
-def block_width(P, threads):
+def block_width(P: int, threads: int) -> int:
     """Queries in a block, of those that kernels are compiled for: the one with which the busiest thread is done first."""
 
-    def cost(width):
+    def cost(width: int) -> int:
         return -(-P // width // threads) * (width + START)
 
     return min(_kernels.WIDTHS, key=cost)
 
 
-def local_own_mean(part, attention):
+def local_own_mean(part: Partition, attention: np.ndarray) -> float:
     """Mean of attention (P, F) on the own area, over the pairs of query and cluster where that is a local one (all pairs
     where none is); pairs that no image showed are left out."""
     own = np.take_along_axis(attention, part.own.T, axis=1)
@@ -116,7 +129,7 @@ def local_own_mean(part, attention):
     return float(np.nanmean(own[local] if local.any() else own))
 
 
-def _segments(part, data):
+def _segments(part: Partition, data: Dataset) -> tuple[np.ndarray, ...]:
     """The areas that show a patch, image by image, and their unmasked keys: seg_ptr, seg_f, seg_z, key_ptr, keys."""
     image, key = np.nonzero(~data.masked)
     feature = part.own[data.cluster[image], key]
@@ -129,7 +142,7 @@ def _segments(part, data):
     return seg_ptr, seg_f, np.ascontiguousarray(seg_z), np.r_[starts, len(key)], key.astype(np.uint32)
 
 
-def _floor(part, data):
+def _floor(part: Partition, data: Dataset) -> np.ndarray:
     """Loss of each query that no attention can lower: own area all masked (eq. 6, on these images), (P,)."""
     image, key = np.nonzero(~data.masked)
     shown = np.zeros((data.n, part.F), dtype=bool)
@@ -139,7 +152,7 @@ def _floor(part, data):
     return data.weight @ (0.5 * lost * np.take_along_axis(data.z, label, axis=1) ** 2)
 
 
-def _slots(part, data, embedding):
+def _slots(part: Partition, data: Dataset, embedding: Embedding) -> tuple:
     """What the general kernel wants: slot, offset, z, W, tau."""
     slot = np.where(data.masked, part.N[data.cluster, None], part.labels[data.cluster])
     W = np.zeros((part.F + 1, part.F + 1))
@@ -148,7 +161,7 @@ def _slots(part, data, embedding):
     return slot, part.offset, np.ascontiguousarray(data.z), W, float(embedding.masked_value == "token")
 
 
-def check_memory(part):
+def check_memory(part: Partition) -> None:
     """Raise InputError where the tables of a run on `part` cannot fit: the state, its velocity, two copies on the way."""
     need = 4 * 8 * (part.F + part.P) * part.P
     if need > SMALL_TABLES:

@@ -3,18 +3,21 @@
     descend:  y <- y + eta dy/dt(y), time t = eta x step        flow:  dy/dt integrated in log time or path length
 """
 
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from math import exp, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.integrate import DOP853, LSODA, RK45, Radau
 from scipy.optimize import brentq
 
 from dynsim.errors import Diverged, InputError, Interrupted
 from dynsim.problem import is_number
-from dynsim.reduced.optimisers import Descent, check
-from dynsim.trajectory import Trajectory, steps_to_keep
+from dynsim.reduced.field import Field
+from dynsim.reduced.optimisers import Descent, Rule, check
+from dynsim.trajectory import Progress, Trajectory, steps_to_keep
 
 RISE = 1.0 + 1e-9  # plain descent on a fixed loss does not end above its start; rounding stays far below this
 
@@ -25,11 +28,23 @@ class State(NamedTuple):
 
     step: int
     y: np.ndarray
-    memory: tuple = ()
-    kept: Trajectory = None
+    memory: tuple[np.ndarray, ...] = ()
+    kept: Trajectory | None = None
 
 
-def descend(field, eta=1.0, steps=500, keep=None, optimiser=None, start=None, progress=None, checkpoint=None):
+Checkpoint = Callable[[State, "_Record"], object]  # called with (state, record) along a run
+
+
+def descend(
+    field: Field,
+    eta: float = 1.0,
+    steps: int = 500,
+    keep: ArrayLike | None = None,
+    optimiser: Rule | None = None,
+    start: State | None = None,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Trajectory:
     """Gradient descent on `field` from zero correlations: a Trajectory with t = eta x step.
 
     keep: see trajectory.steps_to_keep. optimiser: Descent() by default. start: a State to go on from. progress(done, total)
@@ -63,7 +78,7 @@ def descend(field, eta=1.0, steps=500, keep=None, optimiser=None, start=None, pr
             if step in kept:
                 record.add(step, eta * step, loss, y)
             if step == steps:
-                return record.trajectory()
+                return record.trajectory()  # type: ignore[return-value]  # the last step is kept
             optimiser.update(y, dy, eta, memory, step)
             step += 1
             if not max(y.max(), -y.min()) <= field.limit:
@@ -86,7 +101,16 @@ RISES = 1e-5  # of the first loss over the floor: by this much (or rtol) no erro
 SAFETY = 0.01  # local tolerance over rtol, so that halving rtol moves the answer itself by less than rtol
 
 
-def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progress=None, checkpoint=None):
+def flow(
+    field: Field,
+    t_end: float = 1e4,
+    keep: ArrayLike | None = None,
+    rtol: float = 1e-8,
+    method: str | None = None,
+    start: State | None = None,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Trajectory:
     """Gradient flow dy/dt of `field` from zero correlations to time t_end: a Trajectory.
 
     Integrated over s with dt/ds = 1 / (|dy/dt| + 1 / (t + t0)): log time while little moves, path length where much does
@@ -116,13 +140,16 @@ def flow(field, t_end=1e4, keep=None, rtol=1e-8, method=None, start=None, progre
         run.go(progress, checkpoint)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at t={run.t:.4g} of {t_end:.4g}", run.record.trajectory()) from None
-    return run.record.trajectory(status=f"reached t_end={t_end:.6g}", evaluations=int(run.solver.nfev))
+    traj = run.record.trajectory(status=f"reached t_end={t_end:.6g}", evaluations=int(run.solver.nfev))
+    return traj  # type: ignore[return-value]  # None only from a start, without its moments, after all of `keep`
 
 
 class _Flow:
     """A gradient flow under way: Y = (y, tau) with tau = log(1 + t / t0), integrated over s."""
 
-    def __init__(self, field, t_end, keep, rtol, name, start):
+    def __init__(
+        self, field: Field, t_end: float, keep: ArrayLike | None, rtol: float, name: str, start: State | None
+    ) -> None:
         self.field, self.t_end, self.rtol, self.name = field, t_end, rtol, name
         y = field.start()
         self.shape, self.floor, self.limit = y.shape, field.floor or 0.0, field.limit
@@ -149,19 +176,19 @@ class _Flow:
         self.start, self.steps, self.solver, self.signs = start, start.step, self.begin(start), self.signs_at(start.y)
 
     @property
-    def t(self):
+    def t(self) -> float:
         """The time reached."""
         return self.t_at(self.tau)
 
-    def tau_at(self, t):
+    def tau_at(self, t: float) -> float:
         """Its tau."""
         return float(np.log1p(t / self.t0))
 
-    def t_at(self, tau):
+    def t_at(self, tau: float) -> float:
         """Its time."""
         return float(self.t0 * np.expm1(tau))
 
-    def rate(self, s, Y):
+    def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
         """(dy/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0))."""
         dY = np.empty_like(Y)
         y = np.minimum(np.maximum(Y[:-1], -self.limit), self.limit).reshape(self.shape)  # a solver tries more than it accepts
@@ -171,13 +198,13 @@ class _Flow:
         dY[:-1] *= pace * dY[-1]
         return dY
 
-    def signs_at(self, Y):
+    def signs_at(self, Y: np.ndarray) -> dict[str, float]:
         """Each event as a number that turns positive where it happens."""
         loss, own = self.field.summary(Y[:-1].reshape(self.shape))
         left = (loss - self.floor) / (self.first_loss - self.floor)
         return {"escape": own - 0.5, "half": 0.5 - left, "excess": 0.01 - left}
 
-    def begin(self, state):
+    def begin(self, state: State) -> Any:
         """A solver that starts afresh from a state."""
         s, h, evaluations, _ = state.memory[0]
         tolerance = SAFETY * self.rtol
@@ -187,7 +214,7 @@ class _Flow:
         solver.nfev += int(evaluations)
         return solver
 
-    def go(self, progress, checkpoint):
+    def go(self, progress: Progress | None, checkpoint: Checkpoint | None) -> None:
         """Integrate to the end."""
         if checkpoint is not None:
             checkpoint(self.start, self.record)
@@ -204,7 +231,7 @@ class _Flow:
                     checkpoint(state, self.record)
                 self.solver = self.begin(state)
 
-    def step(self):
+    def step(self) -> None:
         """One step of the solver; keeps what it passes. Raises Diverged."""
         message = self.solver.step()
         if self.solver.status == "failed" or not np.abs(self.solver.y[:-1]).max() <= self.limit:
@@ -220,9 +247,10 @@ class _Flow:
         if found or due:
             self.pass_by(found, due)
 
-    def pass_by(self, found, due):
+    def pass_by(self, found: Sequence[str], due: Sequence[tuple[float, float]]) -> None:
         """Keep the events found and the moments due in the last step, in their order, from the solver's dense output."""
         dense, a, b = self.solver.dense_output(), self.solver.t_old, self.solver.t
+        moments: list[tuple[float, float | None, str]]
         moments = [(_crossing(lambda s, e=e: self.signs_at(dense(s))[e], a, b), None, e) for e in found]
         moments += [(_crossing(lambda s, tau=tau: dense(s)[-1] - tau, a, b), t, "") for t, tau in due]
         for s, t, e in sorted(moments, key=lambda moment: moment[0]):
@@ -232,22 +260,22 @@ class _Flow:
                 self.events.update({e: t} if e else {})
                 self.keep(t, Y)
 
-    def keep(self, t, Y):
+    def keep(self, t: float, Y: np.ndarray) -> None:
         """Keep one moment."""
         y = Y[:-1].reshape(self.shape)
         self.record.add(len(self.record.rows), t, self.field.velocity(y)[0], y)
 
-    def stopped(self, why):
+    def stopped(self, why: str) -> Diverged:
         """The error of a flow that cannot go on, with what it has reached."""
         return Diverged(f"the flow stopped at t={self.t:.4g}: {why}", self.record.trajectory())
 
 
-def _speed(v):
+def _speed(v: np.ndarray) -> float:
     """How fast a query's correlations move: the Euclidean norm, averaged (rms) over the queries of a 2-D state."""
     return sqrt(np.vdot(v, v) / (v.shape[-1] if v.ndim == 2 else 1))
 
 
-def _crossing(f, a, b):
+def _crossing(f: Callable[..., float], a: float, b: float) -> float:
     """Where f turns positive between a and b; the nearer end where the dense output, unlike the steps, has it on one side."""
     fa, fb = f(a), f(b)
     if fa >= 0 or fb < 0:
@@ -255,9 +283,9 @@ def _crossing(f, a, b):
     return brentq(f, a, b, xtol=1e-13, rtol=1e-13)
 
 
-def _times_to_keep(t0, t_end, keep):
+def _times_to_keep(t0: float, t_end: float, keep: ArrayLike | None) -> list[float]:
     if keep is None or np.ndim(keep) == 0:
-        count = 200 if keep is None else keep
+        count: Any = 200 if keep is None else keep
         if count != int(count) or count < 2:
             raise InputError(f"keep must be at least 2 times or a list of times, got {keep!r}: take e.g. keep=200")
         times = np.concatenate([[0.0], np.geomspace(min(t0, t_end / 10), t_end, int(count) - 1)])
@@ -272,27 +300,27 @@ def _times_to_keep(t0, t_end, keep):
 class _Record:
     """The kept moments of a run under way."""
 
-    def __init__(self, field, meta, past=None):
+    def __init__(self, field: Field, meta: dict, past: Trajectory | None = None) -> None:
         self.field, self.meta = field, {**field.describe(), **meta}
         columns = () if past is None else (past.t, past.step, past.loss, past.fp, past.pp, past.attention)
         self.rows = list(zip(*columns, strict=True))
 
-    def add(self, step, t, loss, y):
+    def add(self, step: int, t: float, loss: float, y: np.ndarray) -> None:
         self.rows.append((t, step, loss, *self.field.correlations(y), self.field.attention(y)))
 
-    def trajectory(self, **meta):
+    def trajectory(self, **meta: Any) -> Trajectory | None:
         if not self.rows:
             return None
         t, step, loss, fp, pp, attention = (np.array(column) for column in zip(*self.rows, strict=True))
         return Trajectory(t, step, loss, fp, pp, attention, {**self.meta, **meta})
 
 
-def _plain(keep):
+def _plain(keep: ArrayLike | None) -> Any:
     """`keep` as plain data."""
     return keep if keep is None else np.asarray(keep).tolist()
 
 
-def _diverged(what, step, eta, field, record):
+def _diverged(what: str, step: int, eta: float, field: Field, record: _Record) -> Diverged:
     """The error for a run that left its range, with a step size below the inverse curvature along the first gradient."""
     y = field.start()
     loss, v = field.velocity(y)

@@ -10,11 +10,14 @@ each letter of the query, and one PP correlation for each *class* of patterns th
 of LLLL 3 + 15 + 1 numbers instead of 94.
 """
 
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.problem import Problem
 from dynsim.reduced import _closure
 from dynsim.reduced._nodes import all_masked, unmasked_law
 from dynsim.reduced.population import law_tables
@@ -36,7 +39,14 @@ class OrbitField:
 
     deterministic = True
 
-    def __init__(self, problem, query=None, masks="own-area", intersections="independent", nodes=24):
+    def __init__(
+        self,
+        problem: Problem,
+        query: str | None = None,
+        masks: str = "own-area",
+        intersections: str = "independent",
+        nodes: int = 24,
+    ) -> None:
         K = problem.K
         if K > MOST_CLUSTERS:
             raise InputError(f"orbits carry 3^K patterns, up to K={MOST_CLUSTERS}, got K={K}: use PopulationField")
@@ -70,7 +80,7 @@ class OrbitField:
         self._is_global = letters == "G"
         n = self.sizes[first, 0] - 1.0
         laws = [unmasked_law(P, float(problem.unmasked), m, masks == "mean-field") for m in n]
-        self._fixed = (
+        self._fixed: tuple = (
             P, clusters, lies, keys, self._is_global, n, self.copies[first], problem.masked / problem.P,
             z, z_weight, *law_tables(laws), masks == "mean-field",
         )
@@ -79,7 +89,7 @@ class OrbitField:
         self._counted = clusters * ~self._is_global if not self._is_global.all() else clusters
         self._attention = np.empty((len(letters), 3))
 
-    def _count(self, P):
+    def _count(self, P: float) -> np.ndarray:
         """Keys by pattern, (3^K,)."""
         rows = np.arange(self.problem.K)
         if self.intersections == "independent":
@@ -94,42 +104,43 @@ class OrbitField:
         number[0] = max(0.0, number[0] - 1.0)  # the query itself
         return number
 
-    def start(self):
+    def start(self) -> np.ndarray:
         """The state at Q = 0: all correlations zero."""
         return np.zeros(self._attention.size + self._fixed[3].shape[2] + 1)
 
-    def velocity(self, y, step=0, out=None):
+    def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """(loss per masked patch of this query type, dy/dt) at state y; dy is written to `out` where one is given."""
         dy = np.empty_like(y) if out is None else out
-        return _closure.orbit_query(y, *self._fixed, dy, self._attention), dy
+        kernel: Callable[..., Any] = _closure.orbit_query
+        return kernel(y, *self._fixed, dy, self._attention), dy
 
-    def attention(self, y):
+    def attention(self, y: np.ndarray) -> np.ndarray:
         """Expected attention (K, 3) on the own, the global and each other area."""
         self.velocity(y)
         return self._by_cluster(self._attention)
 
-    def summary(self, y):
+    def summary(self, y: np.ndarray) -> tuple[float, float]:
         """(loss, mean attention on the own area over the clusters in which the query is local; all, where it is in none)."""
         loss, _ = self.velocity(y)
         return loss, float(self._counted @ self._attention[:, OWN]) / float(self._counted.sum())
 
-    def correlations(self, y):
+    def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """FP (K, 3) own/global/other and PP (3^K + 1,) by key pattern, the query itself last; copied."""
         fp, pp = np.split(y, [self._attention.size])
         return self._by_cluster(fp.reshape(self._attention.shape)), np.append(pp[self._class], pp[-1])
 
-    def _by_cluster(self, table):
+    def _by_cluster(self, table: np.ndarray) -> np.ndarray:
         """A table (letters, 3) as one of (K, 3), copied; own and global are one where the query is global."""
         table = np.where(self._is_global[:, None] & (np.arange(3) == GLOBAL), table[:, [OWN]], table)
         return table[self._letter]
 
-    def scale(self):
+    def scale(self) -> np.ndarray:
         """Natural size of each entry of the state: 1 for FP, one over the smallest own area for PP."""
         size = np.full_like(self.start(), 1.0 / self.sizes[:, 0].min())
         size[: self._attention.size] = 1.0
         return size
 
-    def describe(self):
+    def describe(self) -> dict:
         """What this field is, as plain data."""
         return {
             "method": "orbit", "query": self.query, "masks": self.masks, "intersections": self.intersections,
@@ -137,7 +148,7 @@ class OrbitField:
         }
 
 
-def _typical_local(problem):
+def _typical_local(problem: Problem) -> float:
     """Patches in the local area that a local patch lies in, on average (areas may differ by one)."""
     if problem.P > 2**53:
         return problem.C_local

@@ -62,7 +62,7 @@ def product_case(K: int, P: int, kappas: Sequence[float], queries: Sequence[str]
     kappa_c, kappa_s = kappas
     problem = Problem(K, 0.75, P, kappa_c, kappa_s)
     part = Partition.product(problem)
-    run = {"eta": theory.escape_time(problem) / STEPS, "steps": STEPS, "keep": [STEPS // 2]}
+    run: dict = {"eta": theory.escape_time(problem) / STEPS, "steps": STEPS, "keep": [STEPS // 2]}
     explicit = descend(PopulationField(problem, part, nodes=8), **run)
     worst = dict.fromkeys(("fp", "pp", "attention"), 0.0)
     for query in queries:
@@ -85,7 +85,7 @@ def scattered(K: int, m: int, make: str, seed: int) -> list[Row]:
     """Rows for PARTS random or block partitions of P = m^2 patches, half of them in the global area, m in every local one."""
     P = m * m
     problem = Problem(K, 0.75, P, 1 - log(2) / log(P), 0.5, Fixed(1.0))
-    run = {"eta": HALF_WAY * theory.escape_time(problem) / STEPS, "steps": STEPS}
+    run: dict = {"eta": HALF_WAY * theory.escape_time(problem) / STEPS, "steps": STEPS}
     parts = [getattr(Partition, make)(problem, [seed, i]) for i in range(PARTS)]
     explicit = [descend(PopulationField(problem, part), keep=[STEPS], **run).fp[-1] for part in parts]
     rows = []
