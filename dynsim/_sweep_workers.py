@@ -11,10 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from dynsim.errors import FileError, InputError
+from dynsim.reduced._threads import ONE_THREAD
 
-ONE_THREAD = dict.fromkeys(
-    ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
 WATCH = 1.0  # seconds between looks at whether the driver is still there
 LOOK = 5.0  # seconds between counts of a cluster's workers
 
@@ -48,9 +46,20 @@ class Processes:
 
     def close(self) -> None:
         """Stop at once."""
-        if self._executor is not None:
+        if self._executor is None:
+            return
+        told = threading.excepthook
+
+        def tell(args: threading.ExceptHookArgs) -> None:  # loky's thread stumbles over work that it has just dropped itself
+            if args.exc_type is not KeyError:
+                told(args)
+
+        threading.excepthook = tell
+        try:
             self._executor.shutdown(wait=True, kill_workers=True)
-            self._executor = None
+        finally:
+            threading.excepthook = told
+        self._executor = None
 
 
 def _settle(driver: int) -> None:

@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+ONE_THREAD = dict.fromkeys(  # environment of a worker process of one thread
+    ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+
 
 def thread_count(threads: int | None = None) -> int:
     """Threads to use: as asked, else NUMBA_NUM_THREADS, else one per available core."""

@@ -130,7 +130,7 @@ def flow(
         raise InputError(f"t_end, the time to integrate to, must be positive and finite, got {t_end!r}: take e.g. t_end=1e4")
     if not (is_number(rtol) and 1e-12 <= rtol <= 1e-2):
         raise InputError(f"rtol must be between 1e-12 and 1e-2, got {rtol!r}: take e.g. rtol=1e-8")
-    name = method or ("LSODA" if field.start().size <= DENSE else "DOP853")
+    name = ("LSODA" if field.start().size <= DENSE else "DOP853") if method is None else method
     if name not in SOLVERS:
         raise InputError(f"method must be one of {', '.join(SOLVERS)}, got {method!r}: leave it out for the default")
     if not field.deterministic:
@@ -141,7 +141,8 @@ def flow(
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at t={run.t:.4g} of {t_end:.4g}", run.record.trajectory()) from None
     traj = run.record.trajectory(status=f"reached t_end={t_end:.6g}", evaluations=int(run.solver.nfev))
-    return traj  # type: ignore[return-value]  # None only from a start, without its moments, after all of `keep`
+    assert traj is not None  # _Flow has seen to a moment to keep
+    return traj
 
 
 class _Flow:
@@ -168,6 +169,8 @@ class _Flow:
             )
         moments = [(t, self.tau_at(t)) for t in _times_to_keep(self.t0, t_end, keep)]
         self.waiting = [(t, tau) for t, tau in moments if tau > self.tau or start.step == 0]
+        if not self.waiting and start.kept is None:
+            raise InputError(f"a run keeps a moment from where it starts, t={self.t:g}, got none in keep: add a later one")
         meta = {"integrator": "flow", "rtol": rtol, "t_end": t_end, "solver": name, "keep": _plain(keep)}
         self.record = _Record(field, meta, start.kept)
         self.events = self.record.meta["events"] = {

@@ -11,9 +11,8 @@ from typing import Any
 from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 
+from dynsim.reduced._threads import ONE_THREAD
 from dynsim.trajectory import Progress
-
-THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def in_parallel(function: Callable, tasks: Sequence[tuple], progress: Progress | None = None) -> list:
@@ -32,7 +31,7 @@ def in_parallel(function: Callable, tasks: Sequence[tuple], progress: Progress |
 def _spread(function: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
     """Results in order. No more tasks are under way than the executor hands out: it ends badly with some it still holds."""
     workers = cpu_count()
-    executor = get_reusable_executor(workers, env=dict.fromkeys(THREADS, "1"))
+    executor = get_reusable_executor(workers, env=ONE_THREAD)
     waiting: deque[Future] = deque()
     try:
         for task in tasks:
