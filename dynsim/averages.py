@@ -50,7 +50,7 @@ def amplitude_nodes(law: Law, x: float, peak: float) -> tuple[np.ndarray, np.nda
 
 def log_none_unmasked(m: float, U: float, N: float) -> float:
     """log Pr[none of m given places is among U drawn from N without replacement] = sum_{i < m} log(1 - U / (N - i))."""
-    m, U = min(m, U), max(m, U)  # symmetric
+    m, U = float(min(m, U)), max(m, U)  # symmetric; (a whole number beyond 2^63 is no number to NumPy before 2)
     if m + U > N:
         return -math.inf
     if m <= DIRECT:

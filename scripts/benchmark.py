@@ -195,23 +195,33 @@ def flow_rows(rows, turns):
         run = orbit(P)
         rows.add(f"orbit run K=4, P={P:g} / 200 ms", *in_turn(run, lambda: time.sleep(0.2), turns), "<= 1")
         rows.add(f"orbit run K=4, P={P:g} / P=1e3", *in_turn(run, base, turns), "<= 5" if P == 1e100 else "")
-    _, part, data, field, _ = case(P=16, K=2, n=32)
+    _, part, data, field, _ = case(P=64, K=2, n=64)
     embedding = dynsim.Embedding.orthonormal(part)
-    d = embedding.d
+    d, t_end = embedding.d, 50.0
 
     def unreduced():
         rhs = lambda t, Q: -dynsim.full.gradient(Q.reshape(d, d), part, data, embedding)[1].ravel()  # noqa: E731
-        solve_ivp(rhs, (0, 1e3), np.zeros(d * d), rtol=1e-8, atol=1e-8, method="DOP853")
+        solve_ivp(rhs, (0, t_end), np.zeros(d * d), rtol=1e-8, atol=1e-8, method="DOP853")
 
-    rows.add("plain solve_ivp on Q / flow, P=16 n=32", *in_turn(unreduced, lambda: dynsim.reduced.flow(field, 1e3), 3))
+    reduced = lambda: dynsim.reduced.flow(field, t_end, keep=2, rtol=1e-6)  # noqa: E731 (local tolerance 1e-8)
+    rows.add("plain solve_ivp on Q / flow, P=64 n=64, same tolerance", *in_turn(unreduced, reduced, 3))
 
 
-def sweep_row(rows):
-    with tempfile.TemporaryDirectory() as folder:
-        grid = "--K 1 --P 1e12 --kappa-c 0.6:0.9:10 --kappa-s 0.1:0.5:10 --quiet".split()
-        path = os.path.join(folder, "sweep.db")
-        took = seconds(lambda: command("-m", "dynsim", "sweep", *grid, "--out", path))
-        rows.add(f"sweep of 100 points ({100 / took:.0f} points/s) / 51 x 46 in 30 s", [took], [100 * 30 / (51 * 46)], "<= 1")
+def sweep_row(rows, quick):
+    grid = "--K 1 --P 1e12 --kappa-c 0.5:0.98:51 --kappa-s 0.05:0.5:46 --quiet".split()
+    if quick:
+        grid[5], grid[7] = "0.5:0.98:17", "0.05:0.5:15"
+
+    def sweep(workers):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "sweep.db")
+            return seconds(lambda: command("-m", "dynsim", "sweep", *grid, "--workers", workers, "--out", path))
+
+    points = 17 * 15 if quick else 51 * 46
+    one, two = sweep("1"), sweep("2")
+    name = f"sweep of {points} points on two workers ({points / two:.0f} points/s) / 51 x 46 in 30 s"
+    rows.add(name, [two], [points * 30 / (51 * 46)], "<= 1")
+    rows.add(f"sweep of {points} points, one worker / two", [one], [two], "" if quick else ">= 1.8")
 
 
 def command(*words, **environment):
@@ -259,7 +269,7 @@ def main():
         "recursion": lambda: recursion_rows(rows, options.quick),
         "kernel": lambda: kernel_rows(rows, turns),
         "flow": lambda: flow_rows(rows, turns),
-        "sweep": lambda: sweep_row(rows),
+        "sweep": lambda: sweep_row(rows, options.quick),
         "start": lambda: start_rows(rows, turns),
         "memory": lambda: memory_row(rows),
     }

@@ -62,7 +62,8 @@ def test_phases_are_shaded_where_they_are(orbits):
     figure = plots.summary(local, problem)
     found = phases.find(local)
     for ax in figure.axes:
-        spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in ax.patches]
+        corners = [patch.get_patch_transform().transform(patch.get_path().vertices) for patch in ax.patches]
+        spans = [(xy[:, 0].min(), xy[:, 0].max()) for xy in corners]
         assert [(phase.start, phase.end) for phase in found] == [pytest.approx(span) for span in spans]
     names = [text.get_text() for text in figure.axes[0].texts]
     assert names[:2] == ["I", "II"]
