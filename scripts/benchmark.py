@@ -3,8 +3,8 @@
     python scripts/benchmark.py [--quick] [--out FILE.json]
 
 The two sides of a row are run in turn, A B A B ..., in one process and on the same number of threads; each turn times as many
-calls in a row as take 20 ms, as a descent makes them. The table gives the medians, their ratio and its range over the turns.
-Torch is used where it is installed. Whole grid: about 15 minutes.
+calls in a row as take 50 ms, as a descent makes them, after a pause in which the other side's threads come to rest. The table
+gives the medians, their ratio and its range over the turns. Torch is used where it is installed. Whole grid: about 15 minutes.
 """
 
 import argparse
@@ -28,6 +28,8 @@ from scipy.integrate import solve_ivp  # noqa: E402
 
 import dynsim  # noqa: E402
 
+REST = 0.05  # seconds: threads of BLAS and OpenMP go on spinning for a while after their work
+
 try:
     import torch
 
@@ -44,9 +46,14 @@ def seconds(call):
 
 
 def repeated(call):
-    """Wall time per call, over as many calls in a row as take some 20 ms."""
-    count = max(1, int(0.02 / max(seconds(call), 1e-9)))
-    return lambda: seconds(lambda: [call() for _ in range(count)]) / count
+    """Wall time per call, over as many calls in a row as take some 50 ms."""
+    count = max(1, int(0.05 / max(seconds(call), 1e-9)))
+
+    def run():
+        time.sleep(REST)
+        return seconds(lambda: [call() for _ in range(count)]) / count
+
+    return run
 
 
 def in_turn(a, b, turns):
@@ -263,7 +270,7 @@ def main():
     parser.add_argument("--only", choices=["recursion", "kernel", "flow", "sweep", "start", "memory"], help="one group of rows")
     parser.add_argument("--out", default="benchmark.json", help="where the rows go as JSON")
     options = parser.parse_args()
-    turns = 5 if options.quick else 15
+    turns = 9 if options.quick else 15
     rows = Rows()
     groups = {
         "recursion": lambda: recursion_rows(rows, options.quick),
