@@ -28,7 +28,6 @@ class Parser(argparse.ArgumentParser):
     """A parser that takes no abbreviations and raises InputError where argparse would print its usage and exit."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
         super().__init__(*args, allow_abbrev=False, **kwargs)  # type: ignore[misc]  # args never reach that far
 
     def error(self, message: str) -> NoReturn:
@@ -69,7 +68,7 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
     """The options that make a Problem, named as its fields."""
     group = parser.add_argument_group("problem")
     for name, default, text in PROBLEM:
-        group.add_argument("--" + name.replace("_", "-"), type=number, default=default, metavar="X", help=text)
+        group.add_argument("--" + name.replace("_", "-"), type=number, default=default, metavar="X", help=f"{text} ({default})")
 
 
 def problem_from(args: argparse.Namespace) -> Problem:

@@ -27,10 +27,11 @@ def add_parser(sub: _SubParsersAction) -> None:
     group = parser.add_argument_group("problem")
     for name, default, text in PROBLEM:
         if name == "P":
-            group.add_argument("--P", metavar="AXIS", default="1e6:1e30:13:log", help="patches: a list or start:stop:count:log")
+            text = "patches: a list or start:stop:count:log (%(default)s)"
+            group.add_argument("--P", metavar="AXIS", default="1e6:1e30:13:log", help=text)
         else:
             option, default = "--" + name.replace("_", "-"), 1 if name == "K" else default
-            group.add_argument(option, type=number, default=default, metavar="X", help=text)
+            group.add_argument(option, type=number, default=default, metavar="X", help=f"{text} ({default})")
     add_output(parser, "folder for scaling.json")
     parser.set_defaults(run=run)
 

@@ -25,7 +25,7 @@ def add_parser(sub: _SubParsersAction) -> None:
     group.add_argument("--seeds", type=whole(1), metavar="N", help="runs of every point, seeds 0 to N - 1 (random methods; 1)")
     group = parser.add_argument_group("run")
     group.add_argument(
-        "--method", default="orbit", help="orbit, population, samples, full, or your own package.module:function"
+        "--method", default="orbit", help="orbit, population, samples, full, or your own package.module:function (orbit)"
     )
     group.add_argument("--query", metavar="LLGG", help="a letter per cluster, L local or G global (orbit; all local)")
     group.add_argument("--keep", type=whole(2), metavar="N", help="kept times; 20 or more find the end of phase I (orbit; 2)")

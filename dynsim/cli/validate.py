@@ -16,7 +16,7 @@ def add_parser(sub: _SubParsersAction) -> None:
     )
     parser.add_argument("--level", action="append", metavar="NAME", help="run this level only; may be repeated (all)")
     parser.add_argument("--quick", action="store_true", help="smaller and fewer cases, the same bounds")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help='of images and areas; "random" draws one')
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help='of images and areas; "random" draws one (0)')
     add_output(parser)
     parser.set_defaults(run=run)
 
