@@ -67,8 +67,8 @@ def escape_time(problem: Problem, query: str = "L", finite: bool = False) -> flo
     neighbouring amplitudes z > z' have no weight between them: then the slower ones add P^-(3 (1 - kappa) z' / (2 z + z')).
 
     finite=True (eq. 15): until E[A] = 1/2, with areas counted exactly and softmax saturation, PP and the fall of the global
-    correlation to first order. Class: closed, error of second order in the corrections above; inf where E[A] cannot reach
-    1/2 because the own area is wholly masked half of the time.
+    correlation to first order. Class: closed, error of second order in the corrections above and, from the other local areas,
+    about -2 rho^2 P^-(1 - kappa_s); inf where E[A] cannot reach 1/2 because the own area is wholly masked half of the time.
 
     Raises InputError for a query that does not fit K."""
     return max(_escape(problem, letter, finite) for letter in set(_letters(problem, query)))
