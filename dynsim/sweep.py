@@ -34,7 +34,7 @@ Table = Mapping[str, np.ndarray]  # columns by name
 
 CHUNK = 0.5  # seconds of work in a chunk
 MOST = 1000  # points in a chunk
-SAMPLE = 4  # points timed before the rest starts; the first of them, which compiles, does not count
+SAMPLE = 4  # points timed before the rest starts, two a worker; the first of each, which compiles or loads, does not count
 BLOCK = 500  # points looked up in the store at once
 TEXTS = ("key", "version", "method", "options", "status", "message", "finished")
 
@@ -92,7 +92,8 @@ class _Run:
     ) -> None:
         self.store, self.todo, self.pool, self.retry, self.progress, self.tell = store, todo, pool, retry, progress, tell
         self.done = self.failed = self.missing = 0
-        self.pace = 0.0  # seconds a point
+        self.pace = 0.0  # seconds a point, a moving mean
+        self.sampling = True
         self.running: dict[Future, list[Pair]] = {}
         self.suspects: list[Pair] = []
         self.deadly: set[str] = set()
@@ -102,7 +103,8 @@ class _Run:
         try:
             sample = self._plan()
             if sample:
-                self._work(iter([sample]))
+                parts = max(1, min(self.pool.count, len(sample) // 2))
+                self._work(iter([sample[i::parts] for i in range(parts)]))
                 self._tell_cost()
                 self._work(self._chunks({key for key, _ in sample}))
         except KeyboardInterrupt:
@@ -136,6 +138,7 @@ class _Run:
         return sample
 
     def _tell_cost(self) -> None:
+        self.sampling = False
         left = self.missing - self.done
         if left:
             need = left * self.pace / self.pool.count
@@ -194,8 +197,8 @@ class _Run:
         self.store.add(rows, __version__, self.todo.method, self.todo.options, replace=self.retry)
         self.done += len(rows)
         self.failed += sum(row[2] == "failed" for row in rows)
-        timed = [row[4] for row in (rows[1:] or rows if self.done == len(rows) else rows)]
-        weight = 1.0 if self.done == len(rows) else 0.2  # a moving mean: points of a grid grow dearer along an axis
+        timed = [row[4] for row in (rows[1:] or rows if self.sampling else rows)]
+        weight = 0.5 if self.sampling and self.pace else 1.0 if self.sampling else 0.2  # points grow dearer along an axis
         self.pace += weight * (sum(timed) / len(timed) - self.pace)
         if self.progress is not None:
             self.progress(self.done, self.missing)
