@@ -3,8 +3,9 @@
     python scripts/benchmark.py [--quick] [--out FILE.json]
 
 The two sides of a row are run in turn, A B A B ..., in one process and on the same number of threads; each turn times as many
-calls in a row as take 50 ms, as a descent makes them, after a pause in which the other side's threads come to rest. The table
-gives the medians, their ratio and its range over the turns. Torch is used where it is installed. Whole grid: about 15 minutes.
+calls in a row as take 50 ms, as a descent makes them (where a side is BLAS or OpenMP, after a pause in which its threads come
+to rest). The table gives the medians, their ratio and its range over the turns. Torch is used where it is installed. Whole
+grid: about 6 minutes.
 """
 
 import argparse
@@ -45,21 +46,21 @@ def seconds(call):
     return time.perf_counter() - start
 
 
-def repeated(call):
-    """Wall time per call, over as many calls in a row as take some 50 ms."""
+def repeated(call, rest):
+    """Wall time per call, over as many calls in a row as take some 50 ms, after a rest."""
     count = max(1, int(0.05 / max(seconds(call), 1e-9)))
 
     def run():
-        time.sleep(REST)
+        time.sleep(rest)
         return seconds(lambda: [call() for _ in range(count)]) / count
 
     return run
 
 
-def in_turn(a, b, turns):
+def in_turn(a, b, turns, rest=0.0):
     """Times of a and b per call, in turn."""
     a(), b()
-    a, b = repeated(a), repeated(b)
+    a, b = repeated(a, rest), repeated(b, rest)
     pairs = [(a(), b()) for _ in range(turns)]
     return [p[0] for p in pairs], [p[1] for p in pairs]
 
@@ -171,9 +172,9 @@ def recursion_rows(rows, quick):
         turns = 3 if P < 576 else 2
         wanted = ">= 300" if (P, n) == (196, 256) else ""
         step = recursion(field, y)
-        rows.add(f"full in NumPy / exact recursion, P={P} n={n}", *in_turn(full_numpy(part, data), step, turns))
+        rows.add(f"full in NumPy / exact recursion, P={P} n={n}", *in_turn(full_numpy(part, data), step, turns, REST))
         if torch is not None:
-            rows.add(f"full in torch / exact recursion, P={P} n={n}", *in_turn(full_torch(part, data), step, turns), wanted)
+            rows.add(f"full in torch / exact recursion, P={P} n={n}", *in_turn(full_torch(part, data), step, turns, REST), wanted)
 
 
 def kernel_rows(rows, turns):
