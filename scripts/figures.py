@@ -1,6 +1,6 @@
 """All figures by one command: runs every figure_*.py beside this file, one after the other, each into the same folder.
 
-    python scripts/figures.py --out docs/figures        (about ten minutes; --quick: small versions, two)
+    python scripts/figures.py --out docs/figures        (three to ten minutes; --quick: small versions, one)
 """
 
 import argparse
