@@ -87,7 +87,7 @@ class OrbitField:
         floors = [all_masked(P, float(problem.unmasked), m) if masks != "mean-field" else 0.0 for m in n]
         self.floor = 0.5 * problem.amplitude.moment(2) * float(clusters @ floors) / K
         self._counted = clusters * ~self._is_global if not self._is_global.all() else clusters
-        self._attention = np.empty((len(letters), 3))
+        self._attention, self._classes = np.empty((len(letters), 3)), lies.shape[2]
 
     def _count(self, P: float) -> np.ndarray:
         """Keys by pattern, (3^K,)."""
@@ -106,7 +106,7 @@ class OrbitField:
 
     def start(self) -> np.ndarray:
         """The state at Q = 0: all correlations zero."""
-        return np.zeros(self._attention.size + self._fixed[3].shape[2] + 1)
+        return np.zeros(self._attention.size + self._classes + 1)
 
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """(loss per masked patch of this query type, dy/dt) at state y; dy is written to `out` where one is given."""
