@@ -96,7 +96,9 @@ def test_orbits_answer_at_any_P_with_theory_beside(capsys):
         # (8) is asymptotic; eq. (15) adds the corrections at finite P, of second order in P^-(1 - kappa_c) = 0.06 and less
         assert row["escape_time"] == pytest.approx(dynsim.theory.escape_time(problem, letter, finite=True), rel=0.06**2)
         assert row["global_depth_theory"] == (dynsim.theory.global_depth(problem) if letter == "L" else None)
-        assert (row["global_depth"] is None) == (letter == "G")
+        assert (row["global_depth"] is None) == (row["global_depth_closed"] is None) == (letter == "G")
+        assert row["escape_time"] == pytest.approx(row["escape_time_closed"], rel=1e-5)
+        assert abs(row["escape_time"] / row["escape_time_theory"] - 1) > 0.01  # control: large P is not here yet
     field = dynsim.reduced.OrbitField(problem, "LG")
     traj = dynsim.reduced.flow(field, t_end=record["t_end"], rtol=1e-5, keep=100)
     assert record["queries"][1]["loss"] == traj.loss[-1]
@@ -106,7 +108,8 @@ def test_orbits_answer_at_any_P_with_theory_beside(capsys):
 
 def test_orbit_tables_show_each_kind_of_query(capsys):
     status, out, _ = run(capsys, "simulate", "--K", 2)
-    assert status == 0 and all(word in out for word in ("escape time", "theory", "LL", "LG", "GG", "local", "global"))
+    words = ("escape time", "at this P", "large P", "LL", "LG", "GG", "local", "global")
+    assert status == 0 and all(word in out for word in words)
     assert max(map(len, out.splitlines())) <= 110
 
 

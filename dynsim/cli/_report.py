@@ -54,9 +54,11 @@ def _explicit(args: Namespace, problem: Problem, field: Any, traj: Trajectory) -
 
 
 def _orbit(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory]) -> dict:
-    from dynsim import summary, theory
+    from dynsim import summary
 
     queries = []
+    kinds = {max(field.query) for field in fields}  # "L" where a query is local in any cluster: whose attention is measured
+    predicted = {kind: _predicted(problem, kind) for kind in kinds}
     for field, traj in zip(fields, runs, strict=True):
         moves = summary.by_orbit(field, traj)
         escape = traj.meta.get("events", {}).get("escape")
@@ -65,9 +67,8 @@ def _orbit(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory]) 
                 "query": field.query,
                 "share": moves["share"],
                 "escape_time": escape,
-                "escape_time_theory": theory.escape_time(problem, max(field.query)),  # "L" if any: whose attention is measured
                 "global_depth": summary.global_depth(field, traj, escape),
-                "global_depth_theory": theory.global_depth(problem) if "L" in field.query else None,
+                **predicted[max(field.query)],
                 "loss_start": traj.loss[0],
                 "loss": traj.loss[-1],
                 "loss_floor": field.floor,
@@ -77,6 +78,18 @@ def _orbit(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory]) 
     total = sum(row["share"] for row in queries)
     losses = {name: sum(row["share"] * row[name] for row in queries) / total for name in ("loss_start", "loss", "loss_floor")}
     return {**losses, "queries": queries}
+
+
+def _predicted(problem: Problem, kind: str) -> dict:
+    """What theory says of a local or a global query: for large P (8, 11, 9) and at this P (15, 16)."""
+    from dynsim import theory
+
+    times = {"escape_time_theory": False, "escape_time_closed": True}
+    depths = {"global_depth_theory": False, "global_depth_closed": True}
+    return {
+        **{name: theory.escape_time(problem, kind, finite) for name, finite in times.items()},
+        **{name: theory.global_depth(problem, finite) if kind == "L" else None for name, finite in depths.items()},
+    }
 
 
 def show(result: dict) -> None:
@@ -91,9 +104,10 @@ def show(result: dict) -> None:
     say(f"run       {run}{steps}, {result['wall_s']:.2g} s")
     say(f"loss      {start} -> {end} per masked patch, floor {floor}")
     if "escape_time" in rows[0]:
-        say("\nEscape: own attention passes 1/2. Depth: FP with the global area by then. Theory: large P")
-        columns = ["query", "share", "escape time", "theory", "depth", "theory", "loss", "floor"]
-        names = ["escape_time", "escape_time_theory", "global_depth", "global_depth_theory", "loss", "loss_floor"]
+        say("\nEscape: own attention passes 1/2. Depth: FP with the global area by then. Then theory, at this P and large P")
+        columns = ["query", "share", "escape time", "at this P", "large P", "depth", "at this P", "large P", "loss", "floor"]
+        names = [f"{what}{which}" for what in ("escape_time", "global_depth") for which in ("", "_closed", "_theory")]
+        names += ["loss", "loss_floor"]
         table(columns, [[r["query"], short(r["share"], 3), *(short(r[name]) for name in names)] for r in rows])
     say("\nAttention of a masked query, by kind (a letter per cluster) and how it lies in a cluster")
     lines = [(r, c, [r["query"], LIES[c["letter"]]]) for r in rows for c in r["clusters"]]
