@@ -171,8 +171,10 @@ def _checked(arrays: Arrays) -> tuple[Arrays, dict]:
 
 def _write_npz(path: Path, arrays: Arrays, header: dict) -> None:
     members: dict[str, Any] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays}
-    with open(path, "wb") as file:
-        np.savez(file, **members)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # closed by Ctrl-C too; np.savez before NumPy 2 is not
+        for name, array in members.items():
+            with archive.open(name + ".npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def _read_npz(path: Path) -> tuple[Arrays, dict]:
