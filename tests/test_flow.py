@@ -169,3 +169,14 @@ def test_bad_input_is_named():
     part = dynsim.Partition.blocks(PROBLEM)
     with pytest.raises(dynsim.InputError, match="fresh samples: use descend"):
         flow(MinibatchField.fresh(PROBLEM, part, 4), t_end=10)
+
+
+def test_a_flow_that_would_keep_nothing_is_refused():
+    """A state taken on the way without its moments, and no moment of `keep` ahead of it: there would be no trajectory."""
+    field, states = OrbitField(dynsim.Problem(K=1, P=1e100)), []
+    end = 4 * dynsim.theory.escape_time(field.problem)
+    flow(field, t_end=end, checkpoint=lambda state, record: states.append(state))
+    assert len(states) > 1 and states[-1].kept is None
+    with pytest.raises(dynsim.InputError, match="keeps a moment from where it starts.*add a later one"):
+        flow(field, t_end=end, keep=[0.0], start=states[-1])
+    assert len(flow(field, t_end=end, keep=[end], start=states[-1])) >= 1  # control: one ahead is enough

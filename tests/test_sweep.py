@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from itertools import product
 from pathlib import Path
@@ -20,6 +21,7 @@ import dynsim
 from dynsim import sweep, theory
 from dynsim._sweep_methods import orbit
 from dynsim._sweep_points import FIELDS, Points
+from dynsim._sweep_workers import Processes
 from dynsim.cli import main
 
 TRIVIAL, PAUSING = "sweep_methods:trivial", "sweep_methods:pausing"
@@ -550,3 +552,21 @@ def test_a_hundred_thousand_points_in_bounded_memory(tmp_path):
     size = os.path.getsize(tmp_path / "316.db") / n**2
     print(f"peak {peaks} MB, {n**2 / float(seconds):.0f} rows a second, {size:.0f} bytes a row")
     assert peaks[1] - peaks[0] < 20 and n**2 / float(seconds) > 1000
+
+
+def test_only_lokys_own_stumble_is_kept_quiet(monkeypatch):
+    """Threads that end badly while workers are shut down: KeyError is loky looking for work that it dropped, all else is told."""
+    heard = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: heard.append(args.exc_type))
+
+    class Executor:
+        def shutdown(self, **_):
+            for error in (KeyError, ValueError):
+                thread = threading.Thread(target=lambda error=error: (_ for _ in ()).throw(error()))
+                thread.start()
+                thread.join()
+
+    pool = Processes(1)
+    pool._executor, hook = Executor(), threading.excepthook
+    pool.close()
+    assert heard == [ValueError] and threading.excepthook is hook and pool._executor is None
