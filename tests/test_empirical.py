@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import dynsim
-from dynsim.reduced import EmpiricalField, _kernels, _threads, descend, empirical
+from dynsim.reduced import EmpiricalField, descend, empirical
 
 NAMES = ("loss", "fp", "pp", "attention")
 
@@ -88,10 +88,9 @@ def test_names_do_not_matter(seed):
 
 
 def case_of_many_blocks(monkeypatch):
-    """P = 37 in blocks of 8 queries, on threads although the work is small."""
-    monkeypatch.setattr(_kernels, "WIDTHS", (8,))
+    """P = 77, five blocks of queries, on threads although the work is small."""
     monkeypatch.setattr(empirical, "SMALL", 0)
-    problem = dynsim.Problem(K=4, gamma=0.7, P=37, kappa_c=0.8, kappa_s=0.4)
+    problem = dynsim.Problem(K=4, gamma=0.7, P=77, kappa_c=0.8, kappa_s=0.4)
     part = dynsim.Partition.blocks(problem)
     return part, dynsim.sample(problem, part, n=30, seed=3)
 
@@ -99,7 +98,7 @@ def case_of_many_blocks(monkeypatch):
 def test_bits_do_not_depend_on_threads_or_on_the_run(monkeypatch):
     part, data = case_of_many_blocks(monkeypatch)
     fields = [EmpiricalField(part, data, threads=threads) for threads in (1, 2, 3, 64)]
-    assert [len(field._crew.ranges) for field in fields] == [1, 2, 3, 5]  # no more threads than blocks
+    assert [field._crew.threads for field in fields] == [1, 2, 3, 5]  # no more threads than blocks
     runs = [descend(field, eta=3.0, steps=50, keep=10) for field in (*fields, fields[2])]
     for run in runs[1:]:
         for name in NAMES:
@@ -108,19 +107,12 @@ def test_bits_do_not_depend_on_threads_or_on_the_run(monkeypatch):
     assert (descend(nudged, eta=3.0, steps=50, keep=10).fp != runs[0].fp).any()  # control: one bit of the input is seen
 
 
-def test_blocks_are_as_wide_as_serves_the_busiest_thread():
-    """Widths are those that kernels exist for; all queries of one thread fit, none is left without a block."""
-    found = {(P, threads): empirical.block_width(P, threads) for P in (5, 64, 196, 576) for threads in (1, 2, 8)}
-    assert set(found.values()) <= set(_kernels.WIDTHS)
-    assert found[5, 1] == 16 and found[64, 2] == 32 and found[196, 2] == 104 and found[196, 8] == 32
-
-
 def hashed(threads=None):
     problem = dynsim.Problem(K=3, P=64)
     part = dynsim.Partition.blocks(problem)
     field = EmpiricalField(part, dynsim.sample(problem, part, 300), threads=threads)
     run = descend(field, steps=20)
-    return len(field._crew.ranges), hashlib.sha256(run.fp.tobytes() + run.pp.tobytes() + run.loss.tobytes()).hexdigest()
+    return field._crew.threads, hashlib.sha256(run.fp.tobytes() + run.pp.tobytes() + run.loss.tobytes()).hexdigest()
 
 
 def test_bits_do_not_depend_on_the_process():
@@ -130,13 +122,6 @@ def test_bits_do_not_depend_on_the_process():
     out = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     threads, bits = hashed(threads=2)
     assert out.split() == ["1", bits] and threads == 2
-
-
-def test_thread_count_is_asked_for_or_found(monkeypatch):
-    monkeypatch.setenv("NUMBA_NUM_THREADS", "5")
-    assert _threads.thread_count() == 5 and _threads.thread_count(2) == 2 and _threads.thread_count(0) == 1
-    monkeypatch.delenv("NUMBA_NUM_THREADS")
-    assert _threads.thread_count() >= 1
 
 
 def test_weights_count_images(part, data):

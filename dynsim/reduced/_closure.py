@@ -15,6 +15,8 @@ of this loss. S is in units of n, masses in units of P: nothing overflows at any
 import numpy as np
 from numba import njit
 
+from dynsim.reduced._lanes import count_up
+
 # places in the output of `expectation`
 LOSS, OWN, D_PHI, D_BASE, D_REST, D_ONE, D_TWO, D_MEAN, D_VAR, D_SKEW, SEEN = range(11)
 OUTPUTS = 11
@@ -122,10 +124,10 @@ def amplitude_means(phi, z, z_weight):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def population_queries(
-    first, last, y, F, own, size, offset, masked_share, z, z_weight, kind, x, x_weight, rho, rho2, x_count, mean_field,
+    turn, y, F, own, size, offset, masked_share, z, z_weight, kind, x, x_weight, rho, rho2, x_count, mean_field,
     dy, loss, attention,
 ):
-    """Velocity, loss and area attention of the queries first..last-1, expected over clusters, amplitudes and masks.
+    """Velocity, loss and area attention of the queries that this thread gets to claim, expected over clusters, amplitudes, masks.
 
     y, dy (F + P, P): rows are features, then keys; columns are queries. own (K, P) feature of each patch, size (F,),
     offset (K + 1,). kind (F,) row of the node tables x, x_weight, rho, rho2 for a query in that area, x_count its length.
@@ -139,7 +141,10 @@ def population_queries(
     w0, w1, zw, z2w2, z3w2 = np.empty(F), np.empty(F), np.empty(F), np.empty(F), np.empty(F)
     w = np.empty(z.size)
     out = np.empty(OUTPUTS)
-    for p in range(first, last):
+    while True:
+        p = count_up(turn, 0)
+        if p >= P:
+            return
         loss[p] = 0.0
         for q in range(P):
             E[q] = np.exp(y[F + q, p])
@@ -212,6 +217,7 @@ def population_queries(
                     dE[q] += share * out[D_BASE]
         for q in range(P):
             dy[F + q, p] = -rate * E[q] * dE[q]
+        count_up(turn, 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})

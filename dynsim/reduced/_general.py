@@ -12,114 +12,100 @@ token and 0 if it is zero (docs/model.md, eq. B5-B8),
 import numpy as np
 from numba import njit
 
-from dynsim.reduced._kernels import exp_small
+from dynsim.reduced._kernels import exp
+from dynsim.reduced._lanes import WIDE, columns, count_up, fma, new_table, put, put_columns, row, span, where_equal, wide
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def general_blocks(
-    first, last, y, F, own, masked, weight, cluster, slot, offset, z, W, tau, lanes, wanted, dy, loss, attention
-):
-    """Minus dL/dS, loss and area attention (eq. B5-B8) of the query blocks first..last-1 over all images.
+def general_blocks(turn, y, F, images, slots, wanted, dy, loss, attention):
+    """Minus dL/dS, loss and area attention (eq. B5-B8) over all images, of the query blocks that this thread gets to claim.
 
     y, dy (C + P, P) with C = F, or F + 1 with a mask token: rows are features, token, keys; columns are queries.
-    own (K, P') feature of each patch, masked (n, P') uint8, both padded to whole blocks of `lanes`; weight, cluster (n,);
-    slot (n, P) of every key; offset (K + 1,) first feature of each cluster; z (n, N_max + 1); W (F + 1, F + 1).
-    wanted: fill attention (F, P), summed over images. loss (P,) per query.
+    images, wanted, loss, attention as in _kernels.empirical_blocks. slots: slot (n, P) of every key; offset
+    (K + 1,) first feature of each cluster; z (n, N_max + 1); W (F + 1, F + 1); tau.
     """
+    own, _, masked, weight, cluster = images
+    slot, offset, z, W, tau = slots
     P = y.shape[1]
     C = y.shape[0] - P
-    slots = 1 + np.max(offset[1:] - offset[:-1])
-    E, H = np.empty((P, lanes)), np.empty((P, lanes))  # exp(Upsilon), and -dL/dUpsilon / E
-    phi, dphi, seen = np.empty((F + 1, lanes)), np.empty((F + 1, lanes)), np.empty((F + 1, lanes))
-    sigma, A, c, g = np.empty((slots, lanes)), np.empty((slots, lanes)), np.empty((slots, lanes)), np.empty((slots, lanes))
-    Z, gbar, on, cost = np.empty(lanes), np.empty(lanes), np.empty(lanes), np.empty(lanes)
-    row = np.empty(slots, dtype=np.int64)  # of each slot in W, phi
-    size = np.empty(slots)  # amplitude of its key
-    value = np.empty(slots)  # amplitude of its value
+    blocks = -(-P // WIDE)
+    most = 1 + np.max(offset[1:] - offset[:-1])
+    E, H = new_table(P), new_table(P)  # exp(Upsilon), and -dL/dUpsilon / E
+    phi, dphi, seen = new_table(F + 1), new_table(F + 1), new_table(F + 1)
+    A, c, g = new_table(most), new_table(most), new_table(most)
+    sigma = new_table(most)  # sum of a slot's keys, then attn_pq / exp(Upsilon_pq)
+    at = np.empty(most, dtype=np.int64)  # of each slot in W, phi
+    size = np.empty(most)  # amplitude of its key
+    value = np.empty(most)  # amplitude of its value
+    spare = new_table(1)
+    zero = wide(0.0)
 
-    for block in range(first, last):
-        p0 = block * lanes
-        width = min(lanes, P - p0)
-        # ---- this block of the state, its idle lanes and a missing token filled with zeros
+    while True:
+        block = count_up(turn, 0)
+        if block >= blocks:
+            return
+        p0 = block * WIDE
+        # ---- this block of the state, a missing token filled with zeros
         for f in range(F + 1):
-            for v in range(lanes):
-                phi[f, v] = y[f, p0 + v] if v < width and f < C else 0.0
-                dphi[f, v] = 0.0
-                seen[f, v] = 0.0
+            put(phi, f, columns(y, f, p0, zero, spare) if f < C else zero)
+            put(dphi, f, zero)
+            put(seen, f, zero)
         for q in range(P):
-            for v in range(lanes):
-                E[q, v] = exp_small(y[C + q, p0 + v] if v < width else 0.0)
-                H[q, v] = 0.0
-        for v in range(lanes):
-            cost[v] = 0.0
+            put(E, q, exp(columns(y, C + q, p0, zero, spare)))
+            put(H, q, zero)
+        cost = zero
 
         for i in range(cluster.size):
             k = cluster[i]
             N = offset[k + 1] - offset[k]
             for m in range(N):
-                row[m] = offset[k] + m
-                size[m] = z[i, m]
-                value[m] = z[i, m]
-            row[N], size[N], value[N] = F, 1.0, tau
-            for v in range(lanes):
-                on[v] = weight[i] * masked[i, p0 + v]
-                Z[v] = 0.0
-                gbar[v] = 0.0
+                at[m], size[m], value[m] = offset[k] + m, z[i, m], z[i, m]
+            at[N], size[N], value[N] = F, 1.0, tau
+            a = span(own, k * own.shape[1] + p0, zero)
+            on = weight[i] * span(masked, i * masked.shape[1] + p0, zero)
             # ---- sigma_m = sum over the keys q of slot m of exp(Upsilon_pq),  Z = sum_m exp(z_m Phi_m) sigma_m
             for m in range(N + 1):
-                for v in range(lanes):
-                    sigma[m, v] = 0.0
+                put(sigma, m, zero)
             for q in range(P):
-                m = slot[i, q]
-                for v in range(lanes):
-                    sigma[m, v] += E[q, v]
+                put(sigma, slot[i, q], row(sigma, slot[i, q], zero) + row(E, q, zero))
+            Z = zero
             for m in range(N + 1):
-                for v in range(lanes):
-                    g[m, v] = exp_small(size[m] * phi[row[m], v])
-                    A[m, v] = g[m, v] * sigma[m, v]
-                    Z[v] += A[m, v]
-            # ---- A_m and the coefficients c of F_p - X_p; sigma becomes attn_pq / exp(Upsilon_pq)
-            for v in range(lanes):
-                Z[v] = 1.0 / Z[v]
+                w = exp(size[m] * row(phi, at[m], zero))
+                put(A, m, w * row(sigma, m, zero))
+                put(sigma, m, w)
+                Z = Z + row(A, m, zero)
+            # ---- A_m and the coefficients c of F_p - X_p
+            inverse = 1.0 / Z
             for m in range(N + 1):
-                for v in range(lanes):
-                    sigma[m, v] = g[m, v] * Z[v]
-                    A[m, v] *= Z[v]
-                    c[m, v] = value[m] * (A[m, v] - (1.0 if own[k, p0 + v] == row[m] else 0.0))
+                A_m = row(A, m, zero) * inverse
+                put(A, m, A_m)
+                put(sigma, m, row(sigma, m, zero) * inverse)
+                put(c, m, value[m] * (A_m - where_equal(a, at[m], 1.0, 0.0)))
                 if wanted:
-                    for v in range(lanes):
-                        seen[row[m], v] += on[v] * A[m, v]
+                    put(seen, at[m], fma(on, A_m, row(seen, at[m], zero)))
             # ---- g = value x (W c), loss c . W c / 2, gbar = sum_m A_m g_m
+            gbar = zero
             for m in range(N + 1):
-                for v in range(lanes):
-                    g[m, v] = 0.0
+                h = zero
                 for j in range(N + 1):
-                    inner = W[row[m], row[j]]
-                    for v in range(lanes):
-                        g[m, v] += inner * c[j, v]
-                for v in range(lanes):
-                    cost[v] += 0.5 * on[v] * c[m, v] * g[m, v]
-                    g[m, v] *= value[m]
-                    gbar[v] += A[m, v] * g[m, v]
+                    h = fma(W[at[m], at[j]], row(c, j, zero), h)
+                cost = fma(0.5 * on * row(c, m, zero), h, cost)
+                put(g, m, value[m] * h)
+                gbar = fma(row(A, m, zero), value[m] * h, gbar)
             # ---- -dPhi_m = z_m A_m (g_m - gbar);  -dUpsilon_q = attn_q (g_slot - gbar)
             for m in range(N + 1):
-                for v in range(lanes):
-                    g[m, v] = on[v] * (gbar[v] - g[m, v])
-                    dphi[row[m], v] += size[m] * A[m, v] * g[m, v]
-                    sigma[m, v] *= g[m, v]
+                pull = on * (gbar - row(g, m, zero))
+                put(dphi, at[m], fma(size[m] * row(A, m, zero), pull, row(dphi, at[m], zero)))
+                put(sigma, m, row(sigma, m, zero) * pull)
             for q in range(P):
-                m = slot[i, q]
-                for v in range(lanes):
-                    H[q, v] += sigma[m, v]
-        for v in range(width):
-            loss[p0 + v] = cost[v]
+                put(H, q, row(H, q, zero) + row(sigma, slot[i, q], zero))
+
+        put_columns(loss, 0, p0, cost, spare)
         for f in range(C):
-            for v in range(width):
-                dy[f, p0 + v] = dphi[f, v]
+            put_columns(dy, f, p0, row(dphi, f, zero), spare)
         if wanted:
             for f in range(F):
-                for v in range(width):
-                    attention[f, p0 + v] = seen[f, v]
+                put_columns(attention, f, p0, row(seen, f, zero), spare)
         for q in range(P):
-            for v in range(width):
-                dy[C + q, p0 + v] = E[q, v] * H[q, v]
+            put_columns(dy, C + q, p0, row(E, q, zero) * row(H, q, zero), spare)
+        count_up(turn, 1)

@@ -20,11 +20,12 @@ from dynsim.dataset import Dataset
 from dynsim.embedding import Embedding
 from dynsim.partition import Partition
 from dynsim.reduced import _general, _kernels
+from dynsim.reduced._lanes import WIDE
 from dynsim.reduced._threads import Crew, thread_count
 from dynsim.reduced.metric import Metric
 
+BATCH = 64  # images over which what keys get is gathered: the rows of their areas are then still in the second-level cache
 LARGEST_EXPONENT = 300.0  # z Phi and Upsilon beyond this make a one-hot softmax: exp(2 x 300) P is still finite
-START = 16  # what an inner loop costs beside its lanes, in lanes
 SMALL_TABLES = 1e8  # bytes that are always free
 SMALL = 2e5  # multiply-adds below which handing work to threads costs more than it saves
 
@@ -57,24 +58,23 @@ class EmpiricalField:
         segments = () if general else _segments(part, data)
         work = data.n * part.P**2 if general else len(segments[-1]) * part.P
         threads = 1 if work < SMALL else thread_count(threads)
-        lanes = block_width(part.P, threads)
-        blocks = -(-part.P // lanes)
-        self._crew = Crew(blocks, threads)
-        pad = ((0, 0), (0, blocks * lanes - part.P))
-        own = np.pad(part.own, pad, constant_values=-1)
-        shared = part.F, own, np.pad(data.masked.view(np.uint8), pad), data.weight, data.cluster
+        self._masked_mean = data.masked_mean
+        floor = np.zeros(part.P) if general else _floor(part, data)
+        own, masked = _padded(part.own.astype(float), -1.0), _padded(data.masked.view(np.uint8))
+        images = own, _padded(floor), masked, data.weight, data.cluster
         if general:
+            self._crew = Crew(-(-part.P // WIDE), threads)
             self._kernel: Callable[..., Any] = _general.general_blocks
-            self._fixed: tuple = *shared, *_slots(part, data, embedding), lanes  # type: ignore[arg-type]  # general: not None
+            self._fixed: tuple = part.F, images, _slots(part, data, embedding)  # type: ignore[arg-type]  # general: not None
             self.floor: float | None = None
         else:
-            floor = _floor(part, data)
-            self._kernel = _kernels.empirical_blocks(lanes)
-            self._fixed = *shared, *segments, np.pad(floor, pad[1])
-            self.floor = float(floor.sum()) / data.masked_mean
+            self._crew = Crew(_kernels.division(part.P)[1], threads)
+            self._kernel = _kernels.empirical_blocks
+            self._fixed = part.F, images, segments, _visits(part, segments)
+            self.floor = float(floor.sum()) / self._masked_mean
         self.limit = LARGEST_EXPONENT / max(1.0, float(data.z.max()))
         self._seen = np.stack([data.weight[data.cluster == k] @ data.masked[data.cluster == k] for k in range(part.K)])
-        self._loss = np.empty(part.P)
+        self._loss = np.empty((1, part.P))
         self._no_attention = np.empty((0, 0))
 
     def start(self) -> np.ndarray:
@@ -82,16 +82,16 @@ class EmpiricalField:
         return np.zeros((self.metric.content + self.part.P, self.part.P))
 
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-        """(loss per masked patch, dy/dt) at state y; dy is written to `out` where one is given."""
-        dy = np.empty_like(y) if out is None else out
+        """(loss per masked patch, dy/dt) at state y; dy is written to `out` (C-contiguous) where one is given."""
+        dy = np.empty(y.shape) if out is None else out
         self._run(y, False, dy, self._no_attention)
         self.metric.apply(dy)
-        return float(self._loss.sum()) / self.data.masked_mean, dy
+        return float(self._loss.sum()) / self._masked_mean, dy
 
     def attention(self, y: np.ndarray) -> np.ndarray:
         """Expected area attention (P, F) of a masked query, over the images of each cluster; NaN where there are none."""
         attention = np.empty((self.part.F, self.part.P))
-        self._run(y, True, np.empty_like(y), attention)
+        self._run(y, True, np.empty(y.shape), attention)
         seen = np.repeat(self._seen, self.part.N, axis=0)
         return np.divide(attention, seen, out=np.full_like(seen, np.nan), where=seen > 0).T
 
@@ -109,16 +109,7 @@ class EmpiricalField:
         return {"method": "samples", **sizes, **self.metric.describe()}
 
     def _run(self, y: np.ndarray, wanted: bool, dy: np.ndarray, attention: np.ndarray) -> None:
-        self._crew.run(self._kernel, y, *self._fixed, wanted, dy, self._loss, attention)
-
-
-def block_width(P: int, threads: int) -> int:
-    """Queries in a block, of those that kernels are compiled for: the one with which the busiest thread is done first."""
-
-    def cost(width: int) -> int:
-        return -(-P // width // threads) * (width + START)
-
-    return min(_kernels.WIDTHS, key=cost)
+        self._crew.run(self._kernel, np.ascontiguousarray(y, dtype=float), *self._fixed, wanted, dy, self._loss, attention)
 
 
 def local_own_mean(part: Partition, attention: np.ndarray) -> float:
@@ -133,13 +124,31 @@ def _segments(part: Partition, data: Dataset) -> tuple[np.ndarray, ...]:
     """The areas that show a patch, image by image, and their unmasked keys: seg_ptr, seg_f, seg_z, key_ptr, keys."""
     image, key = np.nonzero(~data.masked)
     feature = part.own[data.cluster[image], key]
-    order = np.lexsort((key, feature, image))
-    image, key, feature = image[order], key[order], feature[order]
+    order = np.sort((image * part.F + feature) * part.P + key)
+    image, rest = np.divmod(order, part.F * part.P)
+    feature, key = np.divmod(rest, part.P)
     starts = np.flatnonzero(np.r_[True, (np.diff(image) != 0) | (np.diff(feature) != 0)])
     seg_image, seg_f = image[starts], feature[starts]
     seg_z = data.z[seg_image, seg_f - part.offset[data.cluster[seg_image]]]
     seg_ptr = np.searchsorted(seg_image, np.arange(data.n + 1))
     return seg_ptr, seg_f, np.ascontiguousarray(seg_z), np.r_[starts, len(key)], key.astype(np.uint32)
+
+
+def _visits(part: Partition, segments: tuple[np.ndarray, ...]) -> tuple[int, np.ndarray, np.ndarray]:
+    """The segments that every key is in, batch of images by batch, counted from the first of the batch: images in a batch,
+    visit_ptr, visits."""
+    seg_ptr, seg_f, _, key_ptr, keys = segments
+    first = np.r_[seg_ptr[:-1:BATCH], seg_ptr[-1]]
+    segment = np.repeat(np.arange(len(seg_f)), np.diff(key_ptr))
+    batch = np.searchsorted(first, segment, side="right") - 1
+    cell, visits = np.divmod(np.sort((batch * part.P + keys) * len(keys) + segment - first[batch]), len(keys))
+    visit_ptr = np.searchsorted(cell, np.arange((len(first) - 1) * part.P + 1))
+    return BATCH, visit_ptr, visits.astype(np.uint32)
+
+
+def _padded(array: np.ndarray, idle: float = 0.0) -> np.ndarray:
+    """(.., P) up to whole blocks of queries, `idle` beyond the last."""
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % WIDE)], constant_values=idle)
 
 
 def _floor(part: Partition, data: Dataset) -> np.ndarray:
