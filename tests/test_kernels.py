@@ -7,7 +7,7 @@ import pytest
 from numba import njit
 
 import dynsim
-from dynsim.reduced import EmpiricalField, _kernels
+from dynsim.reduced import EmpiricalField, _kernels, _threads
 from dynsim.reduced._lanes import NARROW, WIDE, fma, put, row, wide
 
 
@@ -197,9 +197,9 @@ def test_bits_do_not_depend_on_the_lane(P):
             return np.concatenate([table[..., order], table[..., P:]], axis=-1)
 
         dy, loss, attention = np.empty_like(y), np.empty((1, P)), np.empty((F, P))
-        turn, sorted_y = np.zeros(2, dtype=np.intp), np.ascontiguousarray(y[:, order])
+        board, sorted_y = np.array([_threads.RUN, 0]), np.ascontiguousarray(y[:, order])
         images_sorted = (sort(own), sort(floor), sort(masked), *images)
-        _kernels.empirical_blocks(turn, sorted_y, F, images_sorted, *rest, True, dy, loss, attention)
+        _kernels.empirical_blocks(board, 0, sorted_y, F, images_sorted, *rest, True, dy, loss, attention)
         return np.concatenate([dy, loss, attention])
 
     straight, order = run(np.arange(P)), rng.permutation(P)

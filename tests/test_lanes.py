@@ -179,3 +179,21 @@ def test_every_number_is_claimed_once():
         found = list(pool.map(lambda _: claims(turn, len(out), out), range(4)))
     assert (out == 1).all() and sum(found) == len(out)
     assert turn[0] == 0 and turn[1] == len(out) + 4
+
+
+@njit(nogil=True)
+def changes(counter, times):
+    done = 0
+    while done < times:
+        value = _lanes.count(counter, 0)
+        done += _lanes.change(counter, 0, value, value + 3)
+    return _lanes.change(counter, 1, 5, 6)
+
+
+def test_no_change_is_lost():
+    changes(np.zeros(2, dtype=np.intp), 1)
+    counter = np.zeros(2, dtype=np.intp)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: changes(counter, 100_000), range(4))) == [False] * 4
+    assert counter.tolist() == [1_200_000, 0]
+    assert changes(np.array([0, 5]), 1)

@@ -9,17 +9,34 @@ from numba import njit
 
 from dynsim.reduced import _threads
 from dynsim.reduced._lanes import count_up
-from dynsim.reduced._threads import Crew
+from dynsim.reduced._threads import DONE, OVER, Crew, claim, current, next_run
 
 
 @njit(nogil=True)
-def mark(turn, blocks, out):
+def mark(board, spins, blocks, out):
+    run = current(board)
     while True:
-        block = count_up(turn, 0)
+        block = claim(board, run)
         if block >= blocks:
-            return
+            run = next_run(board, run, spins)
+            if run == OVER:
+                return
+            continue
         out[block] += 1
-        count_up(turn, 1)
+        count_up(board, DONE)
+
+
+def in_turn(board, spins, blocks, work):
+    """A kernel in Python: work(block) for every block it gets, of one run."""
+    run = current(board)
+    while (block := claim(board, run)) < blocks:
+        work(block)
+        count_up_(board, DONE)
+
+
+@njit
+def count_up_(board, i):
+    return count_up(board, i)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 50])
@@ -27,29 +44,40 @@ def test_every_block_is_done_once(threads):
     crew = Crew(7, threads)
     assert crew.threads == min(threads, 7)
     out = np.zeros(7)
-    for run in range(200):
+    for run in range(300):
         crew.run(mark, 7, out)
         assert (out == run + 1).all()
 
 
-def in_turn(turn, blocks, work):
-    """A kernel in Python: work(block) for every block it gets."""
-    while True:
-        with LOCK:
-            block = int(turn[0])
-            turn[0] += 1
-        if block >= blocks:
-            return
-        work(block)
-        with LOCK:
-            turn[1] += 1
+@pytest.mark.parametrize("threads", [2, 3])
+def test_helpers_never_work_for_former_arguments(threads):
+    """Helpers of the run before are awake, with other arrays at hand."""
+    crew = Crew(7, threads)
+    outs = [np.zeros(7) for _ in range(3)]
+    for run in range(900):
+        crew.run(mark, 7, outs[run % 3])
+        assert [out.sum() for out in outs] == [7 * ((run + 3 - i) // 3) for i in range(3)]
+    assert all((out == 300).all() for out in outs)
 
 
-LOCK = threading.Lock()
+def test_an_error_ends_what_helpers_do(monkeypatch):
+    """After it, the same arguments start afresh."""
+    crew, out = Crew(7, 2), np.zeros(7)
+    crew.run(mark, 7, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(_threads, "reached", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            crew.run(mark, 7, out)
+    assert crew._job == () and crew._helpers == []
+    time.sleep(0.1)
+    before = out.copy()
+    crew.run(mark, 7, out)
+    np.testing.assert_array_equal(out, before + 1)
 
 
 def test_a_slow_helper_is_waited_for():
     done = []
+    claim(np.zeros(2, dtype=np.intp), 0), count_up_(np.zeros(2, dtype=np.intp), 0)  # compiled before
     caller = threading.current_thread()
 
     def work(block):
@@ -100,7 +128,7 @@ def test_helpers_go_to_sleep(monkeypatch):
     """They stay awake for SPINS looks, then their thread is free for others."""
     crew = Crew(4, 3)
     crew.run(mark, 4, np.zeros(4))
-    for helper in crew._helpers:
+    for helper in list(crew._helpers):
         helper.result(timeout=10)
     monkeypatch.setattr(_threads, "SPINS", 1)
     out = np.zeros(4)

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from dynsim.reduced._lanes import count_up
+from dynsim.reduced._threads import DONE, OVER, claim, current, next_run
 
 # places in the output of `expectation`
 LOSS, OWN, D_PHI, D_BASE, D_REST, D_ONE, D_TWO, D_MEAN, D_VAR, D_SKEW, SEEN = range(11)
@@ -124,7 +125,7 @@ def amplitude_means(phi, z, z_weight):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def population_queries(
-    turn, y, F, own, size, offset, masked_share, z, z_weight, kind, x, x_weight, rho, rho2, x_count, mean_field,
+    board, spins, y, F, own, size, offset, masked_share, z, z_weight, kind, x, x_weight, rho, rho2, x_count, mean_field,
     dy, loss, attention,
 ):
     """Velocity, loss and area attention of the queries that this thread gets to claim, expected over clusters, amplitudes, masks.
@@ -141,10 +142,14 @@ def population_queries(
     w0, w1, zw, z2w2, z3w2 = np.empty(F), np.empty(F), np.empty(F), np.empty(F), np.empty(F)
     w = np.empty(z.size)
     out = np.empty(OUTPUTS)
+    run = current(board)
     while True:
-        p = count_up(turn, 0)
+        p = claim(board, run)
         if p >= P:
-            return
+            run = next_run(board, run, spins)
+            if run == OVER:
+                return
+            continue
         loss[p] = 0.0
         for q in range(P):
             E[q] = np.exp(y[F + q, p])
@@ -217,7 +222,7 @@ def population_queries(
                     dE[q] += share * out[D_BASE]
         for q in range(P):
             dy[F + q, p] = -rate * E[q] * dE[q]
-        count_up(turn, 1)
+        count_up(board, DONE)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})

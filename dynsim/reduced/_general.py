@@ -14,10 +14,11 @@ from numba import njit
 
 from dynsim.reduced._kernels import exp
 from dynsim.reduced._lanes import WIDE, columns, count_up, fma, new_table, put, put_columns, row, span, where_equal, wide
+from dynsim.reduced._threads import DONE, OVER, claim, current, next_run
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def general_blocks(turn, y, F, images, slots, wanted, dy, loss, attention):
+def general_blocks(board, spins, y, F, images, slots, wanted, dy, loss, attention):
     """Minus dL/dS, loss and area attention (eq. B5-B8) over all images, of the query blocks that this thread gets to claim.
 
     y, dy (C + P, P) with C = F, or F + 1 with a mask token: rows are features, token, keys; columns are queries.
@@ -40,10 +41,14 @@ def general_blocks(turn, y, F, images, slots, wanted, dy, loss, attention):
     spare = new_table(1)
     zero = wide(0.0)
 
+    run = current(board)
     while True:
-        block = count_up(turn, 0)
+        block = claim(board, run)
         if block >= blocks:
-            return
+            run = next_run(board, run, spins)
+            if run == OVER:
+                return
+            continue
         p0 = block * WIDE
         # ---- this block of the state, a missing token filled with zeros
         for f in range(F + 1):
@@ -108,4 +113,4 @@ def general_blocks(turn, y, F, images, slots, wanted, dy, loss, attention):
                 put_columns(attention, f, p0, row(seen, f, zero), spare)
         for q in range(P):
             put_columns(dy, C + q, p0, row(E, q, zero) * row(H, q, zero), spare)
-        count_up(turn, 1)
+        count_up(board, DONE)

@@ -27,6 +27,7 @@ from dynsim.reduced._lanes import (
     where_equal,
     wide,
 )
+from dynsim.reduced._threads import DONE, OVER, claim, current, next_run
 
 LOG2E = 1.4426950408889634
 LN2_HI = 6.93147180369123816490e-01  # ln 2 in two parts (Cody and Waite): the first has 21 zero bits at its end
@@ -80,7 +81,7 @@ def division(P):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def empirical_blocks(turn, y, F, images, areas, gathers, wanted, dy, loss, attention):
+def empirical_blocks(board, spins, y, F, images, areas, gathers, wanted, dy, loss, attention):
     """Velocity, loss and area attention (eq. 5) over all images, of the query blocks that this thread gets to claim.
 
     y, dy (F + P, P): rows are features, then keys; columns are queries. wanted: fill attention (F, P), summed over images.
@@ -108,16 +109,20 @@ def empirical_blocks(turn, y, F, images, areas, gathers, wanted, dy, loss, atten
     gain = new_table(in_batch)  # what an area's keys get, for the areas of a batch
     tables = E, H, phi, pull, seen, w, S, gain, new_table(1)
 
+    run = current(board)
     while True:
-        block = count_up(turn, 0)
+        block = claim(board, run)
         if block >= blocks:
-            return
+            run = next_run(board, run, spins)
+            if run == OVER:
+                return
+            continue
         if block < wides:
             empirical_block(wide(0.0), block * WIDE, y, F, images, areas, gathers, tables, largest, wanted, dy, loss, attention)
         else:
             p0 = wides * WIDE + (block - wides) * NARROW
             empirical_block(narrow(0.0), p0, y, F, images, areas, gathers, tables, largest, wanted, dy, loss, attention)
-        count_up(turn, 1)
+        count_up(board, DONE)
 
 
 @njit(nogil=True, error_model="numpy")

@@ -98,8 +98,16 @@ def count_up(counter, i):
 
 
 def count(counter, i):
-    """counter[i] as it is now, with all that others wrote before they counted up."""
+    """counter[i] as it is now, with all that others wrote before they changed it."""
     return int(counter[i])
+
+
+def change(counter, i, old, new):
+    """Whether counter[i] was `old`; then it is `new` from here on."""
+    if counter[i] != old:
+        return False
+    counter[i] = new
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -172,7 +180,8 @@ def _is_table(array: types.Type) -> bool:
 
 
 def _compiled(function: Callable, typing: Callable, *kinds: Any) -> Callable:
-    """Decorator: code(context, builder, sig, args) is `function` in compiled code, where typing(*types) gives it a type."""
+    """Decorator: code(context, builder, sig, args) is `function` in compiled code, where typing(*types) gives its type or
+    its signature."""
 
     def register(code: Callable) -> Callable:
         class Template(AbstractTemplate):
@@ -180,7 +189,7 @@ def _compiled(function: Callable, typing: Callable, *kinds: Any) -> Callable:
 
             def generic(self, args: tuple, kws: dict) -> Any:
                 result = typing(*args)
-                return None if result is None else signature(result, *args)
+                return signature(result, *args) if isinstance(result, types.Type) else result
 
         infer_global(function)(Template)
         lower_builtin(function, *kinds)(code)
@@ -253,15 +262,19 @@ def _writer(function: Callable, by_rows: bool) -> None:
         return context.get_dummy_value()
 
 
-def _counter(function: Callable, code: Callable) -> None:
-    def typing(counter, i):
-        return types.intp if isinstance(counter, types.Array) and counter.dtype == types.intp else None
+def _counter(function: Callable, result: types.Type, code: Callable) -> None:
+    """`function` of an array of integers, a place in it, and integers."""
 
-    @_compiled(function, typing, types.Array, types.Integer)
+    def typing(counter, *numbers):
+        fit = isinstance(counter, types.Array) and counter.dtype == types.intp
+        return signature(result, counter, *[types.intp] * len(numbers)) if fit else None
+
+    @_compiled(function, typing, types.Array, *[types.intp] * (code.__code__.co_argcount - 1))
     def atomic(context, builder, sig, args):
-        return code(builder, _address(context, builder, sig, args, 1))
+        return code(builder, _address(context, builder, sig, args, 1), *args[2:])
 
 
+_ONE = ir.Constant(ir.IntType(64), 1)
 _maker(wide, LanesType(WIDE))
 _maker(narrow, LanesType(NARROW))
 _lanewise(operator.add, 2)(lambda builder, a, b: builder.fadd(a, b))
@@ -272,8 +285,13 @@ _reader(span, by_rows=False)
 _reader(row, by_rows=True)
 _writer(put_span, by_rows=False)
 _writer(put, by_rows=True)
-_counter(count_up, lambda builder, place: builder.atomic_rmw("add", place, ir.Constant(ir.IntType(64), 1), "acq_rel"))
-_counter(count, lambda builder, place: builder.load_atomic(place, "acquire", 8))
+_counter(count_up, types.intp, lambda builder, place: builder.atomic_rmw("add", place, _ONE, "acq_rel"))
+_counter(count, types.intp, lambda builder, place: builder.load_atomic(place, "acquire", 8))
+_counter(
+    change,
+    types.boolean,
+    lambda builder, place, old, new: builder.extract_value(builder.cmpxchg(place, old, new, "acq_rel", "acquire"), 1),
+)
 
 
 @_compiled(width, lambda like: types.intp if isinstance(like, LanesType) else None, LanesType)

@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from dynsim.reduced._lanes import count
+from dynsim.reduced._lanes import change, count
 
 ONE_THREAD = dict.fromkeys(  # environment of a worker process of one thread
     ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
 
-SPINS = 100_000  # looks at a counter before a thread goes to sleep, about 100 us: waking it would take half as long
+SPINS = 100_000  # looks at a counter before a thread goes to sleep, about 50 us: waking it would take as long
+TURN, DONE = range(2)  # on the board of a crew: run and next block, blocks that are done
+RUN = 2**32  # run r and block b together: r RUN + b
+OVER = 2**30  # the run after the last
+NONE = RUN - 1  # more than there are blocks
 
 
 def thread_count(threads: int | None = None) -> int:
@@ -27,48 +31,85 @@ def thread_count(threads: int | None = None) -> int:
 
 
 @njit(cache=True, nogil=True)
-def reached(counter: np.ndarray, i: int, value: int, spins: int) -> bool:
-    """Whether counter[i] is at least `value`; looks up to `spins` times."""
+def begin(board: np.ndarray, run: int) -> None:
+    """Put a run up on the board."""
+    while not change(board, TURN, count(board, TURN), run * RUN):
+        pass
+
+
+@njit(cache=True, nogil=True)
+def current(board: np.ndarray) -> int:
+    """The run that is on."""
+    return count(board, TURN) // RUN
+
+
+@njit(cache=True, nogil=True)
+def claim(board: np.ndarray, run: int) -> int:
+    """A block of this run that nobody else gets, from 0 up; NONE when the run is over."""
+    while True:
+        turn = count(board, TURN)
+        if turn // RUN != run or run == OVER:
+            return NONE
+        if change(board, TURN, turn, turn + 1):
+            return turn % RUN
+
+
+@njit(cache=True, nogil=True)
+def reached(board: np.ndarray, i: int, value: int, spins: int) -> bool:
+    """Whether board[i] is at least `value`; looks up to `spins` times."""
     for _ in range(spins):
-        if count(counter, i) >= value:
+        if count(board, i) >= value:
             return True
     return False
 
 
+@njit(cache=True, nogil=True)
+def next_run(board: np.ndarray, run: int, spins: int) -> int:
+    """The run after this one, if it comes within so many looks, else OVER."""
+    return current(board) if reached(board, TURN, (run + 1) * RUN, spins) else OVER
+
+
 class Crew:
-    """Runs kernel(turn, *args) on up to `threads` threads, the caller one of them. The kernel claims one block after another,
-    turn[0], until there is none left, and counts those that are done, turn[1]: a thread that comes late, or is slowed, takes
-    fewer, and one that has not come by then is not waited for. Helpers stay awake a while for the next run."""
+    """Runs a kernel on up to `threads` threads, the caller one of them.
+
+    kernel(board, spins, *args) claims one block after another, counts those that are done, and looks `spins` times for a next
+    run when none is left. So a thread that comes late, or is slowed, takes fewer; one that has not come by then is not waited
+    for; and while the same kernel has the same arguments, helpers need no Python, whose lock they would queue for."""
 
     def __init__(self, blocks: int, threads: int) -> None:
         self.blocks, self.threads = blocks, min(threads, blocks)
         self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
         self._helpers: list[Future] = []
-        self._job: tuple | None = None
-        self._runs = np.zeros(1, dtype=np.intp)
+        self._job: tuple = ()
+        self._board, self._runs = np.zeros(2, dtype=np.intp), 0
 
     def run(self, kernel: Callable[..., Any], *args: Any) -> None:
         """Return when all blocks are done; an error that keeps a block from being done is raised here."""
-        turn = np.zeros(2, dtype=np.intp)
-        if self._pool is not None:
-            self._job = kernel, turn, args
-            self._runs[0] += 1
-            self._helpers = [helper for helper in self._helpers if not helper.done()]
-            while len(self._helpers) < self.threads - 1:
-                self._helpers.append(self._pool.submit(self._help))
-        kernel(turn, *args)
-        self._job = None
-        while not reached(turn, 1, self.blocks, SPINS):
-            for helper in self._helpers:
-                if helper.done():
-                    helper.result()
-            time.sleep(0)
+        if self._pool is None:
+            kernel(np.array([RUN, 0]), 0, *args)
+            return
+        job = kernel, *args
+        if len(job) != len(self._job) or any(a is not b for a, b in zip(job, self._job, strict=True)):
+            self._close()
+            self._job = job
+        self._runs += 1
+        begin(self._board, self._runs)
+        self._helpers = [helper for helper in self._helpers if not helper.done()]
+        while len(self._helpers) < self.threads - 1:
+            self._helpers.append(self._pool.submit(kernel, self._board, SPINS, *args))
+        try:
+            kernel(self._board, 0, *args)
+            while not reached(self._board, DONE, self._runs * self.blocks, SPINS):
+                for helper in self._helpers:
+                    if helper.done():
+                        helper.result()
+                time.sleep(0)
+        except BaseException:
+            self._close()
+            raise
 
-    def _help(self) -> None:
-        awake = True
-        while awake:
-            run = int(self._runs[0])
-            if (job := self._job) is not None:
-                kernel, turn, args = job
-                kernel(turn, *args)
-            awake = reached(self._runs, 0, run + 1, SPINS)
+    def _close(self) -> None:
+        """Send away who works for the last arguments, and forget these."""
+        begin(self._board, OVER)
+        self._helpers, self._job = [], ()
+        self._board, self._runs = np.zeros(2, dtype=np.intp), 0
