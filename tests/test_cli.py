@@ -11,7 +11,7 @@ import time
 import pytest
 
 import dynsim
-from dynsim import cite
+from dynsim import cite, cli
 from dynsim.cli import main
 
 SMALL = ["simulate", "--method", "samples", "--K", "2", "--P", "16", "--kappa-s", "0.3", "--n", "6", "--steps", "4"]
@@ -219,6 +219,44 @@ def test_stopped_by_a_signal(which, wait):
         process.kill()
     assert process.returncode == 130 and out == "" and "Traceback" not in err
     assert err.splitlines()[-1].startswith("dynsim: ")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_an_import_is_over(which, tmp_path, monkeypatch):
+    """Numba's compiled modules crash of an error in the middle of their import, or turn it into another."""
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"stopped_by_{int(which)}"
+    (tmp_path / f"{name}.py").write_text(f"import os\nos.kill(os.getpid(), {int(which)})\nfor _ in range(100):\n    pass\n")
+    imported = []
+    with cli._interruptible():
+        try:
+            imported.append(__import__(name))
+            time.sleep(10)
+        except KeyboardInterrupt:
+            imported.append("stopped")
+    assert len(imported) == 2 and imported[1] == "stopped"
+    assert signal.getsignal(which) is not cli._interrupt and signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_signal_is_not_lost_in_a_callback():
+    class Callback:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(100):
+                pass
+
+    before = sys.unraisablehook
+    with cli._interruptible():
+        try:
+            callback = Callback()
+            del callback  # KeyboardInterrupt is raised in there, and ignored
+            time.sleep(10)
+            stopped = False
+        except KeyboardInterrupt:
+            stopped = True
+    assert stopped and sys.unraisablehook is before
 
 
 def test_stdout_that_is_full_or_closed():

@@ -14,6 +14,8 @@ from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
+from typing import Any
 
 from dynsim import __version__
 from dynsim.errors import DynsimError, Interrupted
@@ -40,7 +42,7 @@ def build_parser() -> ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's) and return its exit status; never raises."""
-    with _terminated_like_interrupted(), _rarely_collected():
+    with _interruptible(), _rarely_collected():
         try:
             status = _run(argv)
             if sys.stdout is not None:
@@ -105,14 +107,41 @@ def _rarely_collected() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-class _terminated_like_interrupted:
-    """SIGTERM raises KeyboardInterrupt inside, as Ctrl-C does."""
+class _interruptible:
+    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does; but not while a library is loaded, where compiled code may crash of it,
+    and once more where it was raised in a callback, whose errors go nowhere."""
 
     def __enter__(self) -> None:
-        self.before = None
-        if threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self.before, self.hook = {}, sys.unraisablehook
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+            for which in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+                if which != signal.SIGINT or signal.getsignal(which) is signal.default_int_handler:
+                    self.before[which] = signal.signal(which, _interrupt)
+            sys.unraisablehook = self._ignored
 
     def __exit__(self, *_: object) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGTERM, self.before)
+        if self.before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            sys.unraisablehook = self.hook
+        for which, handler in self.before.items():
+            if handler is not None:  # None: not from Python
+                signal.signal(which, handler)
+
+    def _ignored(self, what: Any) -> None:
+        if what.exc_type is KeyboardInterrupt:
+            _ask_again()
+        else:
+            self.hook(what)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return _ask_again()
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _ask_again() -> None:
+    """Have `_interrupt` called, by SIGALRM, in 10 ms."""
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
