@@ -60,6 +60,17 @@ def test_helpers_never_work_for_former_arguments(threads):
     assert all((out == 300).all() for out in outs)
 
 
+def test_no_thread_to_be_had(monkeypatch):
+    """The error is raised; a later run does not wait for the blocks of that one."""
+    crew, out = Crew(7, 2), np.zeros(7)
+    with monkeypatch.context() as patch:
+        patch.setattr(crew._pool, "submit", lambda *args: {}["can't start new thread"])
+        with pytest.raises(KeyError):
+            crew.run(mark, 7, out)
+    crew.run(mark, 7, out)
+    assert (out == 1).all()
+
+
 def test_an_error_ends_what_helpers_do(monkeypatch):
     """After it, the same arguments start afresh."""
     crew, out = Crew(7, 2), np.zeros(7)

@@ -86,7 +86,7 @@ class Crew:
     def run(self, kernel: Callable[..., Any], *args: Any) -> None:
         """Return when all blocks are done; an error that keeps a block from being done is raised here."""
         if self._pool is None:
-            kernel(np.array([RUN, 0]), 0, *args)
+            kernel(np.array([RUN, 0], dtype=np.intp), 0, *args)
             return
         job = kernel, *args
         if len(job) != len(self._job) or any(a is not b for a, b in zip(job, self._job, strict=True)):
@@ -95,9 +95,9 @@ class Crew:
         self._runs += 1
         begin(self._board, self._runs)
         self._helpers = [helper for helper in self._helpers if not helper.done()]
-        while len(self._helpers) < self.threads - 1:
-            self._helpers.append(self._pool.submit(kernel, self._board, SPINS, *args))
         try:
+            while len(self._helpers) < self.threads - 1:
+                self._helpers.append(self._pool.submit(kernel, self._board, SPINS, *args))
             kernel(self._board, 0, *args)
             while not reached(self._board, DONE, self._runs * self.blocks, SPINS):
                 for helper in self._helpers:
