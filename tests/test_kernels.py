@@ -7,7 +7,7 @@ import pytest
 from numba import njit
 
 import dynsim
-from dynsim.reduced import EmpiricalField, _kernels, _threads
+from dynsim.reduced import EmpiricalField, _kernels, _threads, empirical
 from dynsim.reduced._lanes import NARROW, WIDE, fma, put, row, wide
 
 
@@ -182,6 +182,15 @@ def test_kernel_at_other_sizes(K, P, gamma, amplitude):
     assert deviation(kernel(part, data, -phi, ups), expected) > 1e-3
 
 
+def test_bits_do_not_depend_on_the_batches(part, data, correlations, monkeypatch):
+    """What keys get is added up image by image, however many are gathered at a time."""
+    expected = kernel(part, data, *correlations)
+    for batch in (1, 7, data.n - 1):
+        monkeypatch.setattr(empirical, "BATCH", batch)
+        for a, b in zip(kernel(part, data, *correlations), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("P", [16, 18, 24, 37])
 def test_bits_do_not_depend_on_the_lane(P):
     """Queries in another order, hence in other lanes and blocks of other width: their numbers come in that order, bit by bit."""
@@ -211,7 +220,7 @@ def test_blocks_hold_every_query_once():
     for P in range(1, 100):
         wides, blocks = _kernels.division(P)
         lanes = wides * WIDE + (blocks - wides) * NARROW
-        assert 0 <= lanes - P < NARROW or (lanes - P < WIDE and blocks == wides)
+        assert 0 <= lanes - P < NARROW and blocks - wides in (0, 1)
 
 
 @pytest.mark.parametrize("size", [5.0, 12.0, 30.0])

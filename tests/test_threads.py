@@ -39,6 +39,16 @@ def count_up_(board, i):
     return count_up(board, i)
 
 
+def test_a_claim_is_for_its_own_run_only():
+    board = np.zeros(2, dtype=np.intp)
+    _threads.begin(board, 2)
+    assert claim(board, 1) == claim(board, 3) == _threads.NONE and current(board) == 2
+    assert [claim(board, 2) for _ in range(3)] == [0, 1, 2]
+    assert next_run(board, 1, 1) == 2 and next_run(board, 2, 1000) == OVER
+    _threads.begin(board, OVER)
+    assert current(board) == OVER and claim(board, 2) == claim(board, OVER) == _threads.NONE
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 50])
 def test_every_block_is_done_once(threads):
     crew = Crew(7, threads)

@@ -86,8 +86,8 @@ def empirical_blocks(board, spins, y, F, images, areas, gathers, wanted, dy, los
 
     y, dy (F + P, P): rows are features, then keys; columns are queries. wanted: fill attention (F, P), summed over images.
     loss (1, P) per query.
-    images: own (K, P') feature of each patch as a number, -1 for p >= P; floor (P',), loss where the own area is all masked;
-    masked (n, P') uint8; weight, cluster (n,); P' >= P whole blocks of WIDE.
+    images: own (K, P') feature of each patch as a number; floor (P',), loss where the own area is all masked; masked (n, P')
+    uint8; weight, cluster (n,); P' >= P whole blocks of WIDE, zero beyond P.
     areas: seg_ptr, seg_f, seg_z, key_ptr, keys; image i has segments seg_ptr[i]..seg_ptr[i+1], one per area with an unmasked
     patch: feature seg_f, amplitude seg_z, keys key_ptr[s]..key_ptr[s+1].
     gathers: batch, visit_ptr, visits; of the images b batch, b batch + 1, .. up to the next batch, key q is in the segments
@@ -120,8 +120,7 @@ def empirical_blocks(board, spins, y, F, images, areas, gathers, wanted, dy, los
         if block < wides:
             empirical_block(wide(0.0), block * WIDE, y, F, images, areas, gathers, tables, largest, wanted, dy, loss, attention)
         else:
-            p0 = wides * WIDE + (block - wides) * NARROW
-            empirical_block(narrow(0.0), p0, y, F, images, areas, gathers, tables, largest, wanted, dy, loss, attention)
+            empirical_block(narrow(0.0), block * WIDE, y, F, images, areas, gathers, tables, largest, wanted, dy, loss, attention)
         count_up(board, DONE)
 
 

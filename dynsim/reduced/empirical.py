@@ -60,7 +60,7 @@ class EmpiricalField:
         threads = 1 if work < SMALL else thread_count(threads)
         self._masked_mean = data.masked_mean
         floor = np.zeros(part.P) if general else _floor(part, data)
-        own, masked = _padded(part.own.astype(float), -1.0), _padded(data.masked.view(np.uint8))
+        own, masked = _padded(part.own.astype(float)), _padded(data.masked.view(np.uint8))
         images = own, _padded(floor), masked, data.weight, data.cluster
         if general:
             self._crew = Crew(-(-part.P // WIDE), threads)
@@ -146,9 +146,9 @@ def _visits(part: Partition, segments: tuple[np.ndarray, ...]) -> tuple[int, np.
     return BATCH, visit_ptr, visits.astype(np.uint32)
 
 
-def _padded(array: np.ndarray, idle: float = 0.0) -> np.ndarray:
-    """(.., P) up to whole blocks of queries, `idle` beyond the last."""
-    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % WIDE)], constant_values=idle)
+def _padded(array: np.ndarray) -> np.ndarray:
+    """(.., P) up to whole blocks of queries, zero beyond the last."""
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % WIDE)])
 
 
 def _floor(part: Partition, data: Dataset) -> np.ndarray:
