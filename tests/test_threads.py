@@ -9,19 +9,16 @@ from numba import njit
 
 from dynsim.reduced import _threads
 from dynsim.reduced._lanes import count_up
-from dynsim.reduced._threads import DONE, OVER, Crew, claim, current, next_run
+from dynsim.reduced._threads import DONE, OVER, Crew, claim, current, take
 
 
 @njit(nogil=True)
 def mark(board, spins, blocks, out):
     run = current(board)
     while True:
-        block = claim(board, run)
-        if block >= blocks:
-            run = next_run(board, run, spins)
-            if run == OVER:
-                return
-            continue
+        run, block = take(board, run, blocks, spins)
+        if run == OVER:
+            return
         out[block] += 1
         count_up(board, DONE)
 
@@ -44,7 +41,7 @@ def test_a_claim_is_for_its_own_run_only():
     _threads.begin(board, 2)
     assert claim(board, 1) == claim(board, 3) == _threads.NONE and current(board) == 2
     assert [claim(board, 2) for _ in range(3)] == [0, 1, 2]
-    assert next_run(board, 1, 1) == 2 and next_run(board, 2, 1000) == OVER
+    assert take(board, 1, 9, 1) == (2, 3) and take(board, 2, 4, 1000) == (OVER, _threads.NONE)
     _threads.begin(board, OVER)
     assert current(board) == OVER and claim(board, 2) == claim(board, OVER) == _threads.NONE
 

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from dynsim.reduced._lanes import count_up
-from dynsim.reduced._threads import DONE, OVER, claim, current, next_run
+from dynsim.reduced._threads import DONE, OVER, current, take
 
 # places in the output of `expectation`
 LOSS, OWN, D_PHI, D_BASE, D_REST, D_ONE, D_TWO, D_MEAN, D_VAR, D_SKEW, SEEN = range(11)
@@ -144,12 +144,9 @@ def population_queries(
     out = np.empty(OUTPUTS)
     run = current(board)
     while True:
-        p = claim(board, run)
-        if p >= P:
-            run = next_run(board, run, spins)
-            if run == OVER:
-                return
-            continue
+        run, p = take(board, run, P, spins)
+        if run == OVER:
+            return
         loss[p] = 0.0
         for q in range(P):
             E[q] = np.exp(y[F + q, p])

@@ -14,7 +14,7 @@ from numba import njit
 
 from dynsim.reduced._kernels import exp
 from dynsim.reduced._lanes import WIDE, columns, count_up, fma, new_table, put, put_columns, row, span, where_equal, wide
-from dynsim.reduced._threads import DONE, OVER, claim, current, next_run
+from dynsim.reduced._threads import DONE, OVER, current, take
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -43,12 +43,9 @@ def general_blocks(board, spins, y, F, images, slots, wanted, dy, loss, attentio
 
     run = current(board)
     while True:
-        block = claim(board, run)
-        if block >= blocks:
-            run = next_run(board, run, spins)
-            if run == OVER:
-                return
-            continue
+        run, block = take(board, run, blocks, spins)
+        if run == OVER:
+            return
         p0 = block * WIDE
         # ---- this block of the state, a missing token filled with zeros
         for f in range(F + 1):

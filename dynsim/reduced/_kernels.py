@@ -27,7 +27,7 @@ from dynsim.reduced._lanes import (
     where_equal,
     wide,
 )
-from dynsim.reduced._threads import DONE, OVER, claim, current, next_run
+from dynsim.reduced._threads import DONE, OVER, current, take
 
 LOG2E = 1.4426950408889634
 LN2_HI = 6.93147180369123816490e-01  # ln 2 in two parts (Cody and Waite): the first has 21 zero bits at its end
@@ -111,12 +111,9 @@ def empirical_blocks(board, spins, y, F, images, areas, gathers, wanted, dy, los
 
     run = current(board)
     while True:
-        block = claim(board, run)
-        if block >= blocks:
-            run = next_run(board, run, spins)
-            if run == OVER:
-                return
-            continue
+        run, block = take(board, run, blocks, spins)
+        if run == OVER:
+            return
         if block < wides:
             empirical_block(wide(0.0), block * WIDE, y, F, images, areas, gathers, tables, largest, wanted, dy, loss, attention)
         else:

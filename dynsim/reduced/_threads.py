@@ -64,9 +64,15 @@ def reached(board: np.ndarray, i: int, value: int, spins: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def next_run(board: np.ndarray, run: int, spins: int) -> int:
-    """The run after this one, if it comes within so many looks, else OVER."""
-    return current(board) if reached(board, TURN, (run + 1) * RUN, spins) else OVER
+def take(board: np.ndarray, run: int, blocks: int, spins: int) -> tuple[int, int]:
+    """(run, block) to do next, of this run or of one that comes within so many looks, else (OVER, NONE)."""
+    while True:
+        block = claim(board, run)
+        if block < blocks:
+            return run, block
+        if not reached(board, TURN, (run + 1) * RUN, spins):
+            return OVER, NONE
+        run = current(board)
 
 
 class Crew:
