@@ -197,7 +197,7 @@ def test_bits_do_not_depend_on_the_lane(P):
     problem = dynsim.Problem(K=2, gamma=0.6, P=P, kappa_c=0.7, kappa_s=0.4)
     part = dynsim.Partition.random(problem, seed=4)
     data = dynsim.sample(problem, part, n=150, seed=5)
-    F, (own, floor, masked, *images), *rest = EmpiricalField(part, data, threads=1)._fixed
+    F, (own, masked, *images), floor, *rest = EmpiricalField(part, data, threads=1)._fixed
     rng = np.random.default_rng(6)
     y = rng.normal(size=(F + P, P))
 
@@ -207,8 +207,8 @@ def test_bits_do_not_depend_on_the_lane(P):
 
         dy, loss, attention = np.empty_like(y), np.empty((1, P)), np.empty((F, P))
         board, sorted_y = np.array([_threads.RUN, 0]), np.ascontiguousarray(y[:, order])
-        images_sorted = (sort(own), sort(floor), sort(masked), *images)
-        _kernels.empirical_blocks(board, 0, sorted_y, F, images_sorted, *rest, True, dy, loss, attention)
+        images_sorted = (sort(own), sort(masked), *images)
+        _kernels.empirical_blocks(board, 0, sorted_y, F, images_sorted, sort(floor), *rest, True, dy, loss, attention)
         return np.concatenate([dy, loss, attention])
 
     straight, order = run(np.arange(P)), rng.permutation(P)

@@ -25,7 +25,7 @@ def general_blocks(board, spins, y, F, images, slots, wanted, dy, loss, attentio
     images, wanted, loss, attention as in _kernels.empirical_blocks. slots: slot (n, P) of every key; offset
     (K + 1,) first feature of each cluster; z (n, N_max + 1); W (F + 1, F + 1); tau.
     """
-    own, _, masked, weight, cluster = images
+    own, masked, weight, cluster = images
     slot, offset, z, W, tau = slots
     P = y.shape[1]
     C = y.shape[0] - P

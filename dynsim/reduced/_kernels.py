@@ -81,13 +81,13 @@ def division(P):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def empirical_blocks(board, spins, y, F, images, areas, gathers, wanted, dy, loss, attention):
+def empirical_blocks(board, spins, y, F, images, floor, areas, gathers, wanted, dy, loss, attention):
     """Velocity, loss and area attention (eq. 5) over all images, of the query blocks that this thread gets to claim.
 
     y, dy (F + P, P): rows are features, then keys; columns are queries. wanted: fill attention (F, P), summed over images.
     loss (1, P) per query.
-    images: own (K, P') feature of each patch as a number; floor (P',), loss where the own area is all masked; masked (n, P')
-    uint8; weight, cluster (n,); P' >= P whole blocks of WIDE, zero beyond P.
+    images: own (K, P') feature of each patch as a number; masked (n, P') uint8; weight, cluster (n,); P' >= P whole blocks of
+    WIDE, zero beyond P. floor (P',): loss where the own area is all masked.
     areas: seg_ptr, seg_f, seg_z, key_ptr, keys; image i has segments seg_ptr[i]..seg_ptr[i+1], one per area with an unmasked
     patch: feature seg_f, amplitude seg_z, keys key_ptr[s]..key_ptr[s+1].
     gathers: batch, visit_ptr, visits; of the images b batch, b batch + 1, .. up to the next batch, key q is in the segments
@@ -108,6 +108,7 @@ def empirical_blocks(board, spins, y, F, images, areas, gathers, wanted, dy, los
     w, S = new_table(longest), new_table(longest)  # of the areas of an image: weight, and weight times what keys are seen with
     gain = new_table(in_batch)  # what an area's keys get, for the areas of a batch
     tables = E, H, phi, pull, seen, w, S, gain, new_table(1)
+    work = y, F, images, floor, areas, gathers, tables, largest, wanted, dy, loss, attention
 
     run = current(board)
     while True:
@@ -115,16 +116,16 @@ def empirical_blocks(board, spins, y, F, images, areas, gathers, wanted, dy, los
         if run == OVER:
             return
         if block < wides:
-            empirical_block(wide(0.0), block * WIDE, y, F, images, areas, gathers, tables, largest, wanted, dy, loss, attention)
+            empirical_block(wide(0.0), block * WIDE, *work)
         else:
-            empirical_block(narrow(0.0), block * WIDE, y, F, images, areas, gathers, tables, largest, wanted, dy, loss, attention)
+            empirical_block(narrow(0.0), block * WIDE, *work)
         count_up(board, DONE)
 
 
 @njit(nogil=True, error_model="numpy")
-def empirical_block(zero, p0, y, F, images, areas, gathers, tables, largest, wanted, dy, loss, attention):
+def empirical_block(zero, p0, y, F, images, floor, areas, gathers, tables, largest, wanted, dy, loss, attention):
     """The same, of as many queries from p0 on as `zero` has lanes; largest: the largest amplitude."""
-    own, floor, masked, weight, cluster = images
+    own, masked, weight, cluster = images
     seg_ptr, seg_f, seg_z, key_ptr, keys = areas
     batch, visit_ptr, visits = gathers
     E, H, phi, pull, seen, w, S, gain, spare = tables

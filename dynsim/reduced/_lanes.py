@@ -80,16 +80,6 @@ def put_span(array, first, x):
     array.reshape(-1)[first : first + x.size] = x
 
 
-def row(table, i, like):
-    """Row i of a table."""
-    return span(table, i * like.size, like)
-
-
-def put(table, i, x):
-    """Write x to row i of a table."""
-    put_span(table, i * x.size, x)
-
-
 def count_up(counter, i):
     """counter[i], which goes up by one: every thread that asks is told another number, and sees what others wrote before."""
     value = int(counter[i])
@@ -114,6 +104,18 @@ def change(counter, i, old, new):
 def at(array, i):
     """array[i] for i >= 0, which the compiler is not told otherwise: it would provide for counting from the end."""
     return array[np.uintp(i)]
+
+
+@njit(cache=True, nogil=True)
+def row(table, i, like):
+    """Row i of a table."""
+    return span(table, i * width(like), like)
+
+
+@njit(cache=True, nogil=True)
+def put(table, i, x):
+    """Write x to row i of a table."""
+    put_span(table, i * width(x), x)
 
 
 @njit(cache=True, nogil=True)
@@ -229,37 +231,10 @@ def _maker(function: Callable, kind: LanesType) -> None:
         return _spread(context, builder, args[0], sig.args[0], kind)
 
 
-def _address(context: Any, builder: ir.IRBuilder, sig: Any, args: tuple, size: int) -> ir.Value:
-    """The address of element args[1] * size of the array args[0]."""
+def _address(context: Any, builder: ir.IRBuilder, sig: Any, args: tuple) -> ir.Value:
+    """The address of element args[1] of the array args[0]."""
     first = context.cast(builder, args[1], sig.args[1], types.intp)
-    if size > 1:
-        first = builder.mul(first, ir.Constant(first.type, size), flags=("nsw",))
     return builder.gep(context.make_array(sig.args[0])(context, builder, args[0]).data, [first])
-
-
-def _reader(function: Callable, by_rows: bool) -> None:
-    def typing(array, i, like):
-        return like if _is_table(array) and isinstance(like, LanesType) else None
-
-    @_compiled(function, typing, types.Array, types.Integer, LanesType)
-    def read(context, builder, sig, args):
-        array, _, like = sig.args
-        element = context.get_data_type(array.dtype)
-        address = _address(context, builder, sig, args, like.width if by_rows else 1)
-        size = array.dtype.bitwidth // 8
-        x = builder.load(builder.bitcast(address, _vector(element, like).as_pointer()), align=size)
-        return x if array.dtype == types.float64 else builder.uitofp(x, _vector(ir.DoubleType(), like))
-
-
-def _writer(function: Callable, by_rows: bool) -> None:
-    def typing(array, i, x):
-        return types.none if _is_table(array) and array.dtype == types.float64 and isinstance(x, LanesType) else None
-
-    @_compiled(function, typing, types.Array, types.Integer, LanesType)
-    def write(context, builder, sig, args):
-        address = _address(context, builder, sig, args, sig.args[2].width if by_rows else 1)
-        builder.store(args[2], builder.bitcast(address, args[2].type.as_pointer()), align=8)
-        return context.get_dummy_value()
 
 
 def _counter(function: Callable, result: types.Type, code: Callable) -> None:
@@ -271,7 +246,7 @@ def _counter(function: Callable, result: types.Type, code: Callable) -> None:
 
     @_compiled(function, typing, types.Array, *[types.intp] * (code.__code__.co_argcount - 1))
     def atomic(context, builder, sig, args):
-        return code(builder, _address(context, builder, sig, args, 1), *args[2:])
+        return code(builder, _address(context, builder, sig, args), *args[2:])
 
 
 _ONE = ir.Constant(ir.IntType(64), 1)
@@ -281,10 +256,6 @@ _lanewise(operator.add, 2)(lambda builder, a, b: builder.fadd(a, b))
 _lanewise(operator.sub, 2)(lambda builder, a, b: builder.fsub(a, b))
 _lanewise(operator.mul, 2)(lambda builder, a, b: builder.fmul(a, b))
 _lanewise(operator.truediv, 2)(lambda builder, a, b: builder.fdiv(a, b))
-_reader(span, by_rows=False)
-_reader(row, by_rows=True)
-_writer(put_span, by_rows=False)
-_writer(put, by_rows=True)
 _counter(count_up, types.intp, lambda builder, place: builder.atomic_rmw("add", place, _ONE, "acq_rel"))
 _counter(count, types.intp, lambda builder, place: builder.load_atomic(place, "acquire", 8))
 _counter(
@@ -292,6 +263,27 @@ _counter(
     types.boolean,
     lambda builder, place, old, new: builder.extract_value(builder.cmpxchg(place, old, new, "acq_rel", "acquire"), 1),
 )
+
+
+@_compiled(
+    span, lambda array, i, like: like if _is_table(array) and isinstance(like, LanesType) else None,
+    types.Array, types.Integer, LanesType,
+)
+def _span(context, builder, sig, args):
+    array, _, like = sig.args
+    kind = _vector(context.get_data_type(array.dtype), like)
+    address = builder.bitcast(_address(context, builder, sig, args), kind.as_pointer())
+    x = builder.load(address, align=array.dtype.bitwidth // 8)
+    return x if array.dtype == types.float64 else builder.uitofp(x, _vector(ir.DoubleType(), like))
+
+
+@_compiled(
+    put_span, lambda array, i, x: types.none if _is_table(array) and array.dtype == types.float64 and _common(x) else None,
+    types.Array, types.Integer, LanesType,
+)
+def _put_span(context, builder, sig, args):
+    builder.store(args[2], builder.bitcast(_address(context, builder, sig, args), args[2].type.as_pointer()), align=8)
+    return context.get_dummy_value()
 
 
 @_compiled(width, lambda like: types.intp if isinstance(like, LanesType) else None, LanesType)

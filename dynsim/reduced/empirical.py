@@ -59,18 +59,17 @@ class EmpiricalField:
         work = data.n * part.P**2 if general else len(segments[-1]) * part.P
         threads = 1 if work < SMALL else thread_count(threads)
         self._masked_mean = data.masked_mean
-        floor = np.zeros(part.P) if general else _floor(part, data)
-        own, masked = _padded(part.own.astype(float)), _padded(data.masked.view(np.uint8))
-        images = own, _padded(floor), masked, data.weight, data.cluster
+        images = _padded(part.own.astype(float)), _padded(data.masked.view(np.uint8)), data.weight, data.cluster
         if general:
             self._crew = Crew(-(-part.P // WIDE), threads)
             self._kernel: Callable[..., Any] = _general.general_blocks
             self._fixed: tuple = part.F, images, _slots(part, data, embedding)  # type: ignore[arg-type]  # general: not None
             self.floor: float | None = None
         else:
+            floor = _floor(part, data)
             self._crew = Crew(_kernels.division(part.P)[1], threads)
             self._kernel = _kernels.empirical_blocks
-            self._fixed = part.F, images, segments, _visits(part, segments)
+            self._fixed = part.F, images, _padded(floor), segments, _visits(part, segments)
             self.floor = float(floor.sum()) / self._masked_mean
         self.limit = LARGEST_EXPONENT / max(1.0, float(data.z.max()))
         self._seen = np.stack([data.weight[data.cluster == k] @ data.masked[data.cluster == k] for k in range(part.K)])
