@@ -7,30 +7,31 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # what typing has by this name, without the time that it takes to load
 if TYPE_CHECKING:
-    from dynsim import full, observables, phases, plots, reduced, runs, scaling, storage, sweep, theory, validation
-    from dynsim.dataset import Dataset, sample
-    from dynsim.embedding import Embedding
+    from dynsim import analysis, full, plots, reduced, runs, sweep, theory, validation
     from dynsim.errors import Diverged, DynsimError, FileError, InputError, Interrupted
-    from dynsim.partition import Partition
-    from dynsim.problem import Discrete, Fixed, Problem, Uniform
+    from dynsim.model.amplitude import Discrete, Fixed, Uniform
+    from dynsim.model.dataset import Dataset, sample
+    from dynsim.model.embedding import Embedding
+    from dynsim.model.partition import Partition
+    from dynsim.model.problem import Problem
     from dynsim.trajectory import Trajectory
 
 __version__ = "0.1.0"
 __all__ = [
     "Problem", "Uniform", "Fixed", "Discrete", "Partition", "Dataset", "sample", "Embedding", "Trajectory", "DynsimError",
-    "InputError", "FileError", "Diverged", "Interrupted", "reduced", "full", "observables", "theory", "phases", "scaling",
-    "validation", "sweep", "plots", "storage", "runs",
+    "InputError", "FileError", "Diverged", "Interrupted", "reduced", "full", "theory", "analysis", "validation", "sweep", "plots",
+    "runs",
 ]
 
 _HOME = {
-    "Problem": "problem",
-    "Uniform": "problem",
-    "Fixed": "problem",
-    "Discrete": "problem",
-    "Partition": "partition",
-    "Dataset": "dataset",
-    "sample": "dataset",
-    "Embedding": "embedding",
+    "Problem": "model.problem",
+    "Uniform": "model.amplitude",
+    "Fixed": "model.amplitude",
+    "Discrete": "model.amplitude",
+    "Partition": "model.partition",
+    "Dataset": "model.dataset",
+    "sample": "model.dataset",
+    "Embedding": "model.embedding",
     "Trajectory": "trajectory",
     "DynsimError": "errors",
     "InputError": "errors",

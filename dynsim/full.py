@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dynsim.dataset import Dataset
-from dynsim.embedding import Embedding
 from dynsim.errors import Diverged, InputError, Interrupted
-from dynsim.partition import Partition
-from dynsim.problem import is_number
+from dynsim.model.amplitude import is_number
+from dynsim.model.dataset import Dataset
+from dynsim.model.embedding import Embedding
+from dynsim.model.partition import Partition
 from dynsim.trajectory import Progress, Trajectory, steps_to_keep
 
 BATCH_BYTES = 2**25  # of temporaries per batch of images

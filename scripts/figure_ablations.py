@@ -10,7 +10,8 @@ import os
 import matplotlib
 import numpy as np
 
-from dynsim import Partition, Problem, observables, plots, reduced, sample, theory
+from dynsim import Partition, Problem, plots, reduced, sample, theory
+from dynsim.analysis import attention
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--quick", action="store_true", help="a shorter run")
@@ -33,7 +34,7 @@ for hold, name, color, dashes in (
 ):
     run = reduced.descend(reduced.PopulationField(problem, part, hold=hold), eta=eta, steps=round(end / eta), keep=keep)
     own = run.attention[:, query, part.own[cluster, query]].mean(axis=1)
-    shared = observables.along(part, run, data)["mutual_information"]
+    shared = attention.along(part, run, data)["mutual_information"]
     for ax, values in zip(axes, (run.loss, own, shared), strict=True):
         ax.plot(run.t, values, color=color, ls=dashes, label=name)
     print(f"{name}: loss {run.loss[-1]:.4g}, own attention {own[-1]:.3g}, mutual information {shared[-1]:.3g} at t={run.t[-1]:g}")

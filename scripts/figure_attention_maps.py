@@ -11,7 +11,8 @@ import os
 import matplotlib
 import numpy as np
 
-from dynsim import Dataset, Partition, Problem, observables, plots, reduced, sample, theory
+from dynsim import Dataset, Partition, Problem, plots, reduced, sample, theory
+from dynsim.analysis import attention
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--quick", action="store_true", help="fewer steps and images")
@@ -31,7 +32,7 @@ areas = np.unique(labels)[[1, len(np.unique(labels)) // 2, -1, 0]]
 queries = [np.flatnonzero(labels == area)[(labels == area).sum() // 2] for area in areas]  # three local ones, one global
 
 figure, axes = plots.figure(3, 4, plots.DOUBLE, 4.7, height_ratios=(1, 1, 0.85))
-maps = [observables.attention_map(part, run.fp[at], run.pp[at], one) for at in (0, -1)]
+maps = [attention.attention_map(part, run.fp[at], run.pp[at], one) for at in (0, -1)]
 for row, attn, when in zip(axes, maps, ("start", "end"), strict=False):
     for i, (ax, query) in enumerate(zip(row, queries, strict=True)):
         top = 1.5 / part.P if when == "start" else np.quantile(maps[1][queries], 0.997)
@@ -40,7 +41,7 @@ for row, attn, when in zip(axes, maps, ("start", "end"), strict=False):
             ax.set_title(("local query", "global query")[i == 3])
     row[0].set_ylabel(f"{when} of training")
     figure.colorbar(image, ax=row, aspect=14, extend="max", label="attention")
-measured = observables.along(part, run, Dataset(images.cluster[:n // 4], images.z[:n // 4], images.masked[:n // 4]))
+measured = attention.along(part, run, Dataset(images.cluster[:n // 4], images.z[:n // 4], images.masked[:n // 4]))
 loss = {"loss": run.loss}
 labelled = {"distance": "attention distance (patches)", "entropy": "entropy (nats)",
             "mutual_information": "normalised mutual inf.", "loss": plots.LOSS}

@@ -11,7 +11,8 @@ import os
 import matplotlib
 import numpy as np
 
-from dynsim import Fixed, Problem, Uniform, plots, reduced, summary, theory
+from dynsim import Fixed, Problem, Uniform, plots, reduced, theory
+from dynsim.analysis import summary
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--quick", action="store_true", help="fewer values of P")

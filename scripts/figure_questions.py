@@ -13,7 +13,8 @@ import os
 import matplotlib
 import numpy as np
 
-from dynsim import Fixed, Problem, phases, plots, reduced, summary, theory
+from dynsim import Fixed, Problem, plots, reduced, theory
+from dynsim.analysis import phases, summary
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--quick", action="store_true", help="fewer moments")

@@ -7,7 +7,7 @@ import pytest
 
 import dynsim
 from dynsim import full
-from dynsim.embedding import Embedding
+from dynsim.model.embedding import Embedding
 
 PROBLEM = dynsim.Problem(K=3, gamma=0.6, P=15, kappa_c=0.75, kappa_s=0.4)
 

@@ -12,8 +12,9 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 import dynsim
-from dynsim import recipe, storage, theory
+from dynsim import theory
 from dynsim.reduced import EmpiricalField, MinibatchField, OrbitField, PopulationField, descend
+from dynsim.runs import files, recipe
 
 EXAMPLES = settings(max_examples=int(os.environ.get("DYNSIM_EXAMPLES", 40)))
 ETA = 0.01  # a query's loss bends by less than 10 max(1, U)^4 along any direction: a step of ETA / U^4 goes downhill
@@ -101,7 +102,7 @@ def test_problems_and_partitions_add_up(problem, data):
     assert (np.sort(np.concatenate([np.flatnonzero(part.own[0] == m) for m in range(part.N[0])])) == np.arange(part.P)).all()
     assert problem.amplitude.nodes()[1].sum() == pytest.approx(1, rel=1e-14)
     assert problem.amplitude.L <= problem.amplitude.moment(1) * (1 + 1e-14)
-    assert recipe.build_problem(storage.plain(recipe.describe(OrbitField(problem))[0]["problem"])) == problem
+    assert recipe.build_problem(files.plain(recipe.describe(OrbitField(problem))[0]["problem"])) == problem
 
 
 @EXAMPLES

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from dynsim.errors import InputError
 
 if TYPE_CHECKING:
-    from dynsim.problem import Problem
+    from dynsim.model.problem import Problem
 
 LARGEST = 2**53
 
@@ -73,7 +73,8 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
 
 def problem_from(args: argparse.Namespace) -> Problem:
     """The Problem that the options ask for. Raises InputError."""
-    from dynsim.problem import Problem, Uniform
+    from dynsim.model.amplitude import Uniform
+    from dynsim.model.problem import Problem
 
     return Problem(args.K, args.gamma, args.P, args.kappa_c, args.kappa_s, Uniform(args.L, args.U))
 

@@ -10,7 +10,7 @@ from dynsim import __version__
 from dynsim.cli._show import say, short, table
 
 if TYPE_CHECKING:
-    from dynsim.problem import Problem
+    from dynsim.model.problem import Problem
     from dynsim.trajectory import Trajectory
 
 SIZES = ("K", "gamma", "P", "kappa_c", "kappa_s", "masked", "unmasked", "C_global", "C_local", "n_local")
@@ -43,7 +43,8 @@ def record(
 
 
 def _explicit(args: Namespace, problem: Problem, field: Any, traj: Trajectory) -> dict:
-    from dynsim import summary, theory
+    from dynsim import theory
+    from dynsim.analysis import summary
 
     return {
         "loss_start": traj.loss[0],
@@ -54,7 +55,7 @@ def _explicit(args: Namespace, problem: Problem, field: Any, traj: Trajectory) -
 
 
 def _orbit(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory]) -> dict:
-    from dynsim import summary
+    from dynsim.analysis import summary
 
     queries = []
     kinds = {max(field.query) for field in fields}  # "L" where a query is local in any cluster: whose attention is measured

@@ -120,7 +120,7 @@ def part_of(report: Progress | None, i: int, n: int) -> Progress | None:
 @contextmanager
 def telling_of_compilation(args: Namespace) -> Iterator[None]:
     """Inside, a remark when numba starts to compile kernels, which takes seconds and happens once."""
-    from dynsim.reduced import _compiling
+    from dynsim.reduced.kernels import compilation
 
-    with _compiling.told(lambda: remark(args, "compiling kernels, this once: a few seconds")):
+    with compilation.on_compile(lambda: remark(args, "compiling kernels, this once: a few seconds")):
         yield

@@ -13,7 +13,7 @@ from dynsim.cli._files import Folder
 from dynsim.errors import FileError, InputError
 
 if TYPE_CHECKING:
-    from dynsim.plots import Figure
+    from dynsim.plots.style import Figure
 
 ENDINGS = (".png", ".pdf", ".svg")
 
@@ -53,9 +53,11 @@ def run(args: Namespace) -> int:
 
 def _run_folder(source: str) -> Figure:
     """The summary figure of a folder, from summary.json and the trajectories it tells of."""
-    from dynsim import plots, storage
-    from dynsim.partition import Partition
-    from dynsim.problem import Problem, Uniform
+    from dynsim import plots
+    from dynsim.model.amplitude import Uniform
+    from dynsim.model.partition import Partition
+    from dynsim.model.problem import Problem
+    from dynsim.runs import files
 
     try:
         with open(os.path.join(source, "summary.json"), encoding="utf-8") as file:
@@ -73,7 +75,7 @@ def _run_folder(source: str) -> Figure:
         paths = sorted(glob.glob(name + "pz") + glob.glob(name + "c"))
         if not paths:
             raise FileError(f"a run needs its trajectories, {source!r} holds no {os.path.basename(name)}pz: run it again")
-        found.append(storage.read(paths[-1]))
+        found.append(files.read(paths[-1]))
     _, header, arrays = found[0]
     part = Partition(arrays["field.part.labels"], header["field"]["grid"]) if "field.part.labels" in arrays else None
     return plots.summary([traj for traj, _, _ in found], problem, part)

@@ -10,8 +10,8 @@ from dynsim.cli import _show
 from dynsim.cli._options import PROBLEM, add_output, number
 
 if TYPE_CHECKING:
-    from dynsim.problem import Problem
-    from dynsim.scaling import Exponent
+    from dynsim.analysis.scaling import Exponent
+    from dynsim.model.problem import Problem
 
 COLUMNS = ["quantity", "law", "measured", "error", "derived", "closed form here", "published bound", "agrees"]
 
@@ -40,9 +40,10 @@ def run(args: Namespace) -> int:
     """Do it; exit status 0, or 1 where an exponent disagrees. Raises what the library raises."""
     from dataclasses import asdict
 
-    from dynsim import scaling
+    from dynsim.analysis import scaling
     from dynsim.cli._files import Folder
-    from dynsim.problem import Problem, Uniform
+    from dynsim.model.amplitude import Uniform
+    from dynsim.model.problem import Problem
     from dynsim.sweep import parse_axis
 
     P = parse_axis(args.P, whole=True)

@@ -15,8 +15,8 @@ from dynsim.cli._options import add_output, add_problem, number, problem_from, s
 from dynsim.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
-    from dynsim.partition import Partition
-    from dynsim.problem import Problem
+    from dynsim.model.partition import Partition
+    from dynsim.model.problem import Problem
     from dynsim.trajectory import Progress, Trajectory
 
 ONLY = {"n": ("samples",), "partition": ("samples", "population"), "masks": ("population", "orbit"), "query": ("orbit",)}
@@ -92,7 +92,8 @@ def run(args: Namespace) -> int:
 
 def _fields(args: Namespace, problem: Problem, drawn: int) -> list[Any]:
     """The fields to run: one, or for orbits one per kind of query."""
-    from dynsim import reduced, summary
+    from dynsim import reduced
+    from dynsim.analysis import summary
 
     masks = {} if args.masks is None else {"masks": args.masks}
     if args.method == "orbit":
@@ -102,14 +103,14 @@ def _fields(args: Namespace, problem: Problem, drawn: int) -> list[Any]:
     part, n = _partition(args, problem, drawn)
     if args.method == "population":
         return [reduced.PopulationField(problem, part, **masks)]
-    from dynsim.dataset import sample
+    from dynsim.model.dataset import sample
 
     return [reduced.EmpiricalField(part, sample(problem, part, n, seed=drawn))]
 
 
 def _partition(args: Namespace, problem: Problem, drawn: int) -> tuple[Partition, int]:
     """The partition asked for, and the number of images; what cannot fit into memory is refused."""
-    from dynsim.partition import Partition
+    from dynsim.model.partition import Partition
 
     n = (256 if args.n is None else args.n) if args.method == "samples" else 0
     _check_memory(problem, n)
@@ -120,7 +121,7 @@ def _partition(args: Namespace, problem: Problem, drawn: int) -> tuple[Partition
 
 def _check_memory(problem: Problem, n: int) -> None:
     """Tables of P^2 numbers: some for the run, one for each of the 60 moments kept; and the images."""
-    from dynsim import memory
+    from dynsim.model import memory
 
     P, F = problem.P, problem.K * problem.N
     tables, images = 6, f" and {n} images" if n else ""

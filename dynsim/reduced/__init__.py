@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dynsim.reduced.empirical import EmpiricalField
-    from dynsim.reduced.integrate import descend, flow
+    from dynsim.reduced.gradient_descent import descend
+    from dynsim.reduced.gradient_flow import flow
     from dynsim.reduced.minibatch import MinibatchField
     from dynsim.reduced.optimisers import Adam, Descent, Momentum, Sign
     from dynsim.reduced.orbit import OrbitField
@@ -20,8 +21,8 @@ _HOME = {
     "MinibatchField": "minibatch",
     "PopulationField": "population",
     "OrbitField": "orbit",
-    "descend": "integrate",
-    "flow": "integrate",
+    "descend": "gradient_descent",
+    "flow": "gradient_flow",
     "Descent": "optimisers",
     "Momentum": "optimisers",
     "Adam": "optimisers",

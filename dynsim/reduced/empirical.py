@@ -7,7 +7,7 @@ For one image (cluster k, amplitudes z, mask) and a masked query p whose own are
 
 averaged over images. No approximation: this is gradient descent on Q, written in the correlations. Other embeddings than
 orthonormal ones change the metric (metric.py, eq. B10); features that are not orthonormal, or a mask token, the kernel too
-(_general.py, eq. B5-B8).
+(general.py, eq. B5-B8).
 """
 
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from dynsim import memory
-from dynsim.dataset import Dataset
-from dynsim.embedding import Embedding
-from dynsim.partition import Partition
-from dynsim.reduced import _general, _kernels
-from dynsim.reduced._lanes import WIDE
-from dynsim.reduced._threads import Crew, thread_count
+from dynsim.model import memory
+from dynsim.model.dataset import Dataset
+from dynsim.model.embedding import Embedding
+from dynsim.model.partition import Partition
+from dynsim.reduced.kernels import general, reconstruction
+from dynsim.reduced.kernels.simd import WIDTH
+from dynsim.reduced.kernels.threads import ThreadPool, thread_count
 from dynsim.reduced.metric import Metric
 
 BATCH = 64  # images over which what keys get is gathered: the rows of their areas are then still in the second-level cache
@@ -54,21 +54,21 @@ class EmpiricalField:
         check_memory(part)
         self.part, self.data, self.embedding = part, data, embedding
         self.metric = Metric(part, embedding, hold)
-        general = embedding is not None and not embedding.has_orthonormal_features
-        segments = () if general else _segments(part, data)
-        work = data.n * part.P**2 if general else len(segments[-1]) * part.P
+        generic = embedding is not None and not embedding.has_orthonormal_features
+        segments = () if generic else _segments(part, data)
+        work = data.n * part.P**2 if generic else len(segments[-1]) * part.P
         threads = 1 if work < SMALL else thread_count(threads)
         self._masked_mean = data.masked_mean
         images = _padded(part.own.astype(float)), _padded(data.masked.view(np.uint8)), data.weight, data.cluster
-        if general:
-            self._crew = Crew(-(-part.P // WIDE), threads)
-            self._kernel: Callable[..., Any] = _general.general_blocks
-            self._fixed: tuple = part.F, images, _slots(part, data, embedding)  # type: ignore[arg-type]  # general: not None
+        if generic:
+            self._pool = ThreadPool(-(-part.P // WIDTH), threads)
+            self._kernel: Callable[..., Any] = general.general_blocks
+            self._fixed: tuple = part.F, images, _slots(part, data, embedding)  # type: ignore[arg-type]  # generic: not None
             self.floor: float | None = None
         else:
             floor = _floor(part, data)
-            self._crew = Crew(_kernels.division(part.P)[1], threads)
-            self._kernel = _kernels.empirical_blocks
+            self._pool = ThreadPool(reconstruction.division(part.P)[1], threads)
+            self._kernel = reconstruction.empirical_blocks
             self._fixed = part.F, images, _padded(floor), segments, _visits(part, segments)
             self.floor = float(floor.sum()) / self._masked_mean
         self.limit = LARGEST_EXPONENT / max(1.0, float(data.z.max()))
@@ -108,7 +108,7 @@ class EmpiricalField:
         return {"method": "samples", **sizes, **self.metric.describe()}
 
     def _run(self, y: np.ndarray, wanted: bool, dy: np.ndarray, attention: np.ndarray) -> None:
-        self._crew.run(self._kernel, np.ascontiguousarray(y, dtype=float), *self._fixed, wanted, dy, self._loss, attention)
+        self._pool.run(self._kernel, np.ascontiguousarray(y, dtype=float), *self._fixed, wanted, dy, self._loss, attention)
 
 
 def local_own_mean(part: Partition, attention: np.ndarray) -> float:
@@ -147,7 +147,7 @@ def _visits(part: Partition, segments: tuple[np.ndarray, ...]) -> tuple[int, np.
 
 def _padded(array: np.ndarray) -> np.ndarray:
     """(.., P) up to whole blocks of queries, zero beyond the last."""
-    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % WIDE)])
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % WIDTH)])
 
 
 def _floor(part: Partition, data: Dataset) -> np.ndarray:

@@ -10,9 +10,9 @@ Pi the projection onto the vectors whose correlation is held at zero (none: Pi =
 
 import numpy as np
 
-from dynsim.embedding import Embedding
 from dynsim.errors import InputError
-from dynsim.partition import Partition
+from dynsim.model.embedding import Embedding
+from dynsim.model.partition import Partition
 
 
 class Metric:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.dataset import Dataset, sample
-from dynsim.embedding import Embedding
 from dynsim.errors import InputError
-from dynsim.partition import Partition
-from dynsim.problem import Problem
+from dynsim.model.dataset import Dataset, sample
+from dynsim.model.embedding import Embedding
+from dynsim.model.partition import Partition
+from dynsim.model.problem import Problem
 from dynsim.reduced.empirical import EmpiricalField
 from dynsim.reduced.metric import Metric
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from dynsim.embedding import Embedding
 from dynsim.errors import InputError
-from dynsim.problem import is_number
+from dynsim.model.amplitude import is_number
+from dynsim.model.embedding import Embedding
 
 
 @dataclass(frozen=True)

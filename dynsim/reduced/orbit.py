@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.problem import Problem
-from dynsim.reduced import _closure
-from dynsim.reduced._nodes import all_masked, unmasked_law
+from dynsim.model.problem import Problem
+from dynsim.reduced.kernels import closure
+from dynsim.reduced.kernels.counts import all_masked, unmasked_law
 from dynsim.reduced.population import law_tables
 
 OWN, GLOBAL, OTHER = 0, 1, 2
@@ -59,7 +59,7 @@ class OrbitField:
             raise InputError(f'intersections must be "independent" or "product", got {intersections!r}')
         self.problem, self.query, self.masks, self.intersections, self.nodes = problem, query, masks, intersections, nodes
         z, z_weight = problem.amplitude.nodes(nodes)
-        self.limit = _closure.SATURATED / max(1.0, z.min())
+        self.limit = closure.SATURATED / max(1.0, z.min())
         P = float(problem.P)
         local = _typical_local(problem)
         size = {"L": (local, problem.C_global, P - problem.C_global - local), "G": (problem.C_global, 0.0, P - problem.C_global)}
@@ -111,7 +111,7 @@ class OrbitField:
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """(loss per masked patch of this query type, dy/dt) at state y; dy is written to `out` where one is given."""
         dy = np.empty_like(y) if out is None else out
-        kernel: Callable[..., Any] = _closure.orbit_query
+        kernel: Callable[..., Any] = closure.orbit_query
         return kernel(y, *self._fixed, dy, self._attention), dy
 
     def attention(self, y: np.ndarray) -> np.ndarray:

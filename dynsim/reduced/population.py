@@ -15,15 +15,15 @@ from math import comb
 
 import numpy as np
 
-from dynsim.dataset import Dataset
-from dynsim.embedding import Embedding
 from dynsim.errors import InputError
-from dynsim.partition import Partition
-from dynsim.problem import Problem
-from dynsim.reduced import _closure
-from dynsim.reduced._nodes import all_masked, unmasked_law
-from dynsim.reduced._threads import Crew, thread_count
+from dynsim.model.dataset import Dataset
+from dynsim.model.embedding import Embedding
+from dynsim.model.partition import Partition
+from dynsim.model.problem import Problem
 from dynsim.reduced.empirical import EmpiricalField, check_memory, local_own_mean
+from dynsim.reduced.kernels import closure
+from dynsim.reduced.kernels.counts import all_masked, unmasked_law
+from dynsim.reduced.kernels.threads import ThreadPool, thread_count
 from dynsim.reduced.metric import Metric
 from dynsim.reduced.minibatch import MinibatchField
 
@@ -84,7 +84,7 @@ class PopulationField:
             part.F, part.own, part.size, part.offset, problem.masked / problem.P, z, z_weight, kind, *law_tables(laws),
             masks == "mean-field",
         )
-        self._crew = Crew(part.P, thread_count(threads))
+        self._pool = ThreadPool(part.P, thread_count(threads))
         self._loss, self._attention = np.empty(part.P), np.empty((part.F, part.P))
 
     def start(self) -> np.ndarray:
@@ -96,7 +96,7 @@ class PopulationField:
         if self._images is not None:
             return self._images.velocity(y, step, out)
         dy = np.empty_like(y) if out is None else out
-        self._crew.run(_closure.population_queries, y, *self._fixed, dy, self._loss, self._attention)
+        self._pool.run(closure.population_queries, y, *self._fixed, dy, self._loss, self._attention)
         self.metric.apply(dy)
         return float(self._loss.mean()), dy
 

@@ -18,11 +18,12 @@ from math import log
 import numpy as np
 
 from dynsim import theory
-from dynsim.problem import Fixed, Law, Problem, Uniform
+from dynsim.model.amplitude import Fixed, Law, Uniform
+from dynsim.model.problem import Problem
 from dynsim.reduced import OrbitField, flow
 from dynsim.trajectory import Progress
 from dynsim.validation._comparison import Row
-from dynsim.validation._work import in_parallel
+from dynsim.validation._workers import in_parallel
 
 LEVEL = "asymptotic"
 RTOL = 1e-9

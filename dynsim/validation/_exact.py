@@ -4,13 +4,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dynsim import full
-from dynsim.dataset import sample
-from dynsim.partition import Partition
-from dynsim.problem import Fixed, Problem, Uniform, generator
+from dynsim.model.amplitude import Fixed, Uniform, generator
+from dynsim.model.dataset import sample
+from dynsim.model.partition import Partition
+from dynsim.model.problem import Problem
 from dynsim.reduced import EmpiricalField, descend
 from dynsim.trajectory import Progress
 from dynsim.validation._comparison import Comparison, Row, compare
-from dynsim.validation._work import in_parallel
+from dynsim.validation._workers import in_parallel
 
 HEADLINE = "P=64 K=4 gamma=0.8"
 CASES: dict[str, dict] = {

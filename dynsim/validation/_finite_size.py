@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 
 from dynsim import theory
-from dynsim.partition import Partition
-from dynsim.problem import Fixed, Problem
+from dynsim.model.amplitude import Fixed
+from dynsim.model.partition import Partition
+from dynsim.model.problem import Problem
 from dynsim.reduced import OrbitField, PopulationField, descend
 from dynsim.trajectory import Progress, Trajectory
 from dynsim.validation._comparison import Row
-from dynsim.validation._work import in_parallel
+from dynsim.validation._workers import in_parallel
 
 LEVEL = "finite-size"
 ROUNDING = 1e-12  # as in the exact level: sums of P terms in another order, over tens of steps

@@ -21,13 +21,14 @@ import numpy as np
 from scipy import stats
 
 from dynsim import full
-from dynsim.dataset import sample
-from dynsim.partition import Partition
-from dynsim.problem import Fixed, Problem, Uniform
+from dynsim.model.amplitude import Fixed, Uniform
+from dynsim.model.dataset import sample
+from dynsim.model.partition import Partition
+from dynsim.model.problem import Problem
 from dynsim.reduced import PopulationField, descend
 from dynsim.trajectory import Progress, Trajectory
 from dynsim.validation._comparison import Row
-from dynsim.validation._work import in_parallel
+from dynsim.validation._workers import in_parallel
 
 LEVEL = "statistical"
 ALARM = 1e-5

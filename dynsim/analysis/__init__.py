@@ -1,0 +1,19 @@
+"""What a run says: attention maps and measures, phases, summaries, exponents. Functions on trajectories and tables."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dynsim.analysis import attention, phases, scaling, summary
+
+__all__ = ["attention", "phases", "scaling", "summary"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'dynsim.analysis' has no attribute {name!r}")
+    return import_module(f"dynsim.analysis.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,136 @@
+"""The phases of a run, from its trajectory alone (docs/what-to-expect.md).
+
+Means over the clusters in which a query is local, of its own and its global area, give three moments that part a run:
+
+    I            the global FP correlation moves faster than the own one: it decouples         0 .. |dPhi_g| = |dPhi_own|
+    II           the own FP correlation moves faster, until own attention takes off           .. own attention = 1/2
+    convergence  the loss comes down to its floor                                             .. 1 % of the excess is left
+
+Moments between two kept ones are interpolated in log time; those that the run itself has found (gradient flow: events) are
+taken over. Time is t = eta x step. Whether the exponents of the problem say the same is for theory.regime to answer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from dynsim.errors import InputError
+from dynsim.model.partition import Partition
+from dynsim.trajectory import Trajectory
+
+TAKE_OFF = 0.5  # own attention at escape
+LEFT = 0.01  # of the excess loss, at the end of the convergence
+APART = 1e-6  # kept moments closer than this (relative) are one: their difference is rounding
+GLOBAL_FASTER = "the global FP correlation moves faster than the own one"
+OWN_FASTER = "the own FP correlation moves faster, until own attention passes one half"
+CONVERGES = "from the escape until 1 % of the excess loss at the start is left"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase: `name`, `start` and `end` (t = eta x step; None where the run ends before it), `defined_by`."""
+
+    name: str
+    start: float | None
+    end: float | None
+    defined_by: str
+
+
+@dataclass(frozen=True)
+class Phases:
+    """The three phases of a run, and its `regime`: "two phases" where phase I lasts, "one phase" where it does not."""
+
+    regime: str
+    decoupling: Phase
+    growth: Phase
+    convergence: Phase
+
+    def __iter__(self) -> Iterator[Phase]:
+        return iter((self.decoupling, self.growth, self.convergence))
+
+    def to_dict(self) -> dict:
+        """Plain data: regime, and the phases in order."""
+        return {"regime": self.regime, "phases": [asdict(phase) for phase in self]}
+
+
+def find(traj: Trajectory, part: Partition | None = None, floor: float | None = None) -> Phases:
+    """Phases of a trajectory.
+
+    part: the Partition, for trajectories on an explicit one (fp of shape (T, P, F)); orbits need none. floor: loss per
+    masked patch that no training removes (EmpiricalField.floor, theory.loss_floor); by default what the run says of
+    itself, else 0. Raises InputError for fewer than three moments, a missing partition, or one that does not fit.
+    """
+    moments = _moments(traj.t)
+    if len(moments) < 3:
+        raise InputError(f"phases need at least 3 kept moments, got {len(moments)}: keep more of the run")
+    own, at_global, attention = _curves(traj, part)
+    events = traj.meta.get("events", {})
+    floor = traj.meta.get("loss_floor", 0.0) if floor is None else floor
+    excess = (traj.loss - floor) / (traj.loss[0] - floor)
+    if "escape" in events:
+        escape, end = events["escape"], events["excess"]
+    else:
+        escape = _first(traj.t, attention / TAKE_OFF)
+        end = _first(traj.t, LEFT / np.maximum(excess, 1e-300))
+    slower = _overtaken(traj.t[moments], own[moments], at_global[moments])
+    if escape is not None:
+        slower = escape if slower is None else min(slower, escape)
+    return Phases(
+        "one phase" if slower == 0.0 else "two phases",
+        Phase("I", 0.0, slower, GLOBAL_FASTER),
+        Phase("II", slower, escape, OWN_FASTER),
+        Phase("convergence", escape, end, CONVERGES),
+    )
+
+
+def _moments(t: np.ndarray) -> np.ndarray:
+    """Indices of the kept moments that are apart from the one before."""
+    kept = [0]
+    for i in range(1, len(t)):
+        if t[i] - t[kept[-1]] > APART * t[i]:
+            kept.append(i)
+    return np.array(kept)
+
+
+def _curves(traj: Trajectory, part: Partition | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Own and global FP correlation and own attention, each (T,): means over the pairs of query and cluster where the query
+    is local (over all pairs where none is)."""
+    if "query" in traj.meta:
+        local = np.array([letter == "L" for letter in traj.meta["query"]])
+        local |= not local.any()
+        return traj.fp[:, local, 0].mean(axis=1), traj.fp[:, local, 1].mean(axis=1), traj.attention[:, local, 0].mean(axis=1)
+    if part is None:
+        raise InputError("this trajectory has a correlation for every patch: say which lies where, phases.find(traj, part)")
+    if traj.fp.ndim != 3 or traj.fp.shape[1] != part.P or traj.attention.shape[2] != part.F:
+        raise InputError(
+            f"the partition must be the run's, got P={part.P}, F={part.F} for fp of shape {traj.fp.shape}: pass the one it ran on"
+        )
+    local = part.labels.T > 0
+    local |= not local.any()
+    query, cluster = np.nonzero(local)
+    own, at_global = part.own[cluster, query], part.offset[cluster]
+    attention = np.nanmean(traj.attention[:, query, own], axis=1)
+    return traj.fp[:, query, own].mean(axis=1), traj.fp[:, query, at_global].mean(axis=1), attention
+
+
+def _overtaken(t: np.ndarray, own: np.ndarray, at_global: np.ndarray) -> float | None:
+    """When the own correlation first moves at least as fast as the global one; 0 where it does from the start, None: never."""
+    speed, other = np.abs(np.diff(own)), np.abs(np.diff(at_global))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(other > 0, speed / other, np.inf)
+    if ratio[0] >= 1:
+        return 0.0
+    return _first((t[1:] + t[:-1]) / 2, ratio)
+
+
+def _first(t: np.ndarray, x: np.ndarray) -> float | None:
+    """When x > 0 first passes 1, interpolated in log x and log t; None: never, or not within the kept moments."""
+    above = np.flatnonzero(x >= 1)
+    if not above.size:
+        return None
+    i = above[0]
+    if i == 0 or t[i - 1] <= 0 or x[i - 1] <= 0 or not np.isfinite(x[i]):
+        return float(t[i])
+    a, b = np.log(x[i - 1]), np.log(x[i])
+    return float(t[i - 1] * (t[i] / t[i - 1]) ** (-a / (b - a)))

@@ -1,0 +1,1 @@
+"""What is simulated: problem, areas, images, vectors; no dynamics."""

@@ -1,0 +1,207 @@
+"""The vectors that stand for positions and features: any of them, not only orthonormal ones.
+
+Position p has the vector e_p = E[:, p], feature f the vector v_f = V[:, f], both in R^d. A masked patch carries the mask
+token mu: as a query its vector is e_p + mu, as a key e_q + mu, and its value is 0 ("zero") or mu ("token"); an unmasked
+patch has key X_q + e_q and value X_q (docs/model.md, eq. B1-B3). The paper takes E and V orthonormal and mu = 0. Which
+dynamics follow depends on the vectors only through their inner products.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from dynsim.errors import InputError
+from dynsim.model.amplitude import generator, is_number
+from dynsim.model.partition import Partition
+
+ORTHONORMAL = 1e-13  # largest entry of B^T B - I that counts as rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Positions `E` (d, P), features `V` (d, F), mask token `mu` (d,) or None, `masked_value` "zero" or "token".
+
+    Frozen; the arrays are copied and made read-only. `origin` says how they came about, in plain data.
+    Derived: `d`, `P`, `F`, `keys` (d, F + P) or with a token (d, F + 1 + P), `queries` (d, P), `gram` of the keys.
+
+    Raises InputError for wrong shapes, entries that are not finite, a token value without a token.
+    """
+
+    E: np.ndarray
+    V: np.ndarray
+    mu: np.ndarray | None = None
+    masked_value: str = "zero"
+    origin: dict = field(default_factory=lambda: {"kind": "arrays"})
+
+    def __post_init__(self) -> None:
+        for name in ("E", "V", "mu"):
+            value = getattr(self, name)
+            if value is None and name == "mu":
+                continue
+            try:
+                value = np.array(value, dtype=float)
+            except (TypeError, ValueError):
+                raise InputError(f"{name} must be real numbers, got {type(value).__name__}: give an array") from None
+            ndim = 1 if name == "mu" else 2
+            if value.ndim != ndim or value.size == 0:
+                shape = {"E": "(d, P)", "V": "(d, F)", "mu": "(d,)"}[name]
+                raise InputError(f"{name} must be of shape {shape}, got {value.shape}: one vector of R^d per column")
+            if not np.isfinite(value).all():
+                bad = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
+                raise InputError(f"{name} must be finite, got {value[bad]} at {bad}: remove or replace such entries")
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+        for name in ("V", "mu"):
+            value = getattr(self, name)
+            if value is not None and len(value) != self.d:
+                raise InputError(f"E, V and mu lie in one space R^d, got d={self.d} for E and {len(value)} for {name}: same d")
+        if self.masked_value not in ("zero", "token"):
+            raise InputError(f"masked_value must be 'zero' or 'token', got {self.masked_value!r}: take 'zero'")
+        if self.masked_value == "token" and self.mu is None:
+            raise InputError("masked_value='token' needs a mask token, got mu=None: give mu of shape (d,)")
+
+    @property
+    def d(self) -> int:
+        """Dimension of the space."""
+        return self.E.shape[0]
+
+    @property
+    def P(self) -> int:
+        """Number of positions."""
+        return self.E.shape[1]
+
+    @property
+    def F(self) -> int:
+        """Number of features."""
+        return self.V.shape[1]
+
+    @property
+    def queries(self) -> np.ndarray:
+        """Vectors of the masked queries, e_p + mu, (d, P)."""
+        return self.E if self.mu is None else self.E + self.mu[:, None]
+
+    @property
+    def content(self) -> np.ndarray:
+        """Vectors that a key carries beside its position: the features, then the mask token if any, (d, F or F + 1)."""
+        return self.V if self.mu is None else np.column_stack([self.V, self.mu])
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """All vectors that make up keys: features, mask token if any, positions, (d, F + P) or (d, F + 1 + P)."""
+        return np.column_stack([self.content, self.E])
+
+    @cached_property
+    def gram(self) -> np.ndarray:
+        """Inner products of the vectors in `keys`."""
+        return self.keys.T @ self.keys
+
+    @cached_property
+    def is_orthonormal(self) -> bool:
+        """Whether positions and features are orthonormal, all together, to rounding, and there is no mask token."""
+        return self.mu is None and self.d >= self.P + self.F and bool(_is_identity(self.gram))
+
+    @cached_property
+    def has_orthonormal_features(self) -> bool:
+        """Whether the features are orthonormal among themselves, to rounding, and there is no mask token."""
+        return self.mu is None and self.d >= self.F and bool(_is_identity(self.V.T @ self.V))
+
+    @cached_property
+    def is_onehot(self) -> bool:
+        """Whether, besides, every vector is a coordinate axis, so that rules acting on each entry of Q reduce exactly."""
+        return self.is_orthonormal and bool(np.isin(self.keys, (0.0, 1.0)).all())
+
+    def with_token(self, mu: np.ndarray, masked_value: str = "zero") -> "Embedding":
+        """The same positions and features with mask token `mu` (d,)."""
+        return replace(self, mu=mu, masked_value=masked_value)
+
+    def check(self, part: Partition) -> None:
+        """Raise InputError unless these vectors fit the partition `part`."""
+        for name, columns, wanted in (("E", self.P, part.P), ("V", self.F, part.F)):
+            if columns != wanted:
+                what = "position" if name == "E" else "feature (one per area, cluster by cluster)"
+                raise InputError(f"{name} needs one column per {what}, {wanted} here, got {columns}: build it for this partition")
+
+    def describe(self) -> dict:
+        """What this embedding is, in plain data."""
+        token = None if self.mu is None else {"norm": float(np.linalg.norm(self.mu)), "masked_value": self.masked_value}
+        return {**self.origin, "d": self.d, "orthonormal": self.is_orthonormal, "token": token}
+
+    @classmethod
+    def orthonormal(cls, part: Partition, d: int | None = None, seed: int | None = None) -> "Embedding":
+        """Orthonormal positions and features in R^d (d = P + F when left out), the paper's assumption: coordinate axes, or
+        with a `seed` a random rotation of them. Raises InputError for d < P + F."""
+        need = part.P + part.F
+        d = need if d is None else _dimension(d)
+        if d < need:
+            raise InputError(f"orthonormal positions and features need d >= P + F = {need}, got d={d}: take d={need}")
+        B = np.eye(d, need) if seed is None else _rotation(generator(seed), d, need)
+        return cls(B[:, : part.P], B[:, part.P :], origin={"kind": "orthonormal", "seed": seed})
+
+    @classmethod
+    def sinusoidal_2d(
+        cls, part: Partition, d: int, temperature: float = 10000.0, seed: int = 0, normalise: bool = True
+    ) -> "Embedding":
+        """Sines and cosines of the place of a patch on `part.grid`, as in the reference implementation of masked
+        autoencoders: d / 2 entries for its column, then d / 2 for its row, each d / 4 sines, then d / 4 cosines, of
+        frequencies temperature^(-i / (d / 4)). There every vector has norm sqrt(d / 2); here they are divided by it unless
+        normalise=False. Features: random, orthonormal among themselves where d >= F (not to the positions), else unit vectors.
+        Raises InputError unless 4 divides d."""
+        d = _dimension(d)
+        if d % 4:
+            raise InputError(f"d must be a multiple of 4 (sines and cosines of two axes), got {d}: take d={d + 4 - d % 4}")
+        if not (is_number(temperature) and temperature > 0):
+            raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 10000")
+        row, column = np.divmod(np.arange(part.P), part.grid[1])
+        omega = float(temperature) ** -(np.arange(d // 4) / (d // 4))
+        waves = [wave(np.outer(omega, place)) for place in (column, row) for wave in (np.sin, np.cos)]
+        E = np.concatenate(waves) / (np.sqrt(d / 2) if normalise else 1.0)
+        rng = generator(seed)
+        V = _rotation(rng, d, part.F) if d >= part.F else _unit(rng, d, part.F)
+        origin = {"kind": "sinusoidal_2d", "temperature": float(temperature), "seed": seed, "normalise": bool(normalise)}
+        return cls(E, V, origin=origin)
+
+    @classmethod
+    def random(cls, part: Partition, d: int, seed: int = 0) -> "Embedding":
+        """Positions and features drawn uniformly from the unit sphere of R^d, any d."""
+        d, rng = _dimension(d), generator(seed)
+        return cls(_unit(rng, d, part.P), _unit(rng, d, part.F), origin={"kind": "random", "seed": seed})
+
+    @classmethod
+    def correlated(cls, part: Partition, gram: np.ndarray) -> "Embedding":
+        """Orthonormal positions, and features orthogonal to them with inner products `gram` (F, F) among themselves.
+        Raises InputError unless gram is symmetric and has no negative eigenvalue."""
+        gram, F = np.array(gram, dtype=float), part.F
+        if gram.shape != (F, F):
+            raise InputError(f"gram must be (F, F) with F={F} features, got {gram.shape}: features count cluster by cluster")
+        if not np.isfinite(gram).all() or not np.allclose(gram, gram.T, rtol=0, atol=1e-12 * np.abs(gram).max()):
+            raise InputError("gram must be finite and symmetric, got one that is not: take e.g. (gram + gram.T) / 2")
+        values, vectors = np.linalg.eigh((gram + gram.T) / 2)
+        if values[0] < -1e-12 * max(values[-1], 0.0) or values[-1] <= 0:
+            raise InputError(f"gram must have no negative eigenvalue, got {values[0]:g}: weaken the correlations")
+        root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        E, V = np.eye(part.P + F, part.P), np.zeros((part.P + F, F))
+        V[part.P :] = root
+        return cls(E, V, origin={"kind": "correlated"})
+
+
+def _dimension(d: int) -> int:
+    if isinstance(d, bool) or not isinstance(d, (int, np.integer)) or d < 1:
+        raise InputError(f"d must be a whole number of at least 1 dimension, got {d!r}: take e.g. d=64")
+    return int(d)
+
+
+def _is_identity(gram: np.ndarray) -> bool:
+    return np.abs(gram - np.eye(len(gram))).max() <= ORTHONORMAL
+
+
+def _rotation(rng: np.random.Generator, d: int, n: int) -> np.ndarray:
+    """n columns of a random rotation of R^d, uniformly distributed."""
+    Q, R = np.linalg.qr(rng.standard_normal((d, n)))
+    return Q * np.sign(np.diagonal(R))
+
+
+def _unit(rng: np.random.Generator, d: int, n: int) -> np.ndarray:
+    """n random unit vectors of R^d."""
+    columns = rng.standard_normal((d, n))
+    return columns / np.linalg.norm(columns, axis=0)

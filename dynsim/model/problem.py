@@ -1,0 +1,108 @@
+"""The problem: clusters, areas, mask ratio and amplitudes.
+
+`P` patches; `K` clusters drawn uniformly; cluster k partitions the patches into one *global* area (number 0) of about
+P^kappa_c patches and *local* areas of about P^kappa_s patches. Given k, every area draws an amplitude z in [L, U]
+independently, and X_p = z_m v_{k,m} for p in area m (docs/model.md, eq. 1). `round(gamma P)` patches are masked,
+uniformly without replacement.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dynsim.errors import InputError
+from dynsim.model.amplitude import Law, Uniform, is_number
+
+EXACT_INTEGERS = 2.0**53  # above this a float no longer counts patches one by one, and sizes stay real numbers
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One masked-reconstruction problem; frozen and valid once built.
+
+    K: clusters. gamma: mask ratio in (0, 1). P: patches, an integer, or up to 1e100 for the orbit field.
+    kappa_c, kappa_s: exponents of the global and the local area sizes. amplitude: law of z.
+
+    Derived: `masked` and `unmasked` counts; `C_global` and `C_local` area sizes (C_local is the mean over the local
+    areas, which differ by at most one patch); `n_local` local areas and `N` = 1 + n_local areas per cluster;
+    `Delta` the information gap (eq. 7). For P beyond 2^53 the counts are real numbers.
+
+    Raises InputError where a value breaks a rule.
+    """
+
+    K: int = 4
+    gamma: float = 0.8
+    P: float = 196
+    kappa_c: float = 0.9
+    kappa_s: float = 0.4
+    amplitude: Law = field(default_factory=Uniform)
+
+    if TYPE_CHECKING:  # derived; attributes, but not fields of the dataclass
+        masked: float = field(init=False)
+        unmasked: float = field(init=False)
+        C_global: float = field(init=False)
+        C_local: float = field(init=False)
+        n_local: float = field(init=False)
+        N: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("K", "P", "gamma", "kappa_c", "kappa_s"):
+            value = getattr(self, name)
+            if not is_number(value):
+                raise InputError(f"{name} must be a finite number, got {value!r}: give a number")
+        if self.K < 1 or self.K != int(self.K):
+            raise InputError(f"K must be a whole number of at least 1 cluster, got {self.K:g}: take e.g. K=4")
+        if not 2 <= self.P <= 1e100:
+            raise InputError(f"P must be between 2 and 1e100 patches, got {self.P:g}: take e.g. P=196")
+        if self.P <= EXACT_INTEGERS and self.P != int(self.P):
+            raise InputError(f"P counts patches, got {self.P!r}: take P={round(self.P)}")
+        if not 0 < self.gamma < 1:
+            raise InputError(f"gamma is the masked fraction, strictly between 0 and 1, got {self.gamma:g}: take e.g. 0.75")
+        for name in ("kappa_c", "kappa_s"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name):g}: take e.g. 0.5, areas of P^0.5 patches")
+        law = self.amplitude
+        if isinstance(law, type) or not all(hasattr(law, name) for name in ("sample", "nodes", "moment", "L", "U")):
+            raise InputError(f"amplitude must be a law of z, got {law!r}: take e.g. Uniform(0.8, 1.2) or Fixed(1.0)")
+        set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the object is frozen)
+        set_("K", int(self.K))
+        exact = self.P <= EXACT_INTEGERS
+        count = (lambda x: int(round(x))) if exact else float
+        set_("P", count(self.P))
+        set_("gamma", float(self.gamma))
+        set_("masked", count(self.gamma * self.P))
+        set_("unmasked", self.P - self.masked)
+        if not 1 <= self.masked <= self.P - 1:
+            edge = "none" if self.masked < 1 else "all"
+            raise InputError(
+                f"round(gamma P) patches are masked, at least 1 and at most P - 1; gamma={self.gamma:g} masks {edge} of "
+                f"P={self.P}: take gamma between {0.5 / self.P:.3g} and {1 - 0.5 / self.P:.6g}"
+            )
+        set_("C_global", max(1, count(float(self.P) ** self.kappa_c)))
+        rest = self.P - self.C_global
+        local = float(self.P) ** self.kappa_s
+        if rest < 1 or round(local) > rest:
+            raise InputError(
+                f"areas must fit in P={self.P:g}: the global one takes P^kappa_c = {self.C_global:g}, which leaves {rest:g} for "
+                f"local areas of P^kappa_s = {local:.4g}: lower kappa_c or kappa_s"
+            )
+        set_("n_local", max(1, count(rest / max(1, count(local)))))
+        set_("C_local", rest / self.n_local)
+        set_("N", 1 + self.n_local)
+
+    @property
+    def rho(self) -> float:
+        """Unmasked fraction, exactly unmasked / P."""
+        return self.unmasked / self.P
+
+    @property
+    def Delta(self) -> float:
+        """Information gap (eq. 7): positive, two phases; negative, one."""
+        return (1 - self.kappa_s) - 2 * (1 - self.kappa_c)
+
+    def sizes(self) -> np.ndarray:
+        """Area sizes of one cluster, int (N,), the global one first; local ones differ by at most one patch."""
+        small, extra = divmod(self.P - self.C_global, self.n_local)
+        local = [small + 1] * extra + [small] * (self.n_local - extra)  # type: ignore[operator]  # whole numbers up to 2^53
+        return np.array([self.C_global, *local], dtype=np.int64)

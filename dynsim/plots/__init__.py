@@ -1,0 +1,40 @@
+"""Figures for a two-column paper; the only package that imports matplotlib.
+
+Every function draws on the Axes it is given; `figure` makes some at the width of one or of two columns, `save` writes PNG, PDF or
+SVG whose bytes repeat. Time is t = eta x step, losses are per masked patch.
+"""
+
+from dynsim.plots.curves import by_letter, curves
+from dynsim.plots.maps import attention_map
+from dynsim.plots.overlay import deviation
+from dynsim.plots.phase_diagram import phase_diagram
+from dynsim.plots.run import shade, summary
+from dynsim.plots.style import (
+    BLACK,
+    BLUE,
+    DOUBLE,
+    GREEN,
+    GREY,
+    IN_GLOBAL,
+    LOSS,
+    ORANGE,
+    PANELS,
+    PURPLE,
+    RED,
+    SHADES,
+    SINGLE,
+    SKY,
+    SORTS,
+    STYLE,
+    TIME,
+    figure,
+    legend,
+    log_time,
+    save,
+)
+
+__all__ = [
+    "BLACK", "BLUE", "DOUBLE", "GREEN", "GREY", "IN_GLOBAL", "LOSS", "ORANGE", "PANELS", "PURPLE", "RED", "SHADES", "SINGLE",
+    "SKY", "SORTS", "STYLE", "TIME", "attention_map", "by_letter", "curves", "deviation", "figure", "legend", "log_time",
+    "phase_diagram", "save", "shade", "summary",
+]

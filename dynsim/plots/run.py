@@ -1,0 +1,128 @@
+"""A run in four panels, with its phases and what theory predicts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dynsim import theory
+from dynsim.analysis import phases
+from dynsim.errors import InputError
+from dynsim.model.partition import Partition
+from dynsim.model.problem import Problem
+from dynsim.plots.curves import by_letter, curves
+from dynsim.plots.style import BLACK, DOUBLE, GREY, IN_GLOBAL, PANELS, PURPLE, RED, SHADES, SORTS, STYLE, TIME, figure, smaller
+from dynsim.trajectory import Trajectory
+
+
+def shade(ax: Axes, found: phases.Phases, end: float, label: bool = True) -> None:
+    """Shade the phases `found` by phases.find up to time `end`, and name them at the top."""
+    for phase, color, name in zip(found, SHADES, ("I", "II", "conv."), strict=True):
+        stop = end if phase.end is None else phase.end
+        if phase.start is None or stop <= max(phase.start, ax.get_xlim()[0]):
+            continue
+        ax.axvspan(phase.start, stop, color=color, lw=0, zorder=-2)
+        middle = np.sqrt(max(phase.start, ax.get_xlim()[0]) * min(stop, end))
+        if label and np.log10(min(stop, end) / middle) > 0.1:
+            style: dict = {"ha": "center", "va": "bottom", "fontsize": smaller(ax), "color": GREY}
+            ax.text(middle, 1.01, name, transform=ax.get_xaxis_transform(), **style)
+
+
+@rc_context(STYLE)
+def summary(
+    trajs: Trajectory | list[Trajectory] | tuple[Trajectory, ...], problem: Problem, part: Partition | None = None
+) -> Figure:
+    """Four panels of a run: FP, PP, area attention and loss, with the phases shaded and the theory's escape time (eq. 8, 15),
+    depth (eq. 9), late loss (eq. 12) and floor (eq. 6) drawn in: a Figure.
+
+    trajs: a Trajectory or a list of them (orbit runs, one per kind of query: the most local and the most global one are
+    drawn). part: the partition of a run that has one (mean over pairs of query and cluster, with a band). Raises InputError.
+    """
+    drawn = _chosen(list(trajs) if isinstance(trajs, (list, tuple)) else [trajs])
+    runs = list({id(traj): traj for traj in drawn.values()}.values())
+    made, axes = figure(2, 2, DOUBLE, 4.6, sharex=True)
+    start, end = _span(runs)
+    for ax, name, label in zip(axes.flat, "abcd", PANELS.values(), strict=True):
+        ax.set(xscale="log", xlim=(start, end), ylabel=label)
+        ax.set_title(f"({name})", loc="left", fontsize=STYLE["axes.titlesize"])
+    handles: dict = {}
+    for letter, traj in drawn.items():
+        tables = by_letter(traj, problem, part).get(letter, {})
+        for ax, name in zip(axes.flat, PANELS, strict=True):
+            if name in tables:
+                curves(ax, traj.t, tables[name], letter)
+        for sort in tables.get("attention", ()):
+            handles.setdefault(sort, axes[0, 0].plot([], [], **SORTS[sort])[0])
+    for traj in runs:
+        axes[1, 1].plot(traj.t, traj.loss, color=BLACK, **({} if traj is runs[0] else IN_GLOBAL))
+    if "G" in drawn:
+        handles["G"] = axes[0, 0].plot([], [], color=GREY, label="query in the global area", **IN_GLOBAL)[0]
+    _predictions(axes, drawn, problem, part, end, handles)
+    if len(runs[0]) >= 3:
+        for ax in axes.flat:
+            shade(ax, phases.find(runs[0], part), end)
+    axes[0, 1].yaxis.set_major_formatter("{x:g}")
+    axes[1, 0].set(xlabel=TIME, ylim=(-0.02, 1.02))
+    axes[1, 1].set(xlabel=TIME)
+    _log_if_wide(axes[1, 1])
+    made.legend(handles=list(handles.values()), loc="outside upper center", ncols=4, frameon=False, handlelength=2.4)
+    return made
+
+
+def _chosen(trajs: Sequence[Trajectory]) -> dict[str, Trajectory]:
+    """The run to draw for clusters in which the query is local, and the one for global ones: {letter: Trajectory}."""
+    if any("query" not in traj.meta for traj in trajs):
+        if len(trajs) > 1:
+            raise InputError(f"one run on an explicit partition makes a figure, got {len(trajs)} runs: draw them one by one")
+        return {"L": trajs[0], "G": trajs[0]}
+    queries = [traj.meta["query"] for traj in trajs]
+    best = {a: max(range(len(trajs)), key=[query.count(a) for query in queries].__getitem__) for a in "LG"}
+    return {a: trajs[i] for a, i in best.items() if a in queries[i]}
+
+
+def _span(runs: Sequence[Trajectory]) -> tuple[float, float]:
+    """First positive and last time of the runs, of use to a logarithmic axis."""
+    times = np.concatenate([traj.t[traj.t > 0] for traj in runs])
+    return (times.min(), times.max()) if times.size and times.max() > times.min() else (0.1, 10.0)
+
+
+def _predictions(
+    axes: np.ndarray, drawn: dict[str, Trajectory], problem: Problem, part: Partition | None, end: float, handles: dict
+) -> None:
+    """What theory says, on the panels, with a legend entry each."""
+
+    def entry(name: str, **style: Any) -> None:
+        handles[name] = axes[0, 0].plot([], [], label=name, **style)[0]
+
+    if "L" in drawn:
+        at_this_P = theory.escape_time(problem, "L", finite=True), (0, (4, 1.5)), "escape, theory at this $P$"
+        for t, dashes, name in (at_this_P, (theory.escape_time(problem), (0, (1, 1.5)), r"escape, theory $P\to\infty$")):
+            if t <= end:
+                line = {"color": GREY, "lw": 0.8, "ls": dashes, "zorder": -1}
+                for ax in axes.flat:
+                    ax.axvline(t, **line)
+                entry(name, **line)
+        line = {"color": RED, "lw": 0.8, "ls": (0, (1, 1)), "zorder": -1}
+        axes[0, 0].axhline(theory.global_depth(problem), **line)
+        entry("depth at the escape, theory", **line)
+    line = {"color": PURPLE, "lw": 1.0, "ls": (0, (3, 1, 1, 1))}
+    for query in {traj.meta.get("query") for traj in drawn.values()}:
+        floor, late = theory.loss_floor(problem, part, query), 3 * theory.escape_time(problem, query or "L")
+        axes[1, 1].axhline(floor, **line)
+        if query is not None and late < end:
+            times = np.geomspace(late, end, 50)
+            axes[1, 1].plot(times, theory.late_loss(problem, times, query) + floor, **line)
+    entry("loss floor and late stage, theory", **line)
+
+
+def _log_if_wide(ax: Axes) -> None:
+    """A logarithmic loss axis where the curves span more than a factor of ten."""
+    drawn: list[Any] = [line.get_ydata() for line in ax.lines]
+    values = np.array([y for line in drawn if len(line) > 2 for y in line if y > 0])
+    if values.size and values.max() > 10 * values.min():
+        ax.set(yscale="log", ylim=(values.min() / 1.5, values.max() * 1.5))
+    else:
+        ax.set_ylim(bottom=0)

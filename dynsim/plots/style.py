@@ -1,0 +1,84 @@
+"""How figures look: widths, colours, line styles; making and saving them.
+
+Colour says what is attended to (Okabe and Ito's palette, and a line style each), a marker says that the query lies in the global
+area. No global state is set.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+
+from dynsim.errors import InputError
+
+SINGLE, DOUBLE = 3.25, 6.75  # inches: one column, two columns
+BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+GREY, SHADES = "#666666", ("#F4F4F4", "#E6E6E6", "#F4F4F4")
+IN_GLOBAL: dict = {"marker": "o", "markevery": 0.12, "mfc": "white", "lw": 0.8}  # lines of a query in the global area
+SORTS: dict[str, dict] = {
+    "own": {"color": BLUE, "ls": "-", "label": "own area"},
+    "global": {"color": RED, "ls": "--", "label": "global area"},
+    "others": {"color": GREEN, "ls": "-.", "label": "other areas"},
+    "masked": {"color": ORANGE, "ls": ":", "label": "masked patches"},
+}
+STYLE: dict = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.0,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+SAVING: dict = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dynsim"}
+BARE = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "svg": {"Date": None}}
+TIME, LOSS = r"time $t=\eta\times$step", "loss per masked patch"
+PANELS = {"fp": r"FP correlation $\Phi$", "pp": r"PP correlation $\Upsilon$", "attention": "area attention", "loss": LOSS}
+
+
+def figure(
+    rows: int = 1, cols: int = 1, width: float = SINGLE, height: float | None = None, **subplots: Any
+) -> tuple[Figure, Any]:
+    """A Figure of rows x cols Axes, `width` inches wide, 8 pt; returns (Figure, Axes or array of them)."""
+    with rc_context(STYLE):
+        made = Figure(figsize=(width, 0.75 * width * rows / cols if height is None else height), layout="constrained")
+        axes = made.subplots(rows, cols, **subplots)
+        for ax in np.ravel(axes):
+            ax.tick_params(which="both", labelsize=STYLE["xtick.labelsize"], width=0.6)
+    return made, axes
+
+
+def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 160) -> None:
+    """Write `figure` to `path`, in the format its ending names. The same figure gives the same bytes. Raises InputError."""
+    ending = os.path.splitext(path)[1][1:].lower()
+    if ending not in BARE:
+        raise InputError(f"figures are written as png, pdf or svg, got {str(path)!r}: name the file e.g. figure.pdf")
+    with rc_context(SAVING):
+        figure.savefig(path, format=ending, dpi=dpi, metadata=BARE[ending])
+
+
+def legend(ax: Axes, *entries: Any, **options: Any) -> Legend:
+    """A legend one point smaller than the axis labels, without frame."""
+    return ax.legend(*entries, **{"fontsize": smaller(ax), "frameon": False, **options})
+
+
+def smaller(ax: Any) -> float:
+    """One point less than the axis labels."""
+    return ax.xaxis.label.get_size() - 1
+
+
+def log_time(ax: Axes, t: np.ndarray) -> None:
+    """A logarithmic time axis from the first positive moment to the last."""
+    t = np.asarray(t)
+    ax.set_xscale("log")
+    ax.set_xlim(t[t > 0][0], t[-1])
+    ax.set_xlabel(TIME)

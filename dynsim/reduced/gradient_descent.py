@@ -1,0 +1,79 @@
+"""Gradient descent, y <- y + eta dy/dt(y), for every field and optimiser; time is t = eta x step."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dynsim.errors import Diverged, InputError, Interrupted
+from dynsim.model.amplitude import is_number
+from dynsim.reduced.field import Field
+from dynsim.reduced.optimisers import Descent, Rule, check
+from dynsim.reduced.recording import Checkpoint, Record, State, plain
+from dynsim.trajectory import Progress, Trajectory, steps_to_keep
+
+RISE = 1.0 + 1e-9  # plain descent on a fixed loss does not end above its start; rounding stays far below this
+
+
+def descend(
+    field: Field,
+    eta: float = 1.0,
+    steps: int = 500,
+    keep: ArrayLike | None = None,
+    optimiser: Rule | None = None,
+    start: State | None = None,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Trajectory:
+    """Gradient descent on `field` from zero correlations: a Trajectory with t = eta x step.
+
+    keep: see trajectory.steps_to_keep. optimiser: Descent() by default. start: a State to go on from. progress(done, total)
+    is called after every step, checkpoint(state, record) before every step; the state is that of the run, so copy what is to
+    stay, and record.trajectory() gives the moments kept up to there.
+
+    Raises InputError for a bad eta or steps, Diverged (with the trajectory so far and a step size to try) where
+    correlations leave the range of the softmax or plain descent ends up above its first loss, and Interrupted (with the
+    trajectory so far) on Ctrl-C.
+    """
+    if not (is_number(eta) and eta > 0):
+        raise InputError(f"eta, the step size, must be positive and finite, got {eta!r}: take e.g. eta=1")
+    optimiser = check(optimiser, getattr(field, "embedding", None))
+    kept = set(steps_to_keep(steps, keep).tolist())
+    step, y, memory, past = State(0, field.start()) if start is None else start
+    if step > steps or np.shape(y) != field.start().shape:
+        raise InputError(f"a run goes on from its own state and before steps={steps}, got step {step}: give more steps")
+    y = np.array(y)
+    memory = tuple(np.array(m) for m in memory) or optimiser.start(y)
+    first_loss = field.velocity(field.start())[0] if field.deterministic and type(optimiser) is Descent else np.inf
+    meta = {"integrator": "descend", "eta": float(eta), "steps": int(steps), "optimiser": optimiser.describe()}
+    record = Record(field, {**meta, "keep": plain(keep)}, past)
+    dy = np.empty_like(y)
+    try:
+        while True:
+            if checkpoint is not None:
+                checkpoint(State(step, y, memory), record)
+            loss, dy = field.velocity(y, step=step, out=dy)
+            if not np.isfinite(loss) or loss > first_loss * RISE:
+                raise _diverged(f"the loss is {loss:.4g}, above {first_loss:.4g} at the start", step, eta, field, record)
+            if step in kept:
+                record.add(step, eta * step, loss, y)
+            if step == steps:
+                return record.trajectory()  # type: ignore[return-value]  # the last step is kept
+            optimiser.update(y, dy, eta, memory, step)
+            step += 1
+            if not max(y.max(), -y.min()) <= field.limit:
+                raise _diverged(f"a correlation left +-{field.limit:.4g} ({np.abs(y).max():.4g})", step, eta, field, record)
+            if progress is not None:
+                progress(step, steps)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped at step {step} of {steps}", record.trajectory()) from None
+
+
+def _diverged(what: str, step: int, eta: float, field: Field, record: Record) -> Diverged:
+    """The error for a run that left its range, with a step size below the inverse curvature along the first gradient."""
+    y = field.start()
+    loss, v = field.velocity(y)
+    h = 1e-3 / max(np.abs(v).max(), 1e-300)
+    curvature = np.linalg.norm(field.velocity(y + h * v)[1] - v) / (h * max(np.linalg.norm(v), 1e-300))
+    smaller = min(eta / 10, 1.0 / max(curvature, 1e-300))
+    return Diverged(
+        f"diverged at step {step}: {what}; the step size eta={eta:.4g} is too large: try eta={smaller:.2g}", record.trajectory()
+    )

@@ -1,0 +1,227 @@
+"""Gradient flow, dy/dt integrated in log time or path length, for every field whose velocity is the same at every evaluation."""
+
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from math import exp, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.integrate import DOP853, LSODA, RK45, Radau
+from scipy.optimize import brentq
+
+from dynsim.errors import Diverged, InputError, Interrupted
+from dynsim.model.amplitude import is_number
+from dynsim.reduced.field import Field
+from dynsim.reduced.recording import Checkpoint, Record, State, plain
+from dynsim.trajectory import Progress, Trajectory
+
+EVENTS = {
+    "escape": "own attention passes one half",
+    "half": "the loss has come half way from its start to its floor",
+    "excess": "the loss is within 1 % of its start above its floor",
+}
+SOLVERS = {"LSODA": LSODA, "Radau": Radau, "DOP853": DOP853, "RK45": RK45}
+SEGMENT = {"LSODA": 500, "Radau": 50, "DOP853": 10, "RK45": 20}  # steps after which a solver starts afresh, see flow
+DENSE = 1000  # numbers in the state up to which a stiff solver, with its full Jacobian, is the default
+RISES = 1e-5  # of the first loss over the floor: by this much (or rtol) no error of the solver makes a flow's loss rise
+SAFETY = 0.01  # local tolerance over rtol, so that halving rtol moves the answer itself by less than rtol
+
+
+def flow(
+    field: Field,
+    t_end: float = 1e4,
+    keep: ArrayLike | None = None,
+    rtol: float = 1e-8,
+    method: str | None = None,
+    start: State | None = None,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Trajectory:
+    """Gradient flow dy/dt of `field` from zero correlations to time t_end: a Trajectory.
+
+    Integrated over s with dt/ds = 1 / (|dy/dt| + 1 / (t + t0)): log time while little moves, path length where much does
+    (own attention takes off within a fraction P^-(1 - kappa_s) of the time passed: no clock resolves that at large P). t is
+    carried as tau = log(1 + t / t0). Solver: LSODA (any of SOLVERS by `method`; DOP853 for large states). keep: None for 200
+    log-spaced times, a number for as many, a sequence for exactly those. The trajectory also holds the moment of every
+    event (EVENTS) in meta["events"] (None where it did not come), found on the solver's dense output; meta["status"] says
+    how the run ended. rtol: accuracy of the correlations, relative to max(1, |y|) (PP at large P: to 1 / own area).
+
+    Every SEGMENT steps the solver starts afresh from where it stands, whether or not anybody wants to stop there, so that a
+    run that goes on from such a point is the same run bit for bit: checkpoint(state, record) is called there, start takes
+    such a State. (The Runge-Kutta solvers remember nothing but their step size and do not notice.)
+
+    Raises InputError, Diverged (with the trajectory so far), Interrupted (likewise, on Ctrl-C).
+    """
+    if not (is_number(t_end) and t_end > 0):
+        raise InputError(f"t_end, the time to integrate to, must be positive and finite, got {t_end!r}: take e.g. t_end=1e4")
+    if not (is_number(rtol) and 1e-12 <= rtol <= 1e-2):
+        raise InputError(f"rtol must be between 1e-12 and 1e-2, got {rtol!r}: take e.g. rtol=1e-8")
+    name = ("LSODA" if field.start().size <= DENSE else "DOP853") if method is None else method
+    if name not in SOLVERS:
+        raise InputError(f"method must be one of {', '.join(SOLVERS)}, got {method!r}: leave it out for the default")
+    if not field.deterministic:
+        raise InputError("flow needs a field that is the same at every evaluation, got fresh samples: use descend")
+    run = _Flow(field, float(t_end), keep, rtol, name, start)
+    try:
+        run.go(progress, checkpoint)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped at t={run.t:.4g} of {t_end:.4g}", run.record.trajectory()) from None
+    traj = run.record.trajectory(status=f"reached t_end={t_end:.6g}", evaluations=int(run.solver.nfev))
+    assert traj is not None  # _Flow has seen to a moment to keep
+    return traj
+
+
+class _Flow:
+    """A gradient flow under way: Y = (y, tau) with tau = log(1 + t / t0), integrated over s."""
+
+    def __init__(
+        self, field: Field, t_end: float, keep: ArrayLike | None, rtol: float, name: str, start: State | None
+    ) -> None:
+        self.field, self.t_end, self.rtol, self.name = field, t_end, rtol, name
+        y = field.start()
+        self.shape, self.floor, self.limit = y.shape, field.floor or 0.0, field.limit
+        self.scale = np.append(field.scale() if hasattr(field, "scale") else np.ones(y.size), 1.0)
+        self.first_loss, v = field.velocity(y)
+        if start is None:
+            t0 = min(t_end, 0.1 / max(_speed(v), 1e-300))
+            start = State(0, np.append(y.ravel(), 0.0), (np.array([0.0, 0.0, 0.0, t0]),))
+        elif np.shape(start.y) != (y.size + 1,) or [np.shape(m) for m in start.memory] != [(4,)]:
+            raise InputError(f"a run goes on from its own state of {y.size + 1} numbers, got {np.shape(start.y)}: start anew")
+        self.t0 = float(start.memory[0][3])
+        self.end, self.tau = self.tau_at(t_end), start.y[-1]
+        if self.tau > self.end:
+            raise InputError(
+                f"a run goes on to a later time than it has reached, t={self.t:g}, got t_end={t_end:g}: give a later one"
+            )
+        moments = [(t, self.tau_at(t)) for t in _times_to_keep(self.t0, t_end, keep)]
+        self.waiting = [(t, tau) for t, tau in moments if tau > self.tau or start.step == 0]
+        if not self.waiting and start.kept is None:
+            raise InputError(f"a run keeps a moment from where it starts, t={self.t:g}, got none in keep: add a later one")
+        meta = {"integrator": "flow", "rtol": rtol, "t_end": t_end, "solver": name, "keep": plain(keep)}
+        self.record = Record(field, meta, start.kept)
+        self.events = self.record.meta["events"] = {
+            **dict.fromkeys(EVENTS), **(start.kept.meta["events"] if start.kept else {})
+        }
+        self.start, self.steps, self.solver, self.signs = start, start.step, self.begin(start), self.signs_at(start.y)
+
+    @property
+    def t(self) -> float:
+        """The time reached."""
+        return self.t_at(self.tau)
+
+    def tau_at(self, t: float) -> float:
+        """Its tau."""
+        return float(np.log1p(t / self.t0))
+
+    def t_at(self, tau: float) -> float:
+        """Its time."""
+        return float(self.t0 * np.expm1(tau))
+
+    def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
+        """(dy/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0))."""
+        dY = np.empty_like(Y)
+        y = np.minimum(np.maximum(Y[:-1], -self.limit), self.limit).reshape(self.shape)  # a solver tries more than it accepts
+        _, v = self.field.velocity(y, out=dY[:-1].reshape(self.shape))
+        pace = self.t0 * exp(min(Y[-1], 700.0))
+        dY[-1] = 1.0 / (1.0 + pace * _speed(v))
+        dY[:-1] *= pace * dY[-1]
+        return dY
+
+    def signs_at(self, Y: np.ndarray) -> dict[str, float]:
+        """Each event as a number that turns positive where it happens."""
+        loss, own = self.field.summary(Y[:-1].reshape(self.shape))
+        left = (loss - self.floor) / (self.first_loss - self.floor)
+        return {"escape": own - 0.5, "half": 0.5 - left, "excess": 0.01 - left}
+
+    def begin(self, state: State) -> Any:
+        """A solver that starts afresh from a state."""
+        s, h, evaluations, _ = state.memory[0]
+        tolerance = SAFETY * self.rtol
+        solver = SOLVERS[self.name](
+            self.rate, s, state.y, np.inf, rtol=tolerance, atol=tolerance * self.scale, first_step=h or None
+        )
+        solver.nfev += int(evaluations)
+        return solver
+
+    def go(self, progress: Progress | None, checkpoint: Checkpoint | None) -> None:
+        """Integrate to the end."""
+        if checkpoint is not None:
+            checkpoint(self.start, self.record)
+        if self.waiting and self.waiting[0][0] == 0.0:
+            self.keep(self.waiting.pop(0)[0], self.start.y)
+        while self.tau < self.end:
+            self.step()
+            if progress is not None:
+                progress(min(self.tau, self.end), self.end)
+            if self.steps % SEGMENT[self.name] == 0 and self.tau < self.end:
+                memory = np.array([self.solver.t, getattr(self.solver, "h_abs", 0.0), self.solver.nfev, self.t0])
+                state = State(self.steps, self.solver.y.copy(), (memory,))
+                if checkpoint is not None:
+                    checkpoint(state, self.record)
+                self.solver = self.begin(state)
+
+    def step(self) -> None:
+        """One step of the solver; keeps what it passes. Raises Diverged."""
+        message = self.solver.step()
+        if self.solver.status == "failed" or not np.abs(self.solver.y[:-1]).max() <= self.limit:
+            left = f"a correlation left +-{self.limit:.4g}, beyond which the softmax overflows: end at t_end={self.t:.4g}"
+            raise self.stopped(f"{message}: try method='Radau' or a larger rtol" if message else left)
+        before, self.signs = self.signs, self.signs_at(self.solver.y)
+        if self.signs["half"] < before["half"] - max(RISES, self.rtol):
+            raise self.stopped(f"its loss rises, so the closure is off: end at t_end={self.t:.4g}")
+        self.tau, self.steps = self.solver.y[-1], self.steps + 1
+        found = [e for e in EVENTS if self.events[e] is None and before[e] < 0 <= self.signs[e]]
+        due = list(takewhile(lambda moment: moment[1] <= self.tau, self.waiting))
+        del self.waiting[: len(due)]
+        if found or due:
+            self.pass_by(found, due)
+
+    def pass_by(self, found: Sequence[str], due: Sequence[tuple[float, float]]) -> None:
+        """Keep the events found and the moments due in the last step, in their order, from the solver's dense output."""
+        dense, a, b = self.solver.dense_output(), self.solver.t_old, self.solver.t
+        moments: list[tuple[float, float | None, str]]
+        moments = [(_crossing(lambda s, e=e: self.signs_at(dense(s))[e], a, b), None, e) for e in found]
+        moments += [(_crossing(lambda s, tau=tau: dense(s)[-1] - tau, a, b), t, "") for t, tau in due]
+        for s, t, e in sorted(moments, key=lambda moment: moment[0]):
+            Y = dense(s)
+            t = max(self.t_at(Y[-1]), self.record.rows[-1][0] if self.record.rows else 0.0) if t is None else t
+            if t <= self.t_end:
+                self.events.update({e: t} if e else {})
+                self.keep(t, Y)
+
+    def keep(self, t: float, Y: np.ndarray) -> None:
+        """Keep one moment."""
+        y = Y[:-1].reshape(self.shape)
+        self.record.add(len(self.record.rows), t, self.field.velocity(y)[0], y)
+
+    def stopped(self, why: str) -> Diverged:
+        """The error of a flow that cannot go on, with what it has reached."""
+        return Diverged(f"the flow stopped at t={self.t:.4g}: {why}", self.record.trajectory())
+
+
+def _speed(v: np.ndarray) -> float:
+    """How fast a query's correlations move: the Euclidean norm, averaged (rms) over the queries of a 2-D state."""
+    return sqrt(np.vdot(v, v) / (v.shape[-1] if v.ndim == 2 else 1))
+
+
+def _crossing(f: Callable[..., float], a: float, b: float) -> float:
+    """Where f turns positive between a and b; the nearer end where the dense output, unlike the steps, has it on one side."""
+    fa, fb = f(a), f(b)
+    if fa >= 0 or fb < 0:
+        return a if fa >= 0 else b
+    return brentq(f, a, b, xtol=1e-13, rtol=1e-13)
+
+
+def _times_to_keep(t0: float, t_end: float, keep: ArrayLike | None) -> list[float]:
+    if keep is None or np.ndim(keep) == 0:
+        count: Any = 200 if keep is None else keep
+        if count != int(count) or count < 2:
+            raise InputError(f"keep must be at least 2 times or a list of times, got {keep!r}: take e.g. keep=200")
+        times = np.concatenate([[0.0], np.geomspace(min(t0, t_end / 10), t_end, int(count) - 1)])
+        times[-1] = t_end
+        return times.tolist()
+    times = np.unique(np.asarray(keep, dtype=float))
+    if not (times.size and np.isfinite(times).all() and times[0] >= 0 and times[-1] <= t_end):
+        raise InputError(f"kept times must lie between 0 and t_end={t_end:g}, got {np.asarray(keep).ravel()[:5].tolist()}...")
+    return times.tolist()

@@ -1,0 +1,1 @@
+"""Compiled kernels: numbers and arrays in and out, no objects, strings or files."""

@@ -1,0 +1,204 @@
+"""Sweeps: the same measurement at every point of a grid of problems, in a store that outlives the run.
+
+Points (fields of Problem times seeds) are dealt in chunks of about half a second to worker processes or a Dask cluster; every
+chunk is committed as it arrives. A point is known by its parameters, seed, method, options and package version: what is in the
+store is not computed again, so the same command resumes and another grid extends. A point that fails is a row with its reason.
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from itertools import islice
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from dynsim import __version__
+from dynsim.errors import InputError, Interrupted
+from dynsim.sweep.methods import METHODS, RANDOM, find, run_chunk, takes
+from dynsim.sweep.points import Point, Points
+from dynsim.sweep.store import Row, Store
+from dynsim.sweep.workers import Cluster, Processes, result
+from dynsim.trajectory import Progress
+
+Path = str | os.PathLike[str]
+Pair = tuple[str, Point]  # key, point
+
+CHUNK = 0.5  # seconds of work in a chunk
+MOST = 1000  # points in a chunk
+SAMPLE = 4  # points timed before the rest starts, two a worker; the first of each, which compiles or loads, does not count
+BLOCK = 500  # points looked up in the store at once
+
+
+def run(
+    path: Path,
+    grid: Mapping[str, Any] | None = None,
+    points: Iterable[Mapping[str, Any]] | None = None,
+    method: str = "orbit",
+    options: Mapping[str, Any] | None = None,
+    seeds: ArrayLike = 1,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    retry: bool = False,
+    progress: Progress | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> dict[str, float]:
+    """Compute the points that the store at `path` lacks (docs/sweeps.md); a dict of counts and seconds.
+
+    grid: {field: number or numbers}, every combination (see `span`, `parse_axis`); or points: an iterable of {field: number}.
+    Fields are K, gamma, P, kappa_c, kappa_s, L, U; those left out have Problem's defaults. method: "orbit", "population",
+    "samples", "full", or "package.module:function"; options: its keyword arguments. seeds: how many, or which. workers:
+    processes (default: one per core); or scheduler: address of a Dask scheduler. retry: compute failed points again.
+    progress(done, total) is called as results arrive, tell(text) with the plan. Rows do not depend on the workers, in any bit.
+
+    Raises InputError, FileError (store or cluster), Interrupted on Ctrl-C (what was done is in the store)."""
+    for name in options or {}:
+        if not takes(method, name):
+            raise InputError(f"method {method} has no option {name!r}: leave it out, or change the method")
+    find(method)
+    if method in METHODS and method not in RANDOM and seeds != 1:
+        raise InputError(f"method {method} draws nothing, got seeds={seeds!r}: leave them out, or take {', '.join(RANDOM)}")
+    if workers is not None and (workers != int(workers) or workers < 1):
+        raise InputError(f"workers must be a whole number of at least 1, got {workers!r}: leave it out for one per core")
+    todo = Points(grid, points, seeds, method, options, __version__)
+    with Store(path) as store:
+        pool: Processes | Cluster = Processes(workers) if scheduler is None else Cluster(scheduler)
+        try:
+            return _Run(store, todo, pool, retry, progress, tell or (lambda text: None)).go()
+        finally:
+            pool.close()
+
+
+class _Run:
+    """A sweep under way."""
+
+    def __init__(
+        self,
+        store: Store,
+        todo: Points,
+        pool: Processes | Cluster,
+        retry: bool,
+        progress: Progress | None,
+        tell: Callable[[str], object],
+    ) -> None:
+        self.store, self.todo, self.pool, self.retry, self.progress, self.tell = store, todo, pool, retry, progress, tell
+        self.done = self.failed = self.missing = 0
+        self.pace = 0.0  # seconds a point, a moving mean
+        self.sampling = True
+        self.running: dict[Future, list[Pair]] = {}
+        self.suspects: list[Pair] = []
+        self.deadly: set[str] = set()
+
+    def go(self) -> dict[str, float]:
+        began = time.perf_counter()
+        try:
+            sample = self._plan()
+            if sample:
+                parts = max(1, min(self.pool.count, len(sample) // 2))
+                self._workers(iter([sample[i::parts] for i in range(parts)]))
+                self._tell_cost()
+                self._workers(self._chunks({key for key, _ in sample}))
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"stopped with {self.done} of {self.missing} points done, all in {self.store.path}: the same command goes on"
+            ) from None
+        counts = {"points": len(self.todo), "known": len(self.todo) - self.missing}
+        return {**counts, "computed": self.done, "failed": self.failed, "seconds": time.perf_counter() - began}
+
+    def _absent(self) -> Iterator[Pair]:
+        """(key, point) of every point the store lacks when it is asked for."""
+        points = iter(self.todo)
+        while block := [(self.todo.key(point), point) for point in islice(points, BLOCK)]:
+            known = self.store.known(key for key, _ in block)
+            yield from (pair for pair in block if pair[0] not in known or (self.retry and known[pair[0]] == "failed"))
+
+    def _plan(self) -> list[Pair]:
+        """Count what is missing, say so, and draw the sample to be timed."""
+        sample: list[Pair] = []
+        draw = random.Random(0)
+        for pair in self._absent():
+            self.missing += 1
+            place = len(sample) if len(sample) < SAMPLE else draw.randrange(self.missing)
+            sample[place:place + 1] = [pair] if place < SAMPLE else sample[place:place + 1]
+        total = len(self.todo)
+        self.tell(f"{total} points ({self.todo.shape()}), method {self.todo.method}; results go to {self.store.path}")
+        self.tell(f"{total - self.missing} are there already, {self.missing} to compute on {self.pool.name}")
+        for version, count in self.store.counts().items():
+            if version != __version__:
+                self.tell(f"the store also has {count} rows of dynsim {version}: kept apart, this is {__version__}")
+        return sample
+
+    def _tell_cost(self) -> None:
+        self.sampling = False
+        left = self.missing - self.done
+        if left:
+            need = left * self.pace / self.pool.count
+            self.tell(f"about {_duration(self.pace)} a point (timed on {self.done}), so {_duration(need)} for the other {left}")
+
+    def _chunks(self, sampled: set[str]) -> Iterator[list[Pair]]:
+        points = (pair for pair in self._absent() if pair[0] not in sampled)
+        seen = len(sampled)
+        while True:
+            fair = -(-(self.missing - seen) // (3 * self.pool.count))
+            size = min(MOST, fair, int(CHUNK / max(self.pace, 1e-9)))
+            chunk = list(islice(points, max(1, size)))
+            if not chunk:
+                return
+            seen += len(chunk)
+            yield chunk
+
+    def _workers(self, chunks: Iterator[list[Pair]]) -> None:
+        """Deal chunks, a few ahead, and commit what arrives. After a death, what was running goes alone, point by point; a point
+        that kills its process twice when alone has failed."""
+        while True:
+            ahead = 1 if self.suspects else 2 * self.pool.count + 1
+            while len(self.running) < ahead:
+                chunk = [self.suspects.pop()] if self.suspects else next(chunks, None)
+                if chunk is None:
+                    break
+                try:
+                    future = self.pool.submit(run_chunk, __version__, self.todo.method, self.todo.options, chunk)
+                except self.pool.lost:  # a worker has died since
+                    self.suspects.extend(chunk)
+                    self.pool.restart()
+                    break
+                self.running[future] = chunk
+                ahead = 1 if self.suspects else ahead
+            if not (self.running or self.suspects):
+                return
+            arrived, _ = wait(self.running, timeout=1.0, return_when=FIRST_COMPLETED)
+            lost = False
+            for future in arrived:
+                chunk, rows = self.running.pop(future), result(future, self.pool)
+                if rows is not None:
+                    self._commit(rows)
+                    continue
+                lost = True
+                key = chunk[0][0] if len(chunk) == 1 and not self.running else None
+                if key is not None and key in self.deadly:
+                    self._commit([(*chunk[0], "failed", "its worker process died, twice (out of memory?)", 0.0, {})])
+                else:
+                    if key is not None:
+                        self.deadly.add(key)
+                    self.suspects.extend(chunk)
+            if lost:
+                self.pool.restart()
+
+    def _commit(self, rows: Sequence[Row]) -> None:
+        self.store.add(rows, __version__, self.todo.method, self.todo.options, replace=self.retry)
+        self.done += len(rows)
+        self.failed += sum(row[2] == "failed" for row in rows)
+        timed = [row[4] for row in (rows[1:] or rows if self.sampling else rows)]
+        weight = 0.5 if self.sampling and self.pace else 1.0 if self.sampling else 0.2  # points grow dearer along an axis
+        self.pace += weight * (sum(timed) / len(timed) - self.pace)
+        if self.progress is not None:
+            self.progress(self.done, self.missing)
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= 2 * size or unit == "s" and seconds >= 1:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{1e3 * seconds:.3g} ms"

@@ -1,0 +1,146 @@
+"""The store of a sweep: one SQLite file, one row per point, each batch of rows one transaction.
+
+A row is there whole or not at all, whatever kills the process; several processes may write at once (SQLite lets them take
+turns, and a row that is there already stays). Numbers are kept as 64-bit floats, NaN as NULL.
+"""
+
+import datetime
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from dynsim.analysis.columns import PARAMETERS
+from dynsim.errors import FileError
+from dynsim.sweep.points import Point
+
+Row = tuple[str, Point, str, str, float, dict[str, float | None]]  # key, point, status, message, seconds, results
+
+APPLICATION = 0x44594E53  # "DYNS", says whose file this is
+LAYOUT = 1
+PATIENCE = 60.0  # seconds to wait for another process's transaction
+FIXED = {
+    "key": "TEXT PRIMARY KEY", "version": "TEXT", "method": "TEXT", "options": "TEXT",
+    **dict.fromkeys(PARAMETERS, "REAL"), "seed": "INTEGER", "status": "TEXT", "message": "TEXT", "seconds": "REAL",
+    "finished": "TEXT",
+}
+
+
+class Store:
+    """An open store; made where there is none, unless `write` is False. Raises FileError."""
+
+    def __init__(self, path: str | os.PathLike[str], write: bool = True) -> None:
+        self.path = os.fspath(path)
+        if not write and not os.path.isfile(self.path):
+            raise FileError(f"there must be a store to read, found none at {self.path!r}: run the sweep first, or mend the path")
+        with self._told("opened"):
+            uri = "file:" + _quoted(os.path.abspath(self.path)) + ("?mode=rwc" if write else "?mode=ro")
+            self._db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
+        try:
+            with self._told("opened"):
+                self._check()
+                if write:
+                    self._make()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def known(self, keys: Iterable[str]) -> dict[str, str]:
+        """Those of the keys that have a row: {key: status}."""
+        keys = list(keys)
+        with self._told("read"):
+            marks = ",".join("?" * len(keys))
+            return dict(self._db.execute(f"SELECT key, status FROM points WHERE key IN ({marks})", keys))
+
+    def add(
+        self, rows: Sequence[Row], version: str | None, method: str, options: Mapping[str, Any], replace: bool = False
+    ) -> None:
+        """Commit rows (key, point, status, message, seconds, results); one that is there already stays, or is replaced."""
+        with self._told("written"), self._transaction():
+            have = set(self.columns())
+            for name in dict.fromkeys(name for row in rows for name in row[5]):
+                if name not in have:
+                    self._db.execute(f'ALTER TABLE points ADD COLUMN "{name}" REAL')
+            text = json.dumps(options, sort_keys=True)
+            now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+            for key, point, status, message, seconds, results in rows:
+                row: dict[str, Any] = {"key": key, "version": version, "method": method, "options": text}
+                row.update(zip([*PARAMETERS, "seed"], point, strict=True))
+                row.update(status=status, message=message, seconds=seconds, finished=now, **results)
+                names, marks = ",".join(f'"{name}"' for name in row), ",".join("?" * len(row))
+                verb = "REPLACE" if replace else "IGNORE"
+                self._db.execute(f"INSERT OR {verb} INTO points ({names}) VALUES ({marks})", list(row.values()))
+
+    def columns(self) -> list[str]:
+        """Names of the columns, in order."""
+        return [row[1] for row in self._db.execute("PRAGMA table_info(points)")]
+
+    def counts(self, column: str = "version") -> dict[str, int]:
+        """How many rows there are of each version (or method, status)."""
+        with self._told("read"):
+            return dict(self._db.execute(f"SELECT {column}, count(*) FROM points GROUP BY {column} ORDER BY {column}"))
+
+    def rows(self, version: str | None = None, method: str | None = None) -> tuple[list[str], Iterator[tuple]]:
+        """(names, iterator of rows) in the order of the parameters; of one version and method or of all."""
+        names = self.columns()
+        asked = {name: value for name, value in (("version", version), ("method", method)) if value is not None}
+        where = " AND ".join(f"{name} = ?" for name in asked)
+        order = ", ".join(["version", "method", "options", *PARAMETERS, "seed", "key"])
+        query = f"SELECT * FROM points {'WHERE ' + where if where else ''} ORDER BY {order}"
+        return names, self._iterate(query, list(asked.values()))
+
+    def _iterate(self, query: str, values: list[str]) -> Iterator[tuple]:
+        with self._told("read"):
+            yield from self._db.execute(query, values)
+
+    def _check(self) -> None:
+        with self._transaction("DEFERRED"):  # both are read as of one moment, while another sweep may be making the store
+            tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            ours = self._db.execute("PRAGMA application_id").fetchone()[0]
+        if ours != APPLICATION and (ours or tables):
+            raise FileError(f"{self.path!r} must be a store of dynsim sweep, got some other database: give another --out")
+
+    def _make(self) -> None:
+        with self._transaction():
+            if self._db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+                self._db.execute(f"PRAGMA application_id = {APPLICATION}")
+                self._db.execute(f"PRAGMA user_version = {LAYOUT}")
+                fixed = ", ".join(f'"{name}" {kind}' for name, kind in FIXED.items())
+                self._db.execute(f"CREATE TABLE points ({fixed}) WITHOUT ROWID")
+
+    @contextmanager
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        self._db.execute(f"BEGIN {kind}")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise FileError(
+                f"the store {self.path!r} cannot be {what} ({error}): what it holds is intact; free space, make file and folder "
+                f"writable or give another --out, and the same command goes on"
+            ) from None
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

@@ -1,0 +1,101 @@
+"""The rows of a store as columns, and as CSV or netCDF files."""
+
+import csv
+import os
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dynsim import __version__
+from dynsim.analysis.columns import PARAMETERS, Table, axes, on_axes
+from dynsim.errors import FileError, InputError
+from dynsim.sweep.store import Store
+
+Path = str | os.PathLike[str]
+TEXTS = ("key", "version", "method", "options", "status", "message", "finished")
+
+
+def load(path: Path, version: str | None = __version__, method: str | None = None) -> dict[str, np.ndarray]:
+    """Rows of a store as {column: array}, sorted by parameters; numbers that are missing are NaN.
+
+    version: this package's; another; or None for all. method: one, or None for all. Raises FileError."""
+    with Store(path, write=False) as store:
+        names, rows = store.rows(version, method)
+        columns: list[tuple] = list(zip(*rows, strict=True)) or [()] * len(names)
+    return {
+        name: np.array(values, dtype=_kind(name)) if name != "message" else np.array(values, dtype=object)
+        for name, values in zip(names, columns, strict=True)
+    }
+
+
+def _kind(name: str) -> type:
+    return str if name in TEXTS else np.int64 if name == "seed" else float
+
+
+def export(path: Path, target: Path, version: str | None = __version__, method: str | None = None) -> int:
+    """Write the rows of a store to `target`: .csv, or .nc (with the extra `data`) on named axes; how many rows.
+
+    Raises InputError for another ending or rows that lie on no grid, FileError where a file cannot be read or written."""
+    ending = os.path.splitext(target)[1]
+    if ending not in (".csv", ".nc"):
+        raise InputError(f"export writes .csv or .nc, got {target!r}: end the name with one of them")
+    if ending == ".nc":
+        data = _dataset(load(path, version, method))
+        count = int((data["status"] != "").sum())
+        _replace(target, lambda temporary: data.to_netcdf(temporary, engine="h5netcdf"))
+        return count
+    with Store(path, write=False) as store:
+        names, rows = store.rows(version, method)
+        count = 0
+
+        def write(temporary: str) -> None:
+            nonlocal count
+            with open(temporary, "w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(names)
+                for row in rows:  # one at a time: a store may be larger than memory
+                    writer.writerow(row)
+                    count += 1
+
+        _replace(target, write)
+        return count
+
+
+def _dataset(table: Table) -> Any:
+    """The rows on named axes, an xarray.Dataset."""
+    try:
+        import h5netcdf  # noqa: F401
+        import xarray
+    except ImportError:
+        raise InputError("netCDF needs the extra `data`, not there yet: pip install 'dynsim[data]', or end in .csv") from None
+    if not len(table["key"]):
+        raise InputError("there must be a row to export, got none of this version and method: run the sweep first")
+    named = axes(table) or {"P": np.unique(table["P"])}
+    size = np.prod([float(len(values)) for values in named.values()])
+    if size > max(1e6, 100 * len(table["key"])):
+        raise InputError(f"netCDF lays rows on a grid, here of {size:.3g} places for {len(table['key'])} rows: end in .csv")
+    skip = {*PARAMETERS, "seed", "key", "version", "method", "options", "finished"}
+    values = {name: on_axes(table, name, named) for name in table if name not in skip}
+    values["message"] = values["message"].astype(str)
+    fixed = {name: float(table[name][0]) for name in PARAMETERS if name not in named}
+    one = {name: str(table[name][0]) for name in ("version", "method", "options")}
+    return xarray.Dataset({name: (tuple(named), value) for name, value in values.items()}, named, {**fixed, **one})
+
+
+def _replace(target: Path, writer: Callable[[str], object]) -> None:
+    """Write under another name and move it into place."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(target)), suffix=os.path.splitext(target)[1])
+        os.close(handle)
+        try:
+            writer(temporary)
+            os.replace(temporary, target)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"cannot write {target!r} ({error.strerror or error}): give another file") from None

@@ -1,0 +1,123 @@
+"""Workers of a sweep: processes on this machine (joblib's loky), or a Dask cluster. Both are `concurrent.futures` executors."""
+
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from dynsim.errors import FileError, InputError
+from dynsim.reduced.kernels.threads import ONE_THREAD
+
+WATCH = 1.0  # seconds between looks at whether the driver is still there
+LOOK = 5.0  # seconds between counts of a cluster's workers
+
+
+class Processes:
+    """Worker processes of one thread each, on this machine. They leave Ctrl-C to the driver and end with it, however it ends."""
+
+    lost = (BrokenProcessPool,)
+
+    def __init__(self, workers: int | None = None) -> None:
+        import joblib
+
+        self.count = joblib.cpu_count() if workers is None else workers
+        self.name = f"{self.count} worker process{'es' * (self.count > 1)}"
+        self._executor: Any = None  # loky's, which has no types
+
+    def submit(self, function: Callable, *args: Any) -> Future:
+        """A future of function(*args)."""
+        if self._executor is None:
+            from joblib.externals.loky import ProcessPoolExecutor
+
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            self._executor = ProcessPoolExecutor(
+                self.count, timeout=None, env=ONE_THREAD, initializer=_settle, initargs=(os.getpid(),)
+            )
+        return self._executor.submit(function, *args)
+
+    def restart(self) -> None:
+        """Forget the processes, of which some died; the next task starts new ones."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop at once."""
+        if self._executor is None:
+            return
+        told = threading.excepthook
+
+        def tell(args: threading.ExceptHookArgs) -> None:  # loky's thread stumbles over work that it has just dropped itself
+            if args.exc_type is not KeyError:
+                told(args)
+
+        threading.excepthook = tell
+        try:
+            self._executor.shutdown(wait=True, kill_workers=True)
+        finally:
+            threading.excepthook = told
+        self._executor = None
+
+
+def _settle(driver: int) -> None:
+    """In a worker, before its first task."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Cluster:
+    """The workers of a Dask cluster, as many as there are at any moment. Raises InputError where Dask is not installed,
+    FileError where no scheduler answers."""
+
+    def __init__(self, address: str, patience: float = 10.0) -> None:
+        try:
+            from distributed import Client, KilledWorker
+        except ImportError:
+            raise InputError("a Dask cluster needs the extra `cluster`, not there yet: pip install 'dynsim[cluster]'") from None
+        self.lost = (KilledWorker,)
+        try:
+            self._client = Client(address, timeout=patience, set_as_default=False)
+        except (OSError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise FileError(f"no Dask scheduler answers at {address!r} ({reason}): start one, or mend the address") from None
+        self.address, self._looked, self._count = address, 0.0, 1
+        self._executor = self._client.get_executor(pure=False)
+        self.name = f"{self.count} worker thread{'s' * (self.count != 1)} of {address}"
+
+    @property
+    def count(self) -> int:
+        """Threads of all workers now, at least one."""
+        if time.monotonic() - self._looked > LOOK:
+            self._count, self._looked = max(1, sum(self._client.nthreads().values())), time.monotonic()
+        return self._count
+
+    def submit(self, function: Callable, *args: Any) -> Future:
+        """A future of function(*args)."""
+        return self._executor.submit(function, *args)
+
+    def restart(self) -> None:
+        """Nothing to do: the scheduler gives a lost worker's tasks to others."""
+
+    def close(self) -> None:
+        """Leave; the scheduler drops what nobody waits for any more."""
+        self._executor.shutdown(wait=False)
+        self._client.close(timeout=2)
+
+
+def result(future: Future, pool: Any) -> Any:
+    """Result of a finished future; None where its worker died. Raises FileError where the cluster has gone."""
+    try:
+        return future.result()
+    except pool.lost:
+        return None
+    except CancelledError:
+        raise FileError(f"the Dask scheduler at {pool.address!r} has gone: start it, and the same command goes on") from None

@@ -1,0 +1,20 @@
+"""Closed forms: what the reduced dynamics do, without integrating them."""
+
+from dynsim.theory.reconstruction import (
+    PUBLISHED,
+    escape_integral,
+    escape_time,
+    global_depth,
+    information_gap,
+    initial_loss,
+    late_loss,
+    log_depth_integral,
+    loss_floor,
+    pp_size,
+    regime,
+)
+
+__all__ = [
+    "PUBLISHED", "escape_integral", "escape_time", "global_depth", "information_gap", "initial_loss", "late_loss",
+    "log_depth_integral", "loss_floor", "pp_size", "regime",
+]

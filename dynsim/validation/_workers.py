@@ -1,0 +1,62 @@
+"""Independent pieces of work, spread over the cores."""
+
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from joblib import cpu_count
+from joblib.externals.loky import get_reusable_executor
+
+from dynsim.reduced.kernels.threads import ONE_THREAD
+from dynsim.trajectory import Progress
+
+
+def in_parallel(function: Callable, tasks: Sequence[tuple], progress: Progress | None = None) -> list:
+    """function(*task) for every task, in worker processes of one thread each: results in the order of the tasks.
+
+    One thread, because the pieces are small: BLAS threads that wait for each other cost more than they bring. The workers
+    serve the next call, too, until they have been idle for a while; Ctrl-C ends them."""
+    results = []
+    for result in _spread(function, tasks) if cpu_count() > 1 else (function(*task) for task in tasks):
+        results.append(result)
+        if progress is not None:
+            progress(len(results), len(tasks))
+    return results
+
+
+def _spread(function: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
+    """Results in order. No more tasks are under way than the executor hands out: it ends badly with some it still holds."""
+    workers = cpu_count()
+    executor = get_reusable_executor(workers, env=ONE_THREAD)
+    waiting: deque[Future] = deque()
+    try:
+        for task in tasks:
+            with _interrupts_ignored():
+                waiting.append(executor.submit(function, *task))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except (KeyboardInterrupt, GeneratorExit):
+        executor.shutdown(wait=True, kill_workers=True)
+        raise
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes started within ignore Ctrl-C, which a terminal sends to all of them: the driver ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

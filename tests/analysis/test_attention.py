@@ -1,0 +1,163 @@
+"""Attention maps and their measures against slow twins written from the formulas, their limits, and every kind of run.
+
+Tolerances: sums of P positive numbers below 1, so rounding of some P x 1e-16; 1e-13 leaves a margin of ten and more.
+"""
+
+from math import exp, hypot, log, sqrt
+
+import numpy as np
+import pytest
+
+import dynsim
+from dynsim import full, reduced
+from dynsim.analysis.attention import along, area_attention, attention_map, distance, entropy, measures, mutual_information
+
+ROUNDING = 1e-13
+
+
+def slow_row(part, fp, pp, k, z, masked, p):
+    """Attention of the masked query p, key by key."""
+    weights = []
+    for q in range(part.P):
+        score = pp[p, q]
+        if not masked[q]:
+            m = part.labels[k, q]
+            score += z[m] * fp[p, part.offset[k] + m]
+        elif fp.shape[1] > part.F:
+            score += fp[p, part.F]
+        weights.append(exp(score))
+    return [w / sum(weights) for w in weights]
+
+
+def slow_map(part, fp, pp, data):
+    """Mean over the images in which p is masked."""
+    rows = []
+    for p in range(part.P):
+        images = [i for i in range(data.n) if data.masked[i, p]]
+        each = [slow_row(part, fp, pp, data.cluster[i], data.z[i], data.masked[i], p) for i in images]
+        weight = [data.weight[i] for i in images]
+        rows.append([sum(w * row[q] for w, row in zip(weight, each, strict=True)) / sum(weight) for q in range(part.P)])
+    return np.array(rows)
+
+
+def slow_nmi(attn):
+    """I(q, k) / sqrt(H(q) H(k)) from the joint distribution."""
+    n, keys = attn.shape
+    joint = [[attn[q, k] / n for k in range(keys)] for q in range(n)]
+    of_key = [sum(joint[q][k] for q in range(n)) for k in range(keys)]
+    information = sum(
+        joint[q][k] * log(joint[q][k] / (of_key[k] / n)) for q in range(n) for k in range(keys) if joint[q][k] > 0
+    )
+    return information / sqrt(log(n) * -sum(w * log(w) for w in of_key if w > 0))
+
+
+def test_map_of_images_is_the_slow_one(part, data, correlations):
+    fp, pp = correlations
+    expected = slow_map(part, fp, pp, data)
+    assert np.abs(attention_map(part, fp, pp, data) - expected).max() < ROUNDING
+    other = dynsim.Partition(part.labels[::-1].copy())  # control: areas of another cluster
+    fp_swapped = np.concatenate([fp[:, part.offset[k] : part.offset[k + 1]] for k in range(part.K)][::-1], axis=1)
+    assert np.abs(attention_map(other, fp_swapped, pp, data) - expected).max() > 1e-2
+
+
+def test_map_with_a_token_is_the_slow_one(part, data, correlations):
+    fp, pp = correlations
+    fp = np.column_stack([fp, fp[:, 0] + 1])
+    expected = slow_map(part, fp, pp, data)
+    assert np.abs(attention_map(part, fp, pp, data) - expected).max() < ROUNDING
+    assert np.abs(attention_map(part, fp[:, :-1], pp, data) - expected).max() > 1e-2  # control: the token left out
+
+
+def test_area_attention_on_one_image(part, data, correlations):
+    fp, pp = correlations
+    i = 3
+    k, masked = data.cluster[i], data.masked[i]
+    found = area_attention(part, fp, pp, data, image=i)
+    for p in range(part.P):
+        if not masked[p]:
+            assert np.isnan(found[p]).all()
+            continue
+        row = slow_row(part, fp, pp, k, data.z[i], masked, p)
+        for m in range(part.N[k]):
+            keys = [q for q in range(part.P) if not masked[q] and part.labels[k, q] == m]
+            assert found[p, m] == pytest.approx(sum(row[q] for q in keys), abs=ROUNDING)
+    on_masked = attention_map(part, fp, pp, data, image=i)[:, masked].sum(axis=1)
+    assert np.abs(found.sum(axis=1) + on_masked - 1)[masked].max() < ROUNDING
+
+
+def test_area_attention_is_that_of_every_run(problem, part, data):
+    """Of the reduced and the full run, which compute it in their own ways; off by orders with another mask."""
+    runs = [reduced.descend(reduced.EmpiricalField(part, data), steps=30), full.descend(part, data, steps=30)]
+    for run in runs:
+        found = area_attention(part, run.fp[-1], run.pp[-1], data)
+        assert np.array_equal(np.isnan(found), np.isnan(run.attention[-1]))
+        assert np.nanmax(np.abs(found - run.attention[-1])) < 1e-12  # 30 steps of rounding
+    other = dynsim.sample(problem, part, n=data.n, seed=9)
+    assert np.nanmax(np.abs(area_attention(part, run.fp[-1], run.pp[-1], other) - run.attention[-1])) > 1e-3
+
+
+def test_area_attention_tends_to_the_population(problem, part):
+    """A population run's own expectation; the sample's error is 1 / (2 sqrt(n gamma / K)) at most, here .02 for 4000 images."""
+    run = reduced.descend(reduced.PopulationField(problem, part), steps=40)
+    found = area_attention(part, run.fp[-1], run.pp[-1], dynsim.sample(problem, part, n=4000, seed=4))
+    assert np.abs(found - run.attention[-1]).max() < 0.04
+    assert np.abs(found - run.attention[0]).max() > 0.1  # control: before training
+
+
+def test_measures_are_the_slow_ones(part, data, correlations):
+    fp, pp = correlations
+    attn = attention_map(part, fp, pp, data)
+    rows, columns = part.grid
+    for p in range(part.P):
+        far = sum(attn[p, q] * hypot(p // columns - q // columns, p % columns - q % columns) for q in range(part.P))
+        assert distance(attn, part.grid)[p] == pytest.approx(far, abs=1e-12)
+        assert entropy(attn)[p] == pytest.approx(-sum(a * log(a) for a in attn[p]), abs=1e-12)
+    assert mutual_information(attn) == pytest.approx(slow_nmi(attn), abs=1e-12)
+    assert abs(mutual_information(attn.T / attn.T.sum(axis=1, keepdims=True)) - slow_nmi(attn)) > 1e-4  # control: transposed
+    assert np.abs(distance(attn, (columns, rows)) - distance(attn, part.grid)).max() > 1e-2  # control: the grid turned
+
+
+def test_limits():
+    P, grid = 12, (3, 4)
+    uniform, own, one = np.full((P, P), 1 / P), np.eye(P), np.eye(P)[np.zeros(P, dtype=int)]
+    assert mutual_information(uniform) == pytest.approx(0, abs=1e-12)
+    assert mutual_information(own) == pytest.approx(1, abs=1e-12)
+    assert mutual_information(own[::-1]) == pytest.approx(1, abs=1e-12)
+    assert mutual_information(one) == 0
+    assert entropy(uniform) == pytest.approx(np.full(P, log(P))) and not entropy(own).any()
+    assert not distance(own, grid).any() and distance(one, grid)[-1] == pytest.approx(hypot(2, 3))
+    halves = np.kron(np.eye(2), np.full((P // 2, P // 2), 2 / P))  # two groups that see themselves: I = log 2, H = log P
+    assert mutual_information(halves) == pytest.approx(log(2) / log(P))
+
+
+def test_queries_that_are_none_are_left_out(part, data, correlations):
+    attn = attention_map(part, *correlations, data, image=0)
+    masked = data.masked[0]
+    assert np.array_equal(np.isnan(attn).all(axis=1), ~masked)
+    assert mutual_information(attn) == pytest.approx(slow_nmi(attn[masked]), abs=1e-12)
+    assert np.isnan(mutual_information(np.full((2, 2), np.nan)))
+
+
+def test_measures_along_a_run_are_means_over_images(part, data):
+    run = reduced.descend(reduced.EmpiricalField(part, data), eta=5, steps=20, keep=10)
+    found = along(part, run, data)
+    for name, of in (
+        ("distance", lambda attn: np.nanmean(distance(attn, part.grid))),
+        ("entropy", lambda attn: np.nanmean(entropy(attn))),
+        ("mutual_information", mutual_information),
+    ):
+        for at in (0, 2):
+            each = [of(attention_map(part, run.fp[at], run.pp[at], data, image=i)) for i in range(data.n)]
+            assert found[name][at] == pytest.approx(float(data.weight @ each), abs=1e-12)
+        assert abs(found[name][0] - found[name][-1]) > 1e-3  # control: it moves
+    assert found["mutual_information"][0] == pytest.approx(0, abs=1e-12) and found["entropy"][0] == pytest.approx(log(part.P))
+
+
+def test_bad_input(part, data, correlations):
+    fp, pp = correlations
+    with pytest.raises(dynsim.InputError, match=r"fp \(P, F\)"):
+        attention_map(part, fp[None], pp, data)
+    with pytest.raises(dynsim.InputError, match="image numbers"):
+        measures(part, fp, pp, data) and attention_map(part, fp, pp, data, image=data.n)
+    with pytest.raises(dynsim.InputError, match="grid"):
+        distance(np.eye(5), (2, 3))

@@ -1,0 +1,177 @@
+"""Whatever is typed: an exit status that means something, one line where it is refused, no hang, no file that is not whole.
+
+DYNSIM_EXAMPLES sets how many command lines are drawn (150); the same number draws the same ones.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynsim.cli import build_parser, main
+from dynsim.runs import files
+
+EXAMPLES = settings(max_examples=int(os.environ.get("DYNSIM_EXAMPLES", 150)))
+SECONDS = 60  # for one command line: far above what any takes, on a busy machine too
+
+GOOD = {  # values that make small runs; what is not here gets odd ones only
+    "K": ["1", "2", "3"],
+    "gamma": ["0.5", "0.8", "0.75"],
+    "P": ["10", "16", "24", "25", "36"],
+    "kappa_c": ["0.5", "0.7", "0.8"],
+    "kappa_s": ["0", "0.3", "0.5"],
+    "L": ["0.5", "0.8", "1"],
+    "U": ["1", "1.2", "2"],
+    "method": ["samples", "samples", "population", "orbit"],
+    "n": ["1", "5"],
+    "partition": ["blocks", "random", "product"],
+    "masks": ["own-area", "mean-field", "monte-carlo"],
+    "query": ["L", "LG", "GG", "LLG"],
+    "seed": ["0", "7", "random"],
+    "steps": ["0", "1", "3"],
+    "eta": ["1", "0.1", "1e5"],
+    "t_end": ["0.5", "20"],
+    "out": ["out", "out/below", "file", "file/below", "/proc/none", ""],
+    "file": ["whole.npz", "damaged.npz", "none.npz", "file", "out", ""],
+    "checkpoint": ["0", "5", "-1"],
+}
+ODD = ["", " ", "-", "--", "=", "-1", "0", "1e400", "nan", "inf", "-inf", "1e9", "1e30", "1e101", "0.999999", "1e-9", "2.5", "x"]
+ODD += ["LLLL", "１", "é", "\udcff", "\0", "a\nb", "%s", "{}", "1_0", "0x10", "1,2", "../..", "*", "'", '"', "None", "9" * 400]
+LONG = {"steps", "n", "seed", "checkpoint", "t_end"}  # where a large value that is right means a long run, not a mistake
+NEVER = {"scheduler", "points", "export"}  # reach out to what is not there
+HEAVY = {"validate", "sweep", "scaling"}  # their work is tested elsewhere: here they are refused something
+TAME = [word for word in ODD if word not in ("1e9", "1e30", "1e101", "9" * 400, "0.999999")]
+
+
+def commands():
+    """Name and options of every command, read from the parser itself."""
+    sub = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return {
+        name: [action for action in parser._actions if action.option_strings and action.dest not in {"help", *NEVER}]
+        for name, parser in sub.choices.items()
+    }
+
+
+COMMANDS = commands()
+
+
+@st.composite
+def lines(draw):
+    command = draw(st.sampled_from(["simulate"] * 12 + sorted(COMMANDS)))
+    argv = [command]
+    if command == "simulate" and draw(st.integers(0, 9)):  # small unless it says otherwise, so that most of them run
+        argv += ["--P", draw(st.sampled_from(GOOD["P"])), "--K", draw(st.sampled_from(GOOD["K"]))]
+        argv += ["--kappa-s", "0.3", "--kappa-c", "0.7", "--method", draw(st.sampled_from(GOOD["method"]))]
+        argv += ["--out", "out"] if draw(st.booleans()) else []
+        argv += ["--steps", draw(st.sampled_from(GOOD["steps"]))] if draw(st.booleans()) else ["--t-end", "20"]
+    for _ in range(draw(st.integers(0, 4))):
+        option = draw(st.sampled_from(COMMANDS[command]))
+        name = draw(st.sampled_from(option.option_strings))
+        if option.nargs == 0:
+            argv.append(name)
+            continue
+        good = GOOD.get(option.dest, [])
+        odd = TAME if option.dest in LONG else ODD
+        value = draw(st.sampled_from(good if good and (option.dest == "out" or draw(st.integers(0, 3))) else odd))
+        argv += [f"{name}={value}"] if draw(st.booleans()) else [name, value]
+    for _ in range(draw(st.integers(0, 12)) == 0):
+        at = draw(st.integers(0, len(argv)))
+        argv[at:at] = [draw(st.one_of(st.sampled_from([*ODD, "--help", "--version", "--no-such", "-h"]), st.text(max_size=8)))]
+    if command in HEAVY:
+        argv.append("--no-such-option")
+    return argv
+
+
+class TooLong(BaseException):
+    """Not an Exception, so that nothing in between takes it for an error of its own."""
+
+
+@contextlib.contextmanager
+def at_most(seconds):
+    def stop(*_):
+        raise TooLong
+
+    before = signal.signal(signal.SIGALRM, stop) if hasattr(signal, "SIGALRM") else None
+    if before is not None:
+        signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """A folder to run in, with a result file, a damaged one and a file; no figures, which are slow and tested elsewhere."""
+    home = os.getcwd()
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dynsim.plots.summary", lambda *args, **options: None)
+        patch.setattr("dynsim.plots.save", lambda figure, path, *args: Path(path).write_text("figure"))
+        patch.setattr("dynsim.plots.plt", None, raising=False)
+        patch.setattr(os, "fsync", lambda handle: None)
+        os.chdir(name)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                run = "simulate --K 1 --P 10 --kappa-c 0.5 --kappa-s 0.3 --method samples --n 3 --steps 2 --out out"
+                assert main(run.split()) == 0
+            shutil.move("out/trajectory.npz", "whole.npz")
+            shutil.rmtree("out")
+            Path("damaged.npz").write_bytes(Path("whole.npz").read_bytes()[:-100])
+            Path("file").write_text("mine")
+            yield Path(name)
+        finally:
+            os.chdir(home)
+
+
+def check_files(folder):
+    """What is there is whole, and nothing is there that was not asked for."""
+    assert {path.name for path in folder.iterdir()} <= {"whole.npz", "damaged.npz", "file", "out"}
+    assert Path("file").read_text() == "mine"
+    for path in Path("out").rglob("*"):
+        if path.suffix == ".npz":
+            files.load(path)
+        elif path.suffix == ".json":
+            json.loads(path.read_text())
+        else:
+            assert path.is_dir() or path.name in ("summary.png", "summary.pdf")
+
+
+COUNT = {}
+
+
+@EXAMPLES
+@given(argv=lines())
+def test_any_command_line(folder, argv):
+    out, err = io.StringIO(), io.StringIO()
+    with at_most(SECONDS), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(argv)
+    out, err = out.getvalue(), err.getvalue()
+    COUNT[status] = COUNT.get(status, 0) + 1
+    assert status in (0, 1, 2), err
+    assert "Traceback" not in err and all(line.startswith("dynsim: ") for line in err.splitlines())
+    if status == 2:
+        assert out == "" and err.endswith("\n")
+    elif "--json" in argv and not {"-h", "--help", "--version"} & set(argv):
+        assert isinstance(json.loads(out), dict)
+    check_files(folder)
+    shutil.rmtree("out", ignore_errors=True)
+
+
+def test_many_of_them_ran():
+    """Control: what was drawn is not all refused, nor all accepted."""
+    if not COUNT:
+        pytest.skip("needs the test before it")
+    total = sum(COUNT.values())
+    print(COUNT)
+    assert COUNT.get(0, 0) > total / 10 and COUNT.get(2, 0) > total / 10

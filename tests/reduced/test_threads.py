@@ -1,0 +1,162 @@
+"""ThreadPool: who does which block does not matter, whoever comes, is late, or fails."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from numba import njit
+
+from dynsim.reduced.kernels import threads
+from dynsim.reduced.kernels.simd import fetch_add
+from dynsim.reduced.kernels.threads import DONE, LAST_RUN, ThreadPool, claim_block, current_run, next_block
+
+
+@njit(nogil=True)
+def mark(counters, spins, blocks, out):
+    run = current_run(counters)
+    while True:
+        run, block = next_block(counters, run, blocks, spins)
+        if run == LAST_RUN:
+            return
+        out[block] += 1
+        fetch_add(counters, DONE)
+
+
+def in_turn(counters, spins, blocks, work):
+    """A kernel in Python: work(block) for every block it gets, of one run."""
+    run = current_run(counters)
+    while (block := claim_block(counters, run)) < blocks:
+        work(block)
+        fetch_add_compiled(counters, DONE)
+
+
+@njit
+def fetch_add_compiled(counters, i):
+    return fetch_add(counters, i)
+
+
+def test_a_claim_is_for_its_own_run_only():
+    counters = np.zeros(2, dtype=np.intp)
+    threads.start_run(counters, 2)
+    assert claim_block(counters, 1) == claim_block(counters, 3) == threads.NO_BLOCK and current_run(counters) == 2
+    assert [claim_block(counters, 2) for _ in range(3)] == [0, 1, 2]
+    assert next_block(counters, 1, 9, 1) == (2, 3) and next_block(counters, 2, 4, 1000) == (LAST_RUN, threads.NO_BLOCK)
+    threads.start_run(counters, LAST_RUN)
+    assert current_run(counters) == LAST_RUN and claim_block(counters, 2) == claim_block(counters, LAST_RUN) == threads.NO_BLOCK
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 50])
+def test_every_block_is_done_once(threads):
+    pool = ThreadPool(7, threads)
+    assert pool.threads == min(threads, 7)
+    out = np.zeros(7)
+    for run in range(300):
+        pool.run(mark, 7, out)
+        assert (out == run + 1).all()
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_helpers_never_work_for_former_arguments(threads):
+    """Helpers of the run before are awake, with other arrays at hand."""
+    pool = ThreadPool(7, threads)
+    outs = [np.zeros(7) for _ in range(3)]
+    for run in range(900):
+        pool.run(mark, 7, outs[run % 3])
+        assert [out.sum() for out in outs] == [7 * ((run + 3 - i) // 3) for i in range(3)]
+    assert all((out == 300).all() for out in outs)
+
+
+def test_no_thread_to_be_had(monkeypatch):
+    """The error is raised; a later run does not wait for the blocks of that one."""
+    pool, out = ThreadPool(7, 2), np.zeros(7)
+    with monkeypatch.context() as patch:
+        patch.setattr(pool._executor, "submit", lambda *args: {}["can't start new thread"])
+        with pytest.raises(KeyError):
+            pool.run(mark, 7, out)
+    pool.run(mark, 7, out)
+    assert (out == 1).all()
+
+
+def test_an_error_ends_what_helpers_do(monkeypatch):
+    """After it, the same arguments start afresh."""
+    pool, out = ThreadPool(7, 2), np.zeros(7)
+    pool.run(mark, 7, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "reaches", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pool.run(mark, 7, out)
+    assert pool._job == () and pool._helpers == []
+    time.sleep(0.1)
+    before = out.copy()
+    pool.run(mark, 7, out)
+    np.testing.assert_array_equal(out, before + 1)
+
+
+def test_a_slow_helper_is_waited_for():
+    done = []
+    claim_block(np.zeros(2, dtype=np.intp), 0), fetch_add_compiled(np.zeros(2, dtype=np.intp), 0)  # compiled before
+    caller = threading.current_thread()
+
+    def work(block):
+        time.sleep(0.001 if threading.current_thread() is caller else 0.1)
+        done.append(block)
+
+    ThreadPool(6, 2).run(in_turn, 6, work)
+    assert sorted(done) == list(range(6))
+
+
+def test_a_helper_that_does_not_come_is_not_waited_for():
+    pool, leave = ThreadPool(6, 2), threading.Event()
+    pool._executor.submit(leave.wait)  # keeps the only helper
+    out = np.zeros(6)
+    start = time.monotonic()
+    pool.run(mark, 6, out)
+    assert (out == 1).all() and time.monotonic() - start < 10
+    leave.set()
+    pool.run(mark, 6, out)
+    assert (out == 2).all()
+
+
+def test_an_error_of_a_helper_is_raised_where_a_block_is_left_undone():
+    caller = threading.current_thread()
+
+    def work(block):
+        if threading.current_thread() is not caller:
+            raise MemoryError(f"block {block}")
+        time.sleep(0.01)  # so that the helper gets one
+
+    pool = ThreadPool(6, 2)
+    with pytest.raises(MemoryError, match="block"):
+        pool.run(in_turn, 6, work)
+    out = np.zeros(6)
+    pool.run(mark, 6, out)  # and the pool goes on
+    assert (out == 1).all()
+
+
+def test_an_error_of_the_caller_is_raised():
+    def work(block):
+        raise MemoryError(f"block {block}")
+
+    with pytest.raises(MemoryError, match="block"):
+        ThreadPool(6, 1).run(in_turn, 6, work)
+
+
+def test_helpers_go_to_sleep(monkeypatch):
+    """They stay awake for SPINS looks, then their thread is free for others."""
+    pool = ThreadPool(4, 3)
+    pool.run(mark, 4, np.zeros(4))
+    for helper in list(pool._helpers):
+        helper.result(timeout=10)
+    monkeypatch.setattr(threads, "SPINS", 1)
+    out = np.zeros(4)
+    for _ in range(50):  # and come again
+        pool.run(mark, 4, out)
+    assert (out == 50).all()
+
+
+def test_thread_count_is_asked_for_or_found(monkeypatch):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "5")
+    assert threads.thread_count() == 5 and threads.thread_count(2) == 2 and threads.thread_count(0) == 1
+    monkeypatch.delenv("NUMBA_NUM_THREADS")
+    assert threads.thread_count() >= 1
