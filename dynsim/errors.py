@@ -33,3 +33,7 @@ class Interrupted(DynsimError):
     def __init__(self, message: str, trajectory: Any = None) -> None:
         super().__init__(message)
         self.trajectory = trajectory
+
+
+class NoRecipe(InputError):
+    """A field (or law of amplitudes, draw of images) that only its author's code can make again."""
