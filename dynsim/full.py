@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from dynsim.errors import Diverged, InputError, Interrupted
 from dynsim.model.amplitude import is_number
+from dynsim.model.areas import PartitionLayout
 from dynsim.model.dataset import Dataset
 from dynsim.model.embedding import Embedding
 from dynsim.model.partition import Partition
@@ -96,7 +97,8 @@ def descend(
         if not rows:
             return None
         at, loss, fp, pp, attention = (np.array(column) for column in zip(*rows, strict=True))
-        return Trajectory(at * float(eta), at, loss, fp, pp, attention, meta)
+        layout = PartitionLayout(part, embedding.mu is not None)
+        return Trajectory(at * float(eta), at, loss, fp, pp, attention, meta, layout=layout)
 
     try:
         for step in range(steps + 1):

@@ -3,8 +3,9 @@
 Time is the leading axis of every array and t = eta x step. The loss is per masked patch, L / (gamma P).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,11 +17,13 @@ Progress = Callable[[float, float], object]  # called with (done, total) along a
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """A run at T kept moments.
+    """A run at T saved times.
 
     t (T,), step (T,), loss (T,) per masked patch; fp, pp the FP and PP correlations (eq. 4): (T, P, F) and (T, P, P), for
-    orbits (T, K, 3) own/global/other and (T, S) by key pattern; attention: expected area attention of a masked query,
-    shaped as fp. meta: plain data that says what was run (method, integrator, parameters, events).
+    orbits (T, K, 3) own/global/other and (T, S + 1) by class of keys; attention: expected area attention of a query, shaped as
+    fp. meta: plain data that says what was run (method, integrator, parameters, events). terms: for a sum of fields, the loss of
+    each by name, (T,), not weighted. layout: where each query finds its areas in these arrays (model/areas.py). recipe: plain
+    data and arrays that make the field again; None where it holds code of yours.
     """
 
     t: np.ndarray
@@ -30,21 +33,37 @@ class Trajectory:
     pp: np.ndarray
     attention: np.ndarray
     meta: dict = field(default_factory=dict)
+    terms: Mapping[str, np.ndarray] = field(default_factory=dict)
+    layout: Any = None
+    recipe: tuple[dict, dict[str, np.ndarray]] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("t", "step", "loss", "fp", "pp", "attention"):
-            value = np.asarray(getattr(self, name))
-            if len(value) != len(self.t):
-                raise InputError(f"time leads every array: {name} has {len(value)} entries for {len(self.t)} times")
+        arrays = {name: np.asarray(getattr(self, name)) for name in ("t", "step", "loss", "fp", "pp", "attention")}
+        terms = {name: np.asarray(values) for name, values in self.terms.items()}
+        for name, value in {**arrays, **terms}.items():
+            if len(value) != len(arrays["t"]):
+                raise InputError(f"time leads every array: {name} has {len(value)} entries for {len(arrays['t'])} times")
             value.setflags(write=False)
+        for name, value in arrays.items():
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "terms", terms)
 
     def __len__(self) -> int:
         return len(self.t)
 
+    def __repr__(self) -> str:
+        what = [f"Trajectory of {self.meta.get('method', 'a run')}, {self.meta.get('integrator', 'unknown')} integrator"]
+        if len(self):
+            steps = f"steps {self.step[0]} to {self.step[-1]}"
+            what.append(f"{len(self)} saved times, t = {self.t[0]:g} to {self.t[-1]:.6g} ({steps})")
+            terms = "".join(f", {name} {values[0]:.4g} -> {values[-1]:.4g}" for name, values in self.terms.items())
+            what.append(f"loss {self.loss[0]:.4g} -> {self.loss[-1]:.4g}{terms}")
+        what.append(f"fp {self.fp.shape}, pp {self.pp.shape}, attention {self.attention.shape}")
+        return "\n".join(what)
+
 
 def steps_to_keep(steps: int, keep: ArrayLike | None = None) -> np.ndarray:
-    """The steps to keep of a run, sorted, without doubles: None for about 60 log-spaced ones, a number for every so many,
+    """The steps to save of a run, sorted, without doubles: None for about 60 log-spaced ones, a number for every so many,
     a sequence for exactly those. The first and the last step are always kept."""
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
         raise InputError(f"steps must be a whole number of at least 0, got {steps!r}: take e.g. steps=500")

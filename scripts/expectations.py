@@ -69,29 +69,28 @@ def listed(gamma, masks="own-area"):
 
 
 def by_orbit(problem, part, pp, fp):
-    """Orbit means of explicit tables fp (P, F), pp (P, P): {query: (fp (K, 3), pp (3^K + 1,), spread)}; NaN where empty.
+    """Orbit means of explicit tables fp (P, F), pp (P, P): {query: (fp (K, 3), pp (S + 1,), spread)}; NaN where empty.
     spread: the largest deviation of an entry from the mean of its orbit."""
-    K, P = part.K, part.P
     is_global = part.labels == 0
     found = {}
     for letters in {tuple(column) for column in is_global.T}:
-        queries = np.flatnonzero((is_global.T == letters).all(axis=1))
-        entries = [[[] for _ in range(3)] for _ in range(K)], [[] for _ in range(3**K + 1)]
-        for p in queries:
-            pattern = np.zeros(P, dtype=int)
-            for k in range(K):
+        query = "".join("G" if letter else "L" for letter in letters)
+        layout = OrbitField(problem, query).layout
+        entries = [[[] for _ in range(3)] for _ in range(part.K)], [[] for _ in range(len(layout.number) + 1)]
+        for p in np.flatnonzero((is_global.T == letters).all(axis=1)):
+            roles = np.where(part.labels == part.labels[:, [p]], 0, np.where(is_global, 1, 2))
+            for k in range(part.K):
                 own, first = part.own[k, p], part.offset[k]
-                digit = np.where(part.own[k] == own, 0, np.where(is_global[k], 1, 2))
-                pattern = 3 * pattern + digit
                 for f in range(first, part.offset[k + 1]):
                     entries[0][k][0 if f == own else 1 if f == first else 2].append(fp[p, f])
-            pattern[p] = 3**K
-            for q in range(P):
-                entries[1][pattern[q]].append(pp[p, q])
+            column = layout.class_of(roles)
+            column[p] = len(layout.number)
+            for q in range(part.P):
+                entries[1][column[q]].append(pp[p, q])
         mean = lambda x: np.mean(x) if x else np.nan  # noqa: E731
         means = np.array([[mean(x) for x in row] for row in entries[0]]), np.array([mean(x) for x in entries[1]])
         apart = [np.abs(np.array(x) - mean(x)).max() for x in [*sum(entries[0], []), *entries[1]] if x]
-        found["".join("G" if letter else "L" for letter in letters)] = (*means, max(apart))
+        found[query] = (*means, max(apart))
     return found
 
 
@@ -111,11 +110,12 @@ def orbit_error(problem, part, masks="own-area", intersections="product", steps=
 def escape(P, kappas, law, K=1, rtol=1e-8, times=3.0):
     """A run of OrbitField past its escape: dict with escape time over (8) and over (15), depth less (9), and PP at escape."""
     problem = dynsim.Problem(K=K, gamma=0.75, P=P, kappa_c=kappas[0], kappa_s=kappas[1], amplitude=law)
-    run = flow(OrbitField(problem), t_end=times * theory.escape_time(problem), rtol=rtol)
+    field = OrbitField(problem)
+    run = flow(field, t_end=times * theory.escape_time(problem), rtol=rtol)
     t = run.meta["events"]["escape"]
     same = np.flatnonzero(run.t == t)  # at large P several events share a float
     at = same[np.argmin(np.abs(run.attention[same, 0, 0] - 0.5))]
-    own_once = 3 ** (K - 1) - 1  # keys in the own area of the first cluster, in other ones of all others
+    own_once = field.layout.class_of(np.array([[0], *[[2]] * (K - 1)]))[0]  # own area of one cluster, others of all others
     return {
         "t": t,
         "ratio": t / theory.escape_time(problem),

@@ -37,7 +37,7 @@ for kappa_c, law, label, color, marker, dashes in cases:
         run = reduced.flow(field, t_end=3 * theory.escape_time(problem), keep=2)
         escape = run.meta["events"]["escape"]
         rows.append((escape, theory.escape_time(problem), theory.escape_time(problem, finite=True),
-                     summary.global_depth(field, run, escape), theory.global_depth(problem)))
+                     summary.global_depth(run, escape), theory.global_depth(problem)))
     escape, theory_8, theory_15, depth, theory_9 = np.array(rows, dtype=float).T
     points = {"color": color, "marker": marker, "mfc": "white", "mew": 0.8, "lw": 0}
     line = {"color": color, "ls": dashes, "lw": 1.0}

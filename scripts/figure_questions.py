@@ -30,7 +30,7 @@ for ax, (kappa_c, kappa_s, P), letter in zip(axes, cases, "abcd", strict=True):
     field, predicted = reduced.OrbitField(problem), theory.escape_time(problem)
     times = np.concatenate([[0], predicted * np.geomspace(1e-5, 30, 30 if args.quick else 300)])
     run = reduced.flow(field, t_end=times[-1], keep=times)
-    table = plots.by_letter(run, problem)["L"]["fp"]
+    table = plots.by_area(run)["L"]["fp"]
     plots.curves(ax, run.t / predicted, {name: values / np.log(P) for name, values in table.items()})
     larger = ", local > global" if kappa_s > kappa_c else ""
     ax.set_title(rf"({letter}) $\Delta={round(problem.Delta, 2) + 0.0:g}${larger}", loc="left", fontsize=7)
@@ -38,12 +38,12 @@ for ax, (kappa_c, kappa_s, P), letter in zip(axes, cases, "abcd", strict=True):
     ax.text(0.04, 0.96, rf"$\kappa_c={kappa_c:g}$, $\kappa_s={kappa_s:g}$", transform=ax.transAxes, va="top", fontsize=7)
     ax.text(0.04, 0.86, rf"$P=10^{{{np.log10(P):.0f}}}$", transform=ax.transAxes, va="top", fontsize=7)
     escape = run.meta["events"]["escape"]
-    depth = summary.global_depth(field, run, escape)
+    depth = summary.global_depth(run, escape)
     print(f"Delta={round(problem.Delta, 3) + 0.0:g} (kappa_c={kappa_c}, kappa_s={kappa_s}, P={P:g}): "
           f"{phases.find(run).regime}; escape / (8) = {escape / predicted:.6f}, "
           f"depth {depth:.5g} against (9) {theory.global_depth(problem):.5g}")
 axes[0].set(ylabel=r"FP correlation $\Phi/\log P$", ylim=(None, 2))
-handles = [axes[0].plot([], [], **plots.SORTS[sort])[0] for sort in ("own", "global", "others")]
+handles = [axes[0].plot([], [], **plots.ROLES[sort])[0] for sort in ("own", "global", "others")]
 figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=2.4)
 for ending in ("png", "pdf"):
     plots.save(figure, os.path.join(args.out, f"questions.{ending}"))

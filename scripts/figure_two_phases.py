@@ -28,7 +28,7 @@ for (above, below), kappa_c, letters in zip(axes.T, (0.9, 0.6), ("ac", "bd"), st
     end = 30 * theory.escape_time(problem)
     run = reduced.flow(field, t_end=end, keep=np.concatenate([[0], np.geomspace(1e-7 * end, end, keep)]))
     found = phases.find(run)
-    tables = plots.by_letter(run, problem)["L"]
+    tables = plots.by_area(run)["L"]
     for ax, name, letter in ((above, "fp", letters[0]), (below, "attention", letters[1])):
         plots.curves(ax, run.t, tables[name])
         plots.log_time(ax, run.t)
@@ -42,12 +42,12 @@ for (above, below), kappa_c, letters in zip(axes.T, (0.9, 0.6), ("ac", "bd"), st
     print(
         f"Delta={problem.Delta:.2f} P={P:g} K={K}: {found.regime}; phase I ends at {found.decoupling.end:.4g}, "
         f"escape {escape:.5g} (eq. 8: {theory.escape_time(problem):.5g}), "
-        f"global FP then {summary.global_depth(field, run, escape):.4g} "
+        f"global FP then {summary.global_depth(run, escape):.4g} "
         f"(eq. 9: {theory.global_depth(problem):.4g})"
     )
 axes[0, 0].set_ylabel(plots.PANELS["fp"])
 axes[1, 0].set_ylabel(plots.PANELS["attention"])
-handles = [axes[0, 0].plot([], [], **style)[0] for style in plots.SORTS.values()]
+handles = [axes[0, 0].plot([], [], **style)[0] for style in plots.ROLES.values()]
 handles.append(axes[0, 0].plot([], [], color=plots.GREY, ls=":", lw=0.8, label="escape, theory")[0])
 handles.append(axes[0, 0].plot([], [], color=plots.RED, ls=(0, (1, 1)), lw=0.8, label="depth, theory")[0])
 figure.legend(handles=handles, loc="outside lower center", ncols=6, handlelength=2.4, columnspacing=1.2)

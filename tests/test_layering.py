@@ -173,4 +173,5 @@ def test_import_is_light():
     assert not {"numpy", "scipy", "numba", "matplotlib", "rich"} & loaded("import dynsim")
     assert not {"numba", "matplotlib"} & loaded("import dynsim.cli; dynsim.cli.build_parser()")
     assert not {"numba", "matplotlib"} & loaded("import dynsim; dynsim.Problem, dynsim.sample, dynsim.full")
-    assert "numba" in loaded("import dynsim; dynsim.reduced.EmpiricalField")  # control
+    assert not {"numba", "scipy"} & loaded("import dynsim; dynsim.reduced.EmpiricalField, dynsim.reduced.OrbitField")
+    assert "numba" in loaded("import dynsim; dynsim.reduced.OrbitField(dynsim.Problem())")  # control

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import dynsim
 from dynsim import theory
 from dynsim.reduced import EmpiricalField, MinibatchField, OrbitField, PopulationField, descend
-from dynsim.runs import files, recipe
+from dynsim.runs import files
 
 EXAMPLES = settings(max_examples=int(os.environ.get("DYNSIM_EXAMPLES", 40)))
 ETA = 0.01  # a query's loss bends by less than 10 max(1, U)^4 along any direction: a step of ETA / U^4 goes downhill
@@ -102,7 +102,7 @@ def test_problems_and_partitions_add_up(problem, data):
     assert (np.sort(np.concatenate([np.flatnonzero(part.own[0] == m) for m in range(part.N[0])])) == np.arange(part.P)).all()
     assert problem.amplitude.nodes()[1].sum() == pytest.approx(1, rel=1e-14)
     assert problem.amplitude.L <= problem.amplitude.moment(1) * (1 + 1e-14)
-    assert recipe.build_problem(files.plain(recipe.describe(OrbitField(problem))[0]["problem"])) == problem
+    assert dynsim.Problem.from_recipe(files.plain(problem.recipe())) == problem
 
 
 @EXAMPLES
@@ -166,14 +166,14 @@ def test_orbits(problem, data):
     except dynsim.InputError as error:
         assert 'use intersections="independent"' in str(error)
         reject()
-    assert 1 + field.number.sum() == pytest.approx(problem.P, rel=1e-13)
-    assert field.sizes.sum(axis=1) == pytest.approx(problem.P, rel=1e-13)
+    assert 1 + field.layout.number.sum() == pytest.approx(problem.P, rel=1e-13)
+    assert field.layout.sizes.sum(axis=1) == pytest.approx(problem.P, rel=1e-13)
     traj = goes_downhill(field, problem.amplitude.U)
     for k, letter in enumerate(query):
         own, at_global, others = traj.attention[:, k].T
-        total = own + (letter == "L") * at_global + field.copies[k, 2] * others
+        total = own + (letter == "L") * at_global + field.layout.copies[k, 2] * others
         # typical areas of no whole number of patches, of which few may be unmasked, are only interpolated
-        rel = 1e-9 if field.sizes[k, 0] % 1 == 0 or problem.P > 2**53 else 0.1
+        rel = 1e-9 if field.layout.sizes[k, 0] % 1 == 0 or problem.P > 2**53 else 0.1
         assert (total <= 1 + 1e-12).all() and total[0] == pytest.approx(problem.unmasked / problem.P, rel=rel)
     assert 0 <= field.floor <= traj.loss[0] * (1 + 1e-14)  # equal but for rounding where all own areas are of one patch
     assert theory.escape_time(problem, query) > 0 and theory.loss_floor(problem, query=query) >= 0

@@ -10,18 +10,21 @@ Moments between two kept ones are interpolated in log time; those that the run i
 taken over. Time is t = eta x step. Whether the exponents of the problem say the same is for theory.regime to answer.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.model.areas import Layout, PartitionLayout, local_pairs
 from dynsim.model.partition import Partition
 from dynsim.trajectory import Trajectory
 
 TAKE_OFF = 0.5  # own attention at escape
 LEFT = 0.01  # of the excess loss, at the end of the convergence
 APART = 1e-6  # kept moments closer than this (relative) are one: their difference is rounding
+CURVES = (("fp", "own"), ("fp", "global"), ("attention", "own"))
 GLOBAL_FASTER = "the global FP correlation moves faster than the own one"
 OWN_FASTER = "the own FP correlation moves faster, until own attention passes one half"
 CONVERGES = "from the escape until 1 % of the excess loss at the start is left"
@@ -57,7 +60,7 @@ class Phases:
 def find(traj: Trajectory, part: Partition | None = None, floor: float | None = None) -> Phases:
     """Phases of a trajectory.
 
-    part: the Partition, for trajectories on an explicit one (fp of shape (T, P, F)); orbits need none. floor: loss per
+    part: the Partition of trajectories that do not say where their areas lie (files of other programs). floor: loss per
     masked patch that no training removes (EmpiricalField.floor, theory.loss_floor); by default what the run says of
     itself, else 0. Raises InputError for fewer than three moments, a missing partition, or one that does not fit.
     """
@@ -96,22 +99,29 @@ def _moments(t: np.ndarray) -> np.ndarray:
 def _curves(traj: Trajectory, part: Partition | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Own and global FP correlation and own attention, each (T,): means over the pairs of query and cluster where the query
     is local (over all pairs where none is)."""
-    if "query" in traj.meta:
-        local = np.array([letter == "L" for letter in traj.meta["query"]])
-        local |= not local.any()
-        return traj.fp[:, local, 0].mean(axis=1), traj.fp[:, local, 1].mean(axis=1), traj.attention[:, local, 0].mean(axis=1)
-    if part is None:
+    layout = layout_for(traj, part)
+    local, rows = local_pairs(layout), []
+    for fp, attention in zip(traj.fp, traj.attention, strict=True):
+        tables = layout.areas(fp=fp, attention=attention)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing: no images show any such pair
+            rows.append([np.nanmean(tables[name][role][local]) for name, role in CURVES])
+    own, at_global, attended = np.array(rows).T
+    return own, at_global, attended
+
+
+def layout_for(traj: Trajectory, part: Partition | None) -> Layout:
+    """Where the queries of a trajectory find their areas: as `part` says, or the trajectory itself. Raises InputError."""
+    if part is None and traj.layout is None:
         raise InputError("this trajectory has a correlation for every patch: say which lies where, phases.find(traj, part)")
-    if traj.fp.ndim != 3 or traj.fp.shape[1] != part.P or traj.attention.shape[2] != part.F:
+    if part is not None and (traj.fp.ndim != 3 or traj.fp.shape[1] != part.P or traj.attention.shape[2:] != (part.F,)):
         raise InputError(
             f"the partition must be the run's, got P={part.P}, F={part.F} for fp of shape {traj.fp.shape}: pass the one it ran on"
         )
-    local = part.labels.T > 0
-    local |= not local.any()
-    query, cluster = np.nonzero(local)
-    own, at_global = part.own[cluster, query], part.offset[cluster]
-    attention = np.nanmean(traj.attention[:, query, own], axis=1)
-    return traj.fp[:, query, own].mean(axis=1), traj.fp[:, query, at_global].mean(axis=1), attention
+    layout = traj.layout if part is None else PartitionLayout(part, traj.fp.shape[2] > part.F)
+    if not len(layout.query_type):
+        raise InputError("this run knows no areas, own or global: estimate some with analysis.areas.fit, and pass its part")
+    return layout
 
 
 def _overtaken(t: np.ndarray, own: np.ndarray, at_global: np.ndarray) -> float | None:

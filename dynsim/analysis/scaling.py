@@ -125,7 +125,7 @@ def _at_escape(problem: Problem) -> dict[str, float]:
             f"own attention must pass one half, at P={problem.P:.4g} it did not by t={limit:.4g}: take larger P or kappa_s"
         )
     at = _moment(traj, escape)
-    one_area = np.flatnonzero((field.digit == [0] + [2] * (problem.K - 1)).all(axis=1))[0]  # own in one cluster, other elsewhere
+    one_area = field.layout.class_of(np.array([[0], *[[2]] * (problem.K - 1)]))[0]  # own in one cluster, other elsewhere
     return {"escape_time": escape, "depth": _fallen(problem, traj.fp[at][:, 1].mean()), "pp_size": traj.pp[at][one_area]}
 
 

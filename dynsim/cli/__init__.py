@@ -5,27 +5,23 @@ needs, does the work and returns the exit status: 0 done, 1 a check failed, 2 ba
 standard output, everything else to standard error.
 """
 
-import gc
 import os
-import signal
 import sys
-import threading
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
-from types import FrameType
-from typing import Any
 
 from dynsim import __version__
+from dynsim.cli.process import drop_stdout, interruptible, rarely_collected
 from dynsim.errors import DynsimError, Interrupted
 
 COMMANDS = ("simulate", "validate", "sweep", "scaling", "plot", "cite")
 DONE, FAILED, BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 
 
-def build_parser() -> ArgumentParser:
-    """The whole command line, as an argparse parser."""
+def build_parser(whole: bool = True) -> ArgumentParser:
+    """The command line, as an argparse parser. whole: with the options of all commands, which a command otherwise declares when
+    it is parsed (those of `simulate` and `sweep` come from the fields, whose modules take a while to load)."""
     from dynsim.cli._options import Parser
 
     parser = Parser(
@@ -36,20 +32,22 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dynsim {__version__}")
     sub = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        import_module(f"dynsim.cli.{name}").add_parser(sub)
+        command: Parser = import_module(f"dynsim.cli.{name}").add_parser(sub)
+        if whole:
+            command.declare()
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's) and return its exit status; never raises."""
-    with _interruptible(), _rarely_collected():
+    with interruptible(), rarely_collected():
         try:
             status = _run(argv)
             if sys.stdout is not None:
                 sys.stdout.flush()
             return status
         except BrokenPipeError:
-            _drop_stdout()
+            drop_stdout()
             return PIPE_CLOSED
         except (Interrupted, KeyboardInterrupt) as error:
             exec("")  # CPython dies of SIGINT at its end if one was raised inside exec of a text, even if caught; this resets it
@@ -69,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        args = build_parser().parse_args(argv)
+        args = build_parser(whole=False).parse_args(argv)
     except SystemExit as done:  # --help and --version
         return done.code or DONE  # type: ignore[return-value]  # argparse exits with numbers
     args.line = ["dynsim", *(sys.argv[1:] if argv is None else argv)]
@@ -85,63 +83,3 @@ def _complain(message: object, status: int) -> int:
     except OSError:
         pass
     return status
-
-
-def _drop_stdout() -> None:
-    """The reader has gone (`| head`): let nothing more be written, not even at exit."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass
-
-
-@contextmanager
-def _rarely_collected() -> Iterator[None]:
-    """Garbage is looked for rarely: imports make objects by the hundred thousand, none of them garbage, and to look through
-    them again and again takes a fifth of a short command."""
-    before = gc.get_threshold()
-    gc.set_threshold(1_000_000, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-class _interruptible:
-    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does; but not while a library is loaded, where compiled code may crash of it,
-    and once more where it was raised in a callback, whose errors go nowhere."""
-
-    def __enter__(self) -> None:
-        self.before, self.hook = {}, sys.unraisablehook
-        if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
-            for which in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-                if which != signal.SIGINT or signal.getsignal(which) is signal.default_int_handler:
-                    self.before[which] = signal.signal(which, _interrupt)
-            sys.unraisablehook = self._ignored
-
-    def __exit__(self, *_: object) -> None:
-        if self.before:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            sys.unraisablehook = self.hook
-        for which, handler in self.before.items():
-            if handler is not None:  # None: not from Python
-                signal.signal(which, handler)
-
-    def _ignored(self, what: Any) -> None:
-        if what.exc_type is KeyboardInterrupt:
-            _ask_again()
-        else:
-            self.hook(what)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return _ask_again()
-        frame = frame.f_back
-    raise KeyboardInterrupt
-
-
-def _ask_again() -> None:
-    """Have `_interrupt` called, by SIGALRM, in 10 ms."""
-    signal.setitimer(signal.ITIMER_REAL, 0.01)

@@ -10,6 +10,7 @@ from dynsim.errors import InputError
 
 if TYPE_CHECKING:
     from dynsim.model.problem import Problem
+    from dynsim.reduced.field import Field, Option
 
 LARGEST = 2**53
 
@@ -25,10 +26,23 @@ PROBLEM = (
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations and raises InputError where argparse would print its usage and exit."""
+    """A parser that takes no abbreviations and raises InputError where argparse would print its usage and exit.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    later: called with the parser to declare its options, once it is used."""
+
+    def __init__(self, *args: Any, later: Callable[[Parser], object] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)  # type: ignore[misc]  # args never reach that far
+        self._later = later
+
+    def declare(self) -> None:
+        """Declare the options that are declared late."""
+        if self._later is not None:
+            later, self._later = self._later, None
+            later(self)
+
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        self.declare()
+        return super().parse_known_args(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         if "expected one argument" in message:
@@ -77,6 +91,88 @@ def problem_from(args: argparse.Namespace) -> Problem:
     from dynsim.model.problem import Problem
 
     return Problem(args.K, args.gamma, args.P, args.kappa_c, args.kappa_s, Uniform(args.L, args.U))
+
+
+def fields() -> dict[str, type[Field]]:
+    """The registered fields that the command line can build, by name."""
+    from dynsim import reduced
+
+    found = {key: reduced.field_class(key) for key in reduced.FIELDS}
+    return {key: cls for key, cls in found.items() if cls.offered()}
+
+
+def add_method(group: Any, default: str | None = None) -> None:
+    """--objective and --method."""
+    known = fields()
+    objectives = list(dict.fromkeys(cls.objective for cls in known.values()))
+    methods = list(dict.fromkeys(key.removeprefix(f"{cls.objective}-") for key, cls in known.items()))
+    if len(objectives) > 1:
+        group.add_argument(
+            "--objective", choices=objectives, default=objectives[0], help=f"what is minimised ({objectives[0]})"
+        )
+    more = "" if default is None else f", {default}"
+    group.add_argument("--method", metavar="NAME", help=f"what is averaged over: {', '.join(methods)}{more} ({methods[0]})")
+
+
+def add_field_options(group: Any) -> None:
+    """The options of all fields: one each, its help naming the methods that have it where not all do."""
+    known = fields()
+    for name, users in _options_of(known).items():
+        first = next(iter(users.values()))
+        kind = {int: whole(int(first.least or 0)), float: number}.get(first.type, str)
+        choices = list(dict.fromkeys(choice for option in users.values() for choice in option.choices))
+        metavar = "{" + ",".join(choices) + "}" if choices else {int: "N", float: "X"}.get(first.type, "TEXT")
+        defaults = dict.fromkeys(option.default for option in users.values() if option.default is not None)
+        default = "; ".join(f"{value}" for value in defaults)
+        of = "" if len(users) == len(known) else ", ".join(users)
+        tail = "; ".join(filter(None, [of, default]))
+        group.add_argument(
+            "--" + name.replace("_", "-"), type=kind, metavar=metavar, help=f"{first.help} ({tail})" if tail else first.help
+        )
+
+
+def field_options(args: argparse.Namespace, key: str) -> dict:
+    """Those options of the field `key` that are given. Raises InputError for one of another field, or a value not allowed."""
+    known, given = fields(), {}
+    for name, users in _options_of(known).items():
+        value = getattr(args, name)
+        if value is None:
+            continue
+        text = "--" + name.replace("_", "-")
+        if key not in users:
+            raise InputError(f"{text} belongs to --method {' or '.join(users)}, got --method {key}: drop one")
+        if users[key].choices and value not in users[key].choices:
+            allowed = ", ".join(users[key].choices)
+            raise InputError(f"{text} must be {allowed} for --method {key}, got {value!r}: take one of them")
+        given[name] = value
+    return given
+
+
+def chosen_method(args: argparse.Namespace) -> str:
+    """The name in reduced.FIELDS that --objective and --method ask for. Raises InputError."""
+    from dynsim import reduced
+
+    try:
+        key = reduced.method_key(getattr(args, "objective", "reconstruction"), args.method)
+    except InputError:
+        key = ""
+    if key not in fields():
+        raise InputError(f"--method must be one of {', '.join(fields())}, got {args.method!r}: take {next(iter(fields()))}")
+    return key
+
+
+def given_options(args: argparse.Namespace) -> dict:
+    """All options of fields that are given, whatever the method."""
+    return {name: getattr(args, name) for name in _options_of(fields()) if getattr(args, name) is not None}
+
+
+def _options_of(known: dict[str, type[Field]]) -> dict[str, dict[str, Option]]:
+    """Every option by name: the fields that have it, and what each says of it."""
+    found: dict[str, dict[str, Option]] = {}
+    for key, cls in known.items():
+        for option in cls.options:
+            found.setdefault(option.name, {})[key] = option
+    return found
 
 
 def add_output(parser: argparse.ArgumentParser, folder: str | None = None) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SIZES = ("K", "gamma", "P", "kappa_c", "kappa_s", "masked", "unmasked", "C_global", "C_local", "n_local")
 GRADIENT = {"flow": "flow", "descend": "descent"}
+LOSS_EVENTS = ("half", "excess")  # of the loss alone: in the file, not in the table
 LIES = {"L": "local", "G": "global"}
 
 
@@ -24,10 +25,10 @@ def record(
     """Everything that is told of these runs, as one plain object."""
     from dynsim import theory
 
-    orbit = args.method == "orbit"
     result = {
         "dynsim": __version__,
-        "method": args.method,
+        "method": runs[0].meta["method"],
+        "objective": fields[0].objective,
         "integrator": runs[0].meta["integrator"],
         "seed": seed,
         "parameters": {**{name: getattr(problem, name) for name in SIZES}, "L": args.L, "U": args.U},
@@ -37,60 +38,42 @@ def record(
     }
     if result["integrator"] == "descend":
         result.update(steps=int(runs[0].step[-1]), eta=runs[0].meta["eta"])
-    result.update(_orbit(problem, fields, runs) if orbit else _explicit(args, problem, fields[0], runs[0]))
-    result["wall_s"] = wall
-    return result
+    result.update(_losses(fields, runs))
+    rows = [row for field, traj in zip(fields, runs, strict=True) for row in _queries(problem, field, traj)]
+    return {**result, "queries": rows, "wall_s": wall}
 
 
-def _explicit(args: Namespace, problem: Problem, field: Any, traj: Trajectory) -> dict:
-    from dynsim import theory
+def _losses(fields: Sequence[Any], runs: Sequence[Trajectory]) -> dict:
+    """First and last loss, the floor, and the losses of the terms of a sum: means over runs by their share of the patches."""
+    share = [sum(traj.layout.share.values()) or 1.0 for traj in runs]
+    mean = lambda values: sum(s * x for s, x in zip(share, values, strict=True)) / sum(share)  # noqa: E731
+    floors = [field.floor for field in fields]
+    found: dict = {
+        "loss_start": mean([traj.loss[0] for traj in runs]),
+        "loss": mean([traj.loss[-1] for traj in runs]),
+        "loss_floor": None if None in floors else mean(floors),
+    }
+    terms = {name: [mean([traj.terms[name][at] for traj in runs]) for at in (0, -1)] for name in runs[0].terms}
+    return {**found, "terms": terms} if terms else found
+
+
+def _queries(problem: Problem, field: Any, traj: Trajectory) -> list[dict]:
+    """One row for each query type of a run; event times where the run is of one query type and has found them."""
     from dynsim.analysis import summary
 
-    return {
-        "loss_start": traj.loss[0],
-        "loss": traj.loss[-1],
-        "loss_floor": field.floor if args.method == "samples" else theory.loss_floor(problem, field.part),
-        "queries": summary.by_kind(field.part, traj),
-    }
-
-
-def _orbit(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory]) -> dict:
-    from dynsim.analysis import summary
-
-    queries = []
-    kinds = {max(field.query) for field in fields}  # "L" where a query is local in any cluster: whose attention is measured
-    predicted = {kind: _predicted(problem, kind) for kind in kinds}
-    for field, traj in zip(fields, runs, strict=True):
-        moves = summary.by_orbit(field, traj)
-        escape = traj.meta.get("events", {}).get("escape")
-        queries.append(
-            {
-                "query": field.query,
-                "share": moves["share"],
-                "escape_time": escape,
-                "global_depth": summary.global_depth(field, traj, escape),
-                **predicted[max(field.query)],
-                "loss_start": traj.loss[0],
-                "loss": traj.loss[-1],
-                "loss_floor": field.floor,
-                "clusters": moves["clusters"],
-            }
-        )
-    total = sum(row["share"] for row in queries)
-    losses = {name: sum(row["share"] * row[name] for row in queries) / total for name in ("loss_start", "loss", "loss_floor")}
-    return {**losses, "queries": queries}
-
-
-def _predicted(problem: Problem, kind: str) -> dict:
-    """What theory says of a local or a global query: for large P (8, 11, 9) and at this P (15, 16)."""
-    from dynsim import theory
-
-    times = {"escape_time_theory": False, "escape_time_closed": True}
-    depths = {"global_depth_theory": False, "global_depth_closed": True}
-    return {
-        **{name: theory.escape_time(problem, kind, finite) for name, finite in times.items()},
-        **{name: theory.global_depth(problem, finite) if kind == "L" else None for name, finite in depths.items()},
-    }
+    rows = []
+    alone = len(traj.layout.share) == 1
+    events = traj.meta.get("events", {}) if alone else {}
+    for moves in summary.by_query_type(traj):
+        row = {"query": moves["query"], "share": moves["share"]}
+        if events:
+            times = {f"{name}_time": t for name, t in events.items() if name not in LOSS_EVENTS}
+            row |= {**times, "global_depth": summary.global_depth(traj, events.get("escape"))}
+            row |= field.predictions(problem, moves["query"])
+        if alone:
+            row |= {"loss_start": traj.loss[0], "loss": traj.loss[-1], "loss_floor": field.floor}
+        rows.append({**row, "clusters": moves["clusters"]})
+    return rows
 
 
 def show(result: dict) -> None:
@@ -104,20 +87,24 @@ def show(result: dict) -> None:
     say(f"Delta     {result['information_gap']:.4g}: {result['regime']}")
     say(f"run       {run}{steps}, {result['wall_s']:.2g} s")
     say(f"loss      {start} -> {end} per masked patch, floor {floor}")
-    if "escape_time" in rows[0]:
+    for name, (first, last) in result.get("terms", {}).items():
+        say(f"          {name} {short(first)} -> {short(last)}")
+    if rows and "escape_time" in rows[0]:
         say("\nEscape: own attention passes 1/2. Depth: FP with the global area by then. Then theory, at this P and large P")
         columns = ["query", "share", "escape time", "at this P", "large P", "depth", "at this P", "large P", "loss", "floor"]
         names = [f"{what}{which}" for what in ("escape_time", "global_depth") for which in ("", "_closed", "_theory")]
         names += ["loss", "loss_floor"]
         table(columns, [[r["query"], short(r["share"], 3), *(short(r[name]) for name in names)] for r in rows])
-    say("\nAttention of a masked query, by kind (a letter per cluster) and how it lies in a cluster")
+    if not rows:
+        return
+    say("\nAttention of a masked query, by query type (a letter per cluster) and how it lies in a cluster")
     lines = [(r, c, [r["query"], LIES[c["letter"]]]) for r in rows for c in r["clusters"]]
-    sorts = ("own", "global", "others")
+    roles = ("own", "global", "others")
     moved = [[*head, *(_arrow(ends) for ends in c["attention"].values())] for _, c, head in lines]
     table(["query", "lies", "own area", "global area", "others", "masked"], moved, left=2)
     say("\nCorrelations at the end (0 at the start)")
-    pairs = [("fp", s) for s in sorts] + [("pp", s) for s in ("self", *sorts)]
-    ends = [[*head, *(short(c[name][sort][1], 2) for name, sort in pairs)] for _, c, head in lines]
+    pairs = [("fp", role) for role in roles] + [("pp", role) for role in ("self", *roles)]
+    ends = [[*head, *(short(c[name][role][1], 2) for name, role in pairs)] for _, c, head in lines]
     table(["query", "lies", "FP own", "global", "others", "PP self", "own", "global", "others"], ends, left=2)
 
 

@@ -1,9 +1,9 @@
 """`dynsim cite`: what to cite."""
 
-from argparse import Namespace, _SubParsersAction
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 
 
-def add_parser(sub: _SubParsersAction) -> None:
+def add_parser(sub: _SubParsersAction) -> ArgumentParser:
     """Declare the options."""
     parser = sub.add_parser(
         "cite",
@@ -12,6 +12,7 @@ def add_parser(sub: _SubParsersAction) -> None:
     )
     parser.add_argument("--bibtex", action="store_true", help="as BibTeX")
     parser.set_defaults(run=run)
+    return parser
 
 
 def run(args: Namespace) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
-from argparse import Namespace, _SubParsersAction
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 from typing import TYPE_CHECKING
 
 from dynsim.cli import _show
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".pdf", ".svg")
 
 
-def add_parser(sub: _SubParsersAction) -> None:
+def add_parser(sub: _SubParsersAction) -> ArgumentParser:
     """Declare the options."""
     parser = sub.add_parser(
         "plot",
@@ -30,6 +29,7 @@ def add_parser(sub: _SubParsersAction) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="figure to write: .png, .pdf or .svg")
     parser.add_argument("--quiet", action="store_true", help="no remarks on standard error")
     parser.set_defaults(run=run)
+    return parser
 
 
 def run(args: Namespace) -> int:
@@ -52,33 +52,25 @@ def run(args: Namespace) -> int:
 
 
 def _run_folder(source: str) -> Figure:
-    """The summary figure of a folder, from summary.json and the trajectories it tells of."""
-    from dynsim import plots
+    """The summary figure of a folder, from summary.json and the trajectories it names."""
+    from dynsim import plots, runs
     from dynsim.model.amplitude import Uniform
-    from dynsim.model.partition import Partition
     from dynsim.model.problem import Problem
-    from dynsim.runs import files
 
     try:
         with open(os.path.join(source, "summary.json"), encoding="utf-8") as file:
-            told = json.load(file)
-        p, queries = told["parameters"], [row["query"] for row in told["queries"]]
+            summary = json.load(file)
+        p, names = summary["parameters"], [os.path.basename(name) for name in summary["trajectories"]]
         numbers = {name: p[name] for name in ("K", "gamma", "P", "kappa_c", "kappa_s")}
         problem = Problem(**numbers, amplitude=Uniform(p["L"], p["U"]))
-        several = told["method"] == "orbit" and len(queries) > 1
     except (OSError, ValueError, TypeError, KeyError) as error:
         what = f"{type(error).__name__}: {error}"
         raise FileError(f"{source!r} holds no summary.json of a run ({what}): name a folder of simulate --out") from None
-    found = []
-    for query in queries if several else [""]:
-        name = os.path.join(glob.escape(source), f"trajectory{query and '-' + query}.n")
-        paths = sorted(glob.glob(name + "pz") + glob.glob(name + "c"))
-        if not paths:
-            raise FileError(f"a run needs its trajectories, {source!r} holds no {os.path.basename(name)}pz: run it again")
-        found.append(files.read(paths[-1]))
-    _, header, arrays = found[0]
-    part = Partition(arrays["field.part.labels"], header["field"]["grid"]) if "field.part.labels" in arrays else None
-    return plots.summary([traj for traj, _, _ in found], problem, part)
+    missing = [name for name in names if not os.path.exists(os.path.join(source, name))]
+    if missing or not names:
+        what = missing[0] if missing else "trajectory"
+        raise FileError(f"a run needs its trajectories, {source!r} holds no {what}: run it again")
+    return plots.summary([runs.load(os.path.join(source, name)) for name in names], problem)
 
 
 def _store(source: str) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace, _SubParsersAction
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COLUMNS = ["quantity", "law", "measured", "error", "derived", "closed form here", "published bound", "agrees"]
 
 
-def add_parser(sub: _SubParsersAction) -> None:
+def add_parser(sub: _SubParsersAction) -> ArgumentParser:
     """Declare the options."""
     parser = sub.add_parser(
         "scaling",
@@ -34,6 +34,7 @@ def add_parser(sub: _SubParsersAction) -> None:
             group.add_argument(option, type=number, default=default, metavar="X", help=f"{text} ({default})")
     add_output(parser, "folder for scaling.json")
     parser.set_defaults(run=run)
+    return parser
 
 
 def run(args: Namespace) -> int:

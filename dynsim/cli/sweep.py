@@ -2,39 +2,40 @@
 
 import csv
 from argparse import Namespace, _SubParsersAction
+from typing import Any
 
 from dynsim.cli import _show
-from dynsim.cli._options import PROBLEM, number, whole
+from dynsim.cli._options import PROBLEM, add_field_options, add_method, chosen_method, field_options, given_options, number, whole
 from dynsim.errors import FileError, InputError
 
-OPTIONS = ("query", "keep", "rtol", "t_end", "n", "partition", "eta", "steps")
+RUN = ("keep", "rtol", "t_end", "eta", "steps")
 
 
-def add_parser(sub: _SubParsersAction) -> None:
-    """Declare the options."""
-    parser = sub.add_parser(
+def add_parser(sub: _SubParsersAction) -> Any:
+    """The parser, with its options still to be declared."""
+    return sub.add_parser(
         "sweep",
         help="run a grid of problems into a store that can be resumed",
         description="Measure every point of a grid of problems into one SQLite file. The same command goes on where it was "
         "stopped; another grid extends the file. AXIS: a number, a list 0.1,0.2 or a range start:stop:count[:log].",
+        later=_declare,
     )
+
+
+def _declare(parser: Any) -> None:
     group = parser.add_argument_group("grid")
     for name, default, text in PROBLEM:
         group.add_argument("--" + name.replace("_", "-"), metavar="AXIS", help=f"{text} ({default})")
     group.add_argument("--points", metavar="CSV", help="a list instead of a grid: a CSV file whose first line names fields")
     group.add_argument("--seeds", type=whole(1), metavar="N", help="runs of every point, seeds 0 to N - 1 (random methods; 1)")
+    add_method(parser.add_argument_group("field"), "full, or your own package.module:function")
+    add_field_options(parser.add_argument_group("options of the field (in brackets: of which methods; default)"))
     group = parser.add_argument_group("run")
-    group.add_argument(
-        "--method", default="orbit", help="orbit, population, samples, full, or your own package.module:function (orbit)"
-    )
-    group.add_argument("--query", metavar="LLGG", help="a letter per cluster, L local or G global (orbit; all local)")
-    group.add_argument("--keep", type=whole(2), metavar="N", help="kept times; 20 or more find the end of phase I (orbit; 2)")
-    group.add_argument("--rtol", type=number, metavar="X", help="accuracy of the flow (orbit; 1e-5)")
-    group.add_argument("--t-end", type=number, metavar="X", help="end of the flow (orbit; past the last event)")
-    group.add_argument("--n", type=whole(1), metavar="N", help="images (samples, full; 256)")
-    group.add_argument("--partition", choices=("blocks", "random", "product"), help="areas (all but orbit; blocks)")
-    group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (all but orbit; 1)")
-    group.add_argument("--steps", type=whole(1), metavar="T", help="steps of gradient descent (all but orbit; 500)")
+    group.add_argument("--keep", type=whole(2), metavar="N", help="saved times; 20 or more find the end of phase I (flow; 2)")
+    group.add_argument("--rtol", type=number, metavar="X", help="accuracy of gradient flow (1e-5)")
+    group.add_argument("--t-end", type=number, metavar="X", help="end of gradient flow (past the last event)")
+    group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (1)")
+    group.add_argument("--steps", type=whole(1), metavar="T", help="steps of gradient descent (500)")
     group.add_argument("--workers", type=whole(1), metavar="N", help="worker processes on this machine (one per core)")
     group.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster of this scheduler instead")
     group.add_argument("--retry", action="store_true", help="compute failed points again")
@@ -70,15 +71,18 @@ def run(args: Namespace) -> int:
 
 
 def _compute(args: Namespace, grid: dict[str, str]) -> dict:
-    from dynsim import sweep
+    from dynsim import reduced, sweep
 
     if grid and args.points:
         raise InputError("a sweep takes a grid or --points, got both: drop one")
-    options = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    own = args.method is not None and (args.method == "full" or ":" in args.method)
+    method = args.method if own else chosen_method(args)
+    options = field_options(args, method) if method in reduced.FIELDS else given_options(args)
+    options |= {name: getattr(args, name) for name in RUN if getattr(args, name) is not None}
     axes = {name: sweep.parse_axis(text, whole=name in ("K", "P")) for name, text in grid.items()}
     with _show.progress(args, "sweeping") as progress:
         return sweep.run(
-            args.out, None if args.points else axes, _listed(args.points) if args.points else None, args.method, options,
+            args.out, None if args.points else axes, _listed(args.points) if args.points else None, method, options,
             1 if args.seeds is None else args.seeds, args.workers, args.scheduler, args.retry, progress,
             tell=lambda text: _show.remark(args, text),
         )

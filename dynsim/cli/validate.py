@@ -1,12 +1,12 @@
 """`dynsim validate`: hold the reduced dynamics against what they stand for, and give a verdict."""
 
-from argparse import Namespace, _SubParsersAction
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 
 from dynsim.cli import _show
 from dynsim.cli._options import add_output, seed, seed_from
 
 
-def add_parser(sub: _SubParsersAction) -> None:
+def add_parser(sub: _SubParsersAction) -> ArgumentParser:
     """Declare the options."""
     parser = sub.add_parser(
         "validate",
@@ -19,6 +19,7 @@ def add_parser(sub: _SubParsersAction) -> None:
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help='of images and areas; "random" draws one (0)')
     add_output(parser)
     parser.set_defaults(run=run)
+    return parser
 
 
 def run(args: Namespace) -> int:

@@ -139,6 +139,9 @@ class Discrete:
         return float(weight @ z**power)
 
 
+LAWS: dict[str, Any] = {"Uniform": Uniform, "Fixed": Fixed, "Discrete": Discrete}  # by name, for recipes
+
+
 def _check_amplitudes(values: Sequence[float], what: str) -> None:
     if not values or not all(is_number(v) and 1e-6 <= v <= 1e6 for v in values):
         raise InputError(f"amplitudes must be between 1e-6 and 1e6, got {what}={values}: take e.g. Uniform(0.8, 1.2)")

@@ -67,6 +67,26 @@ class Dataset:
         """Mean number of masked patches per image: what the loss is divided by."""
         return float(self.weight @ self.masked.sum(axis=1))
 
+    def recipe(self) -> dict[str, np.ndarray]:
+        """The arrays that make this data set again."""
+        return {name: np.asarray(getattr(self, name)) for name in ("cluster", "z", "masked", "weight")}
+
+    def floor(self, part: Partition) -> np.ndarray:
+        """Summed loss of each query that no attention can lower: its own area is all masked (eq. 6, on these images), (P,)."""
+        image, key = np.nonzero(~self.masked)
+        shown = np.zeros((self.n, part.F), dtype=bool)
+        shown[image, part.own[self.cluster[image], key]] = True
+        own, label = part.own[self.cluster], part.labels[self.cluster]
+        lost = self.masked & ~np.take_along_axis(shown, own, axis=1)
+        return self.weight @ (0.5 * lost * np.take_along_axis(self.z, label, axis=1) ** 2)
+
+    def __repr__(self) -> str:
+        clusters, P = len(np.unique(self.cluster)), self.masked.shape[1]
+        return (
+            f"Dataset of n={self.n} images of {clusters} clusters, P={P} patches, up to {self.z.shape[1]} areas\n"
+            f"{self.masked_mean / P:.3g} of the patches masked, amplitudes {self.z.min():.4g} to {self.z.max():.4g}"
+        )
+
     def check(self, part: Partition) -> None:
         """Raise InputError unless these images fit the partition `part`."""
         if self.masked.shape[1] != part.P:

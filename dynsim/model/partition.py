@@ -121,8 +121,8 @@ def _check_explicit(problem: Problem) -> int:
     limit = 2**20
     if not isinstance(problem.P, int) or problem.P > limit:
         raise InputError(
-            f"an explicit partition lists P patches, at most {limit}, got P={problem.P:.3g}: use reduced.OrbitField "
-            f"(--method orbit), which reaches any P"
+            f"an explicit partition lists P patches, at most {limit}, got P={problem.P:.3g}: use orbits "
+            f"(reduced, --method orbit), which reach any P"
         )
     return problem.P
 

@@ -6,14 +6,15 @@ independently, and X_p = z_m v_{k,m} for p in area m (docs/model.md, eq. 1). `ro
 uniformly without replacement.
 """
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dynsim.errors import InputError
-from dynsim.model.amplitude import Law, Uniform, is_number
+from dynsim.errors import InputError, NoRecipe
+from dynsim.model.amplitude import LAWS, Law, Uniform, is_number
 
+NUMBERS = ("K", "gamma", "P", "kappa_c", "kappa_s")
 EXACT_INTEGERS = 2.0**53  # above this a float no longer counts patches one by one, and sizes stay real numbers
 
 
@@ -106,3 +107,20 @@ class Problem:
         small, extra = divmod(self.P - self.C_global, self.n_local)
         local = [small + 1] * extra + [small] * (self.n_local - extra)  # type: ignore[operator]  # whole numbers up to 2^53
         return np.array([self.C_global, *local], dtype=np.int64)
+
+    def recipe(self) -> dict:
+        """Plain data from which `from_recipe` makes the same problem. Raises NoRecipe for a law of amplitudes of your own."""
+        law: Any = self.amplitude
+        if type(law) not in LAWS.values():
+            raise NoRecipe(f"a law of amplitudes of your own has no recipe, got {law!r}: pass the field itself")
+        return {**{name: getattr(self, name) for name in NUMBERS}, "amplitude": {"law": type(law).__name__, **asdict(law)}}
+
+    @classmethod
+    def from_recipe(cls, plain: dict) -> "Problem":
+        """The problem of a recipe."""
+        law = dict(plain["amplitude"])
+        name, weights = law.pop("law"), law.get("weights")
+        amplitude = LAWS[name](**law)
+        if weights is not None:  # normalised already; to normalise them again would change their last bits
+            object.__setattr__(amplitude, "weights", tuple(weights))
+        return cls(**{name: plain[name] for name in NUMBERS}, amplitude=amplitude)

@@ -1,54 +1,39 @@
 """Curves by area along a run."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from dynsim.analysis import summary as moves
-from dynsim.errors import InputError
+from dynsim.analysis.phases import layout_for
 from dynsim.model.partition import Partition
-from dynsim.model.problem import Problem
-from dynsim.plots.style import IN_GLOBAL, SORTS
+from dynsim.plots.style import IN_GLOBAL, ROLES
 from dynsim.trajectory import Trajectory
 
 
-def by_letter(
-    traj: Trajectory, problem: Problem, part: Partition | None = None
-) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+def by_area(traj: Trajectory, part: Partition | None = None) -> dict[str, dict[str, dict[str, np.ndarray]]]:
     """Attention, FP and PP along a run for clusters in which the query is local ("L") and global ("G"):
-    {letter: {"attention" | "fp" | "pp": {sort: (T, pairs)}}}, pairs of query and cluster. Raises InputError."""
-    where: Any  # what lies where: an orbit field, or the partition
-    at_moment: Callable
-    if "query" in traj.meta:
-        from dynsim.reduced import OrbitField
+    {"L" | "G": {"attention" | "fp" | "pp": {role: (T, pairs)}}}, pairs of query and cluster.
 
-        options = {name: traj.meta[name] for name in ("masks", "intersections")}
-        where, at_moment = OrbitField(problem, traj.meta["query"], **options), moves.orbit
-        is_global = np.array([letter == "G" for letter in traj.meta["query"]])
-    elif part is not None:
-        where, at_moment, is_global = part, moves.explicit, part.labels == 0
-    else:
-        raise InputError("a run on an explicit partition is drawn by areas, got no partition: give part=")
-    rows = [at_moment(where, traj, at) for at in range(len(traj))]
-    chosen = {"L": ~is_global, "G": is_global}
+    part: of a trajectory that does not say itself where its areas lie. Raises InputError."""
+    layout = layout_for(traj, part)
+    rows = [layout.areas(*tables) for tables in zip(traj.fp, traj.pp, traj.attention, strict=True)]
     return {
         letter: {
-            name: {sort: np.array([row[name][sort][at] for row in rows]) for sort in sorts} for name, sorts in rows[0].items()
+            name: {role: np.array([row[name][role][at] for row in rows]) for role in roles} for name, roles in rows[0].items()
         }
-        for letter, at in chosen.items()
+        for letter, at in (("L", ~layout.is_global), ("G", layout.is_global))
         if at.any()
     }
 
 
 def curves(ax: Axes, t: np.ndarray, table: Mapping[str, np.ndarray], letter: str = "L") -> None:
-    """Draw {sort: (T, pairs)} against t: the mean over pairs, and a band from their 5th to their 95th percentile."""
+    """Draw {role: (T, pairs)} against t: the mean over pairs, and a band from their 5th to their 95th percentile."""
     marker = {} if letter == "L" else IN_GLOBAL
-    for sort, style in SORTS.items():
-        if sort not in table or (letter == "G" and sort == "global"):
+    for role, style in ROLES.items():
+        if role not in table or (letter == "G" and role == "global"):
             continue
-        values = table[sort][:, np.isfinite(table[sort]).all(axis=0)]  # pairs that no image shows have no attention
+        values = table[role][:, np.isfinite(table[role]).all(axis=0)]  # pairs that no image shows have no attention
         if not values.size:
             continue
         ax.plot(t, values.mean(axis=1), **{**style, **marker, "label": "_" + style["label"]})

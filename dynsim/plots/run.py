@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 
 from dynsim import theory
 from dynsim.analysis import phases
+from dynsim.analysis.phases import layout_for
 from dynsim.errors import InputError
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
-from dynsim.plots.curves import by_letter, curves
-from dynsim.plots.style import BLACK, DOUBLE, GREY, IN_GLOBAL, PANELS, PURPLE, RED, SHADES, SORTS, STYLE, TIME, figure, smaller
+from dynsim.plots.curves import by_area, curves
+from dynsim.plots.style import BLACK, DOUBLE, GREY, IN_GLOBAL, PANELS, PURPLE, RED, ROLES, SHADES, STYLE, TIME, figure, smaller
 from dynsim.trajectory import Trajectory
 
 
@@ -38,10 +39,11 @@ def summary(
     """Four panels of a run: FP, PP, area attention and loss, with the phases shaded and the theory's escape time (eq. 8, 15),
     depth (eq. 9), late loss (eq. 12) and floor (eq. 6) drawn in: a Figure.
 
-    trajs: a Trajectory or a list of them (orbit runs, one per kind of query: the most local and the most global one are
-    drawn). part: the partition of a run that has one (mean over pairs of query and cluster, with a band). Raises InputError.
+    trajs: a Trajectory or a list of them (one per query type: the most local and the most global one are drawn), means over
+    pairs of query and cluster with a band. part: the partition of a run that does not say itself where its areas lie. Raises
+    InputError.
     """
-    drawn = _chosen(list(trajs) if isinstance(trajs, (list, tuple)) else [trajs])
+    drawn = _chosen(list(trajs) if isinstance(trajs, (list, tuple)) else [trajs], part)
     runs = list({id(traj): traj for traj in drawn.values()}.values())
     made, axes = figure(2, 2, DOUBLE, 4.6, sharex=True)
     start, end = _span(runs)
@@ -50,12 +52,12 @@ def summary(
         ax.set_title(f"({name})", loc="left", fontsize=STYLE["axes.titlesize"])
     handles: dict = {}
     for letter, traj in drawn.items():
-        tables = by_letter(traj, problem, part).get(letter, {})
+        tables = by_area(traj, part).get(letter, {})
         for ax, name in zip(axes.flat, PANELS, strict=True):
             if name in tables:
                 curves(ax, traj.t, tables[name], letter)
-        for sort in tables.get("attention", ()):
-            handles.setdefault(sort, axes[0, 0].plot([], [], **SORTS[sort])[0])
+        for role in tables.get("attention", ()):
+            handles.setdefault(role, axes[0, 0].plot([], [], **ROLES[role])[0])
     for traj in runs:
         axes[1, 1].plot(traj.t, traj.loss, color=BLACK, **({} if traj is runs[0] else IN_GLOBAL))
     if "G" in drawn:
@@ -72,15 +74,14 @@ def summary(
     return made
 
 
-def _chosen(trajs: Sequence[Trajectory]) -> dict[str, Trajectory]:
-    """The run to draw for clusters in which the query is local, and the one for global ones: {letter: Trajectory}."""
-    if any("query" not in traj.meta for traj in trajs):
-        if len(trajs) > 1:
-            raise InputError(f"one run on an explicit partition makes a figure, got {len(trajs)} runs: draw them one by one")
-        return {"L": trajs[0], "G": trajs[0]}
-    queries = [traj.meta["query"] for traj in trajs]
-    best = {a: max(range(len(trajs)), key=[query.count(a) for query in queries].__getitem__) for a in "LG"}
-    return {a: trajs[i] for a, i in best.items() if a in queries[i]}
+def _chosen(trajs: Sequence[Trajectory], part: Partition | None) -> dict[str, Trajectory]:
+    """The run to draw for clusters in which the query is local, and the one for global ones: {"L" | "G": Trajectory}."""
+    layouts = [layout_for(traj, part) for traj in trajs]
+    if len(trajs) > 1 and any(len(layout.share) > 1 for layout in layouts):
+        raise InputError(f"one run of all query types makes a figure, got {len(trajs)} runs: draw them one by one")
+    local = [float(np.mean(~layout.is_global)) for layout in layouts]
+    best = {"L": int(np.argmax(local)), "G": int(np.argmin(local))}
+    return {letter: trajs[i] for letter, i in best.items() if (local[i] > 0 if letter == "L" else local[i] < 1)}
 
 
 def _span(runs: Sequence[Trajectory]) -> tuple[float, float]:
@@ -109,13 +110,19 @@ def _predictions(
         axes[0, 0].axhline(theory.global_depth(problem), **line)
         entry("depth at the escape, theory", **line)
     line = {"color": PURPLE, "lw": 1.0, "ls": (0, (3, 1, 1, 1))}
-    for query in {traj.meta.get("query") for traj in drawn.values()}:
+    for query in {_only_query_type(traj, part) for traj in drawn.values()}:
         floor, late = theory.loss_floor(problem, part, query), 3 * theory.escape_time(problem, query or "L")
         axes[1, 1].axhline(floor, **line)
         if query is not None and late < end:
             times = np.geomspace(late, end, 50)
             axes[1, 1].plot(times, theory.late_loss(problem, times, query) + floor, **line)
     entry("loss floor and late stage, theory", **line)
+
+
+def _only_query_type(traj: Trajectory, part: Partition | None) -> str | None:
+    """The query type of a run of one; None for a run of several."""
+    types = list(layout_for(traj, part).share)
+    return types[0] if len(types) == 1 else None
 
 
 def _log_if_wide(ax: Axes) -> None:

@@ -19,7 +19,7 @@ SINGLE, DOUBLE = 3.25, 6.75  # inches: one column, two columns
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 GREY, SHADES = "#666666", ("#F4F4F4", "#E6E6E6", "#F4F4F4")
 IN_GLOBAL: dict = {"marker": "o", "markevery": 0.12, "mfc": "white", "lw": 0.8}  # lines of a query in the global area
-SORTS: dict[str, dict] = {
+ROLES: dict[str, dict] = {
     "own": {"color": BLUE, "ls": "-", "label": "own area"},
     "global": {"color": RED, "ls": "--", "label": "global area"},
     "others": {"color": GREEN, "ls": "-.", "label": "other areas"},

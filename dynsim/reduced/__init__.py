@@ -1,39 +1,79 @@
-"""The reduced dynamics: fields and two integrators, the face for figure scripts."""
+"""The reduced dynamics: fields and two integrators, the face for figure scripts.
+
+FIELDS is the registry: a field has one line here, its name in files and where it lies. The name is what comes after `--method`;
+with another objective than reconstruction, objective-method, and `--objective` chooses it.
+"""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dynsim.reduced.empirical import EmpiricalField
+    from dynsim.reduced.field import Field, Option
     from dynsim.reduced.gradient_descent import descend
     from dynsim.reduced.gradient_flow import flow
     from dynsim.reduced.minibatch import MinibatchField
     from dynsim.reduced.optimisers import Adam, Descent, Momentum, Sign
     from dynsim.reduced.orbit import OrbitField
     from dynsim.reduced.population import PopulationField
+    from dynsim.reduced.sums import SumField
 
 __all__ = [
-    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "descend", "flow", "Descent", "Momentum", "Adam", "Sign",
+    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "SumField", "Field", "Option", "descend", "flow",
+    "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
 ]
 
-_HOME = {
-    "EmpiricalField": "empirical",
-    "MinibatchField": "minibatch",
-    "PopulationField": "population",
-    "OrbitField": "orbit",
-    "descend": "gradient_descent",
-    "flow": "gradient_flow",
-    "Descent": "optimisers",
-    "Momentum": "optimisers",
-    "Adam": "optimisers",
-    "Sign": "optimisers",
+FIELDS = {
+    "orbit": "dynsim.reduced.orbit:OrbitField",
+    "samples": "dynsim.reduced.empirical:EmpiricalField",
+    "population": "dynsim.reduced.population:PopulationField",
+    "minibatch": "dynsim.reduced.minibatch:MinibatchField",
+    "sum": "dynsim.reduced.sums:SumField",
 }
+
+_HOME = {
+    **{place.partition(":")[2]: place.partition(":")[0] for place in FIELDS.values()},
+    "Field": "dynsim.reduced.field",
+    "Option": "dynsim.reduced.field",
+    "descend": "dynsim.reduced.gradient_descent",
+    "flow": "dynsim.reduced.gradient_flow",
+    "Descent": "dynsim.reduced.optimisers",
+    "Momentum": "dynsim.reduced.optimisers",
+    "Adam": "dynsim.reduced.optimisers",
+    "Sign": "dynsim.reduced.optimisers",
+}
+
+
+def field_class(method: str) -> Any:
+    """The class of a registered field. Raises InputError for a name that is not registered."""
+    if method not in FIELDS:
+        from dynsim.errors import InputError
+
+        raise InputError(f"method must be one of {', '.join(FIELDS)}, got {method!r}: see dynsim.reduced.FIELDS")
+    module, _, name = FIELDS[method].partition(":")
+    return getattr(import_module(module), name)
+
+
+def method_key(objective: str = "reconstruction", method: str | None = None) -> str:
+    """The name in FIELDS of an objective and a method; without a method, of the first one registered for that objective. Raises
+    InputError where there is none."""
+    of = {key.removeprefix(f"{objective}-"): key for key in FIELDS if key.startswith(f"{objective}-")}
+    if objective == "reconstruction":
+        of = {key: key for key in FIELDS}
+    if method in FIELDS and objective == "reconstruction":
+        return str(method)
+    if not of or (method is not None and method not in of):
+        from dynsim.errors import InputError
+
+        what = f"method must be one of {', '.join(of)}, got {method!r}" if of else f"objective must be known, got {objective!r}"
+        raise InputError(f"{what}: see dynsim.reduced.FIELDS")
+    return of[method] if method is not None else next(iter(of.values()))
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'dynsim.reduced' has no attribute {name!r}")
-    value = getattr(import_module(f"dynsim.reduced.{_HOME[name]}"), name)
+    value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value
 

@@ -159,9 +159,25 @@ class Field:
         return [{}]
 
     @classmethod
+    def offered(cls) -> bool:
+        """Whether `from_options` builds it: what the command line and sweeps offer."""
+        return cls.from_options.__func__ is not Field.from_options.__func__  # type: ignore[attr-defined]
+
+    @classmethod
+    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
+        """What theory says of a query type, by name: numbers to put beside what is measured."""
+        from dynsim import theory
+
+        return theory.predictions(problem, query)
+
+    @classmethod
     def run_options(cls, problem: Problem) -> dict:
         """Options of the integrator for a run of the whole story."""
         return {"eta": 1.0, "steps": 500}
+
+    def horizon(self) -> float:
+        """A time by which, after theory, every event has passed: where a flow in a sweep ends. Raises InputError."""
+        raise InputError(f"{self.method} does not know when its events have passed: give t_end")
 
     def recipe(self) -> Recipe:
         """Plain data and arrays from which `from_recipe` makes the same field. Raises NoRecipe where it holds code of yours."""

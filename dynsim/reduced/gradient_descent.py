@@ -35,7 +35,7 @@ def descend(
     """
     if not (is_number(eta) and eta > 0):
         raise InputError(f"eta, the step size, must be positive and finite, got {eta!r}: take e.g. eta=1")
-    optimiser = check(optimiser, getattr(field, "embedding", None))
+    optimiser = check(optimiser, field.embedding)
     kept = set(steps_to_keep(steps, keep).tolist())
     step, y, memory, past = State(0, field.start()) if start is None else start
     if step > steps or np.shape(y) != field.start().shape:
@@ -50,11 +50,12 @@ def descend(
         while True:
             if checkpoint is not None:
                 checkpoint(State(step, y, memory), record)
-            loss, dy = field.velocity(y, step=step, out=dy)
+            seen = field.observe(y, step, dy) if step in kept else None
+            loss, dy = field.velocity(y, step, dy) if seen is None else (seen.loss, seen.velocity)
             if not np.isfinite(loss) or loss > first_loss * RISE:
                 raise _diverged(f"the loss is {loss:.4g}, above {first_loss:.4g} at the start", step, eta, field, record)
-            if step in kept:
-                record.add(step, eta * step, loss, y)
+            if seen is not None:
+                record.add(step, eta * step, y, seen)
             if step == steps:
                 return record.trajectory()  # type: ignore[return-value]  # the last step is kept
             optimiser.update(y, dy, eta, memory, step)

@@ -16,11 +16,6 @@ from dynsim.reduced.field import Field
 from dynsim.reduced.recording import Checkpoint, Record, State, plain
 from dynsim.trajectory import Progress, Trajectory
 
-EVENTS = {
-    "escape": "own attention passes one half",
-    "half": "the loss has come half way from its start to its floor",
-    "excess": "the loss is within 1 % of its start above its floor",
-}
 SOLVERS = {"LSODA": LSODA, "Radau": Radau, "DOP853": DOP853, "RK45": RK45}
 SEGMENT = {"LSODA": 500, "Radau": 50, "DOP853": 10, "RK45": 20}  # steps after which a solver starts afresh, see flow
 DENSE = 1000  # numbers in the state up to which a stiff solver, with its full Jacobian, is the default
@@ -44,7 +39,7 @@ def flow(
     (own attention takes off within a fraction P^-(1 - kappa_s) of the time passed: no clock resolves that at large P). t is
     carried as tau = log(1 + t / t0). Solver: LSODA (any of SOLVERS by `method`; DOP853 for large states). keep: None for 200
     log-spaced times, a number for as many, a sequence for exactly those. The trajectory also holds the moment of every
-    event (EVENTS) in meta["events"] (None where it did not come), found on the solver's dense output; meta["status"] says
+    event (Field.events) in meta["events"] (None where it did not come), found on the solver's dense output; meta["status"] says
     how the run ended. rtol: accuracy of the correlations, relative to max(1, |y|) (PP at large P: to 1 / own area).
 
     Every SEGMENT steps the solver starts afresh from where it stands, whether or not anybody wants to stop there, so that a
@@ -80,9 +75,10 @@ class _Flow:
     ) -> None:
         self.field, self.t_end, self.rtol, self.name = field, t_end, rtol, name
         y = field.start()
-        self.shape, self.floor, self.limit = y.shape, field.floor or 0.0, field.limit
-        self.scale = np.append(field.scale() if hasattr(field, "scale") else np.ones(y.size), 1.0)
-        self.first_loss, v = field.velocity(y)
+        self.shape, self.limit = y.shape, field.limit
+        self.scale = np.append(field.scale(), 1.0)
+        first_loss, v = field.velocity(y)
+        self.rise = max(RISES, rtol) * (first_loss - (field.floor or 0.0))
         if start is None:
             t0 = min(t_end, 0.1 / max(_speed(v), 1e-300))
             start = State(0, np.append(y.ravel(), 0.0), (np.array([0.0, 0.0, 0.0, t0]),))
@@ -101,9 +97,10 @@ class _Flow:
         meta = {"integrator": "flow", "rtol": rtol, "t_end": t_end, "solver": name, "keep": plain(keep)}
         self.record = Record(field, meta, start.kept)
         self.events = self.record.meta["events"] = {
-            **dict.fromkeys(EVENTS), **(start.kept.meta["events"] if start.kept else {})
+            **dict.fromkeys(field.events), **(start.kept.meta["events"] if start.kept else {})
         }
-        self.start, self.steps, self.solver, self.signs = start, start.step, self.begin(start), self.signs_at(start.y)
+        self.start, self.steps, self.solver = start, start.step, self.begin(start)
+        self.loss, self.signs = self.crossings(start.y)
 
     @property
     def t(self) -> float:
@@ -128,11 +125,9 @@ class _Flow:
         dY[:-1] *= pace * dY[-1]
         return dY
 
-    def signs_at(self, Y: np.ndarray) -> dict[str, float]:
-        """Each event as a number that turns positive where it happens."""
-        loss, own = self.field.summary(Y[:-1].reshape(self.shape))
-        left = (loss - self.floor) / (self.first_loss - self.floor)
-        return {"escape": own - 0.5, "half": 0.5 - left, "excess": 0.01 - left}
+    def crossings(self, Y: np.ndarray) -> tuple[float, dict[str, float]]:
+        """(loss, each event as a number that turns positive where it happens)."""
+        return self.field.crossings(Y[:-1].reshape(self.shape))
 
     def begin(self, state: State) -> Any:
         """A solver that starts afresh from a state."""
@@ -167,11 +162,12 @@ class _Flow:
         if self.solver.status == "failed" or not np.abs(self.solver.y[:-1]).max() <= self.limit:
             left = f"a correlation left +-{self.limit:.4g}, beyond which the softmax overflows: end at t_end={self.t:.4g}"
             raise self.stopped(f"{message}: try method='Radau' or a larger rtol" if message else left)
-        before, self.signs = self.signs, self.signs_at(self.solver.y)
-        if self.signs["half"] < before["half"] - max(RISES, self.rtol):
+        before, loss = self.signs, self.loss
+        self.loss, self.signs = self.crossings(self.solver.y)
+        if self.loss > loss + self.rise:
             raise self.stopped(f"its loss rises, so the closure is off: end at t_end={self.t:.4g}")
         self.tau, self.steps = self.solver.y[-1], self.steps + 1
-        found = [e for e in EVENTS if self.events[e] is None and before[e] < 0 <= self.signs[e]]
+        found = [e for e in self.field.events if self.events[e] is None and before[e] < 0 <= self.signs[e]]
         due = list(takewhile(lambda moment: moment[1] <= self.tau, self.waiting))
         del self.waiting[: len(due)]
         if found or due:
@@ -181,7 +177,7 @@ class _Flow:
         """Keep the events found and the moments due in the last step, in their order, from the solver's dense output."""
         dense, a, b = self.solver.dense_output(), self.solver.t_old, self.solver.t
         moments: list[tuple[float, float | None, str]]
-        moments = [(_crossing(lambda s, e=e: self.signs_at(dense(s))[e], a, b), None, e) for e in found]
+        moments = [(_crossing(lambda s, e=e: self.crossings(dense(s))[1][e], a, b), None, e) for e in found]
         moments += [(_crossing(lambda s, tau=tau: dense(s)[-1] - tau, a, b), t, "") for t, tau in due]
         for s, t, e in sorted(moments, key=lambda moment: moment[0]):
             Y = dense(s)
@@ -193,7 +189,7 @@ class _Flow:
     def keep(self, t: float, Y: np.ndarray) -> None:
         """Keep one moment."""
         y = Y[:-1].reshape(self.shape)
-        self.record.add(len(self.record.rows), t, self.field.velocity(y)[0], y)
+        self.record.add(len(self.record.rows), t, y, self.field.observe(y))
 
     def stopped(self, why: str) -> Diverged:
         """The error of a flow that cannot go on, with what it has reached."""

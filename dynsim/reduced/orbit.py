@@ -1,43 +1,162 @@
 """The population field by orbits: any P, with a state that does not depend on P.
 
-In a product partition (areas of different clusters intersect as if independent) a query sees each key, in every cluster,
-in its *own* area, in the *global* one or in an *other* local one. Keys with the same pattern in {own, global, other}^K
-share one PP correlation, areas of one kind share one FP correlation: 3K + 3^K + 1 numbers (the last is the query itself).
-P enters through multiplicities only. Where the query is global, own and global are the same area.
+In a product partition (areas of different clusters intersect as if independent) a query sees each key, in every cluster, in its
+*own* area, in the *global* one or in one of the *others*. Areas of one role share one FP correlation. Clusters of one letter
+are interchangeable and a run starts from zero, so they stay equal: keys share one PP correlation with all keys of their
+*class*, given by in how many clusters of each letter they lie in the own, the global, an other area. P enters through the
+number of keys only. Where the query is global, own and global are the same area.
 
-Clusters of one letter are interchangeable, and a run starts from zero: they stay equal. So the state holds one FP triple for
-each letter of the query, and one PP correlation for each *class* of patterns that a permutation of such clusters makes equal:
-of LLLL 3 + 15 + 1 numbers instead of 94.
+The state holds one FP triple for each letter of the query, one PP correlation for each class, and that of the query itself: of
+LLLL 3 + 15 + 1 numbers. Beyond K = 8 it holds the classes with the most keys, whose keys then stand for those of the others.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import product
+from math import comb
 from typing import Any
 
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.model.areas import ROLES, Layout, Table, divide, query_types
 from dynsim.model.problem import Problem
-from dynsim.reduced.kernels import closure
-from dynsim.reduced.kernels.counts import all_masked, unmasked_law
-from dynsim.reduced.population import law_tables
+from dynsim.reduced.field import Field, Observation, Option, Recipe
 
 OWN, GLOBAL, OTHER = 0, 1, 2
-MOST_CLUSTERS = 8  # 3^K patterns
+MASKS = ("own-area", "mean-field")
+INTERSECTIONS = ("independent", "product")
+MOST_CLASSES = 225  # all of them up to K = 8; a stiff solver's Jacobian is cheap up to here
+MOST_CLUSTERS = 1000  # beyond, binomial coefficients overflow
+ESCAPES = 100  # a run of the whole story lasts so many of the longest escape time that theory gives
+LATE = 50  # (12) comes to 1 % of the first loss after LATE K / (gamma L^2 E[z^2])
 
 
-class OrbitField:
+class OrbitLayout:
+    """fp (K, 3) and attention (K, 3) by cluster and role, pp (S + 1,) by class of keys, the query itself last.
+
+    number (S,): keys of each class. counts (S, letters, 3): in how many clusters of each letter (in alphabetical order) keys of
+    a class lie in the own, the global, an other area; keys (letters, 3, S): how many keys of a class lie so in any one of them;
+    sizes, copies (K, 3): patches in the own, the global and all other areas, and how many areas these are."""
+
+    def __init__(self, problem: Problem, query: str, intersections: str) -> None:
+        self.query, K, P = query, problem.K, float(problem.P)
+        local = _typical_local(problem)
+        size = {"L": (local, problem.C_global, P - problem.C_global - local), "G": (problem.C_global, 0.0, P - problem.C_global)}
+        areas = {"L": (1.0, 1.0, max(1.0, problem.n_local - 1.0)), "G": (1.0, 1.0, float(problem.n_local))}
+        self.sizes = np.array([size[letter] for letter in query], dtype=float)
+        self.copies = np.array([areas[letter] for letter in query])
+        self.letters, self.first, self.letter, self.clusters = np.unique(
+            list(query), return_index=True, return_inverse=True, return_counts=True
+        )
+        self.counts, self.number = self._classes(P, intersections)
+        lies = np.ascontiguousarray(self.counts.transpose(1, 2, 0), dtype=float)
+        self.lies = lies
+        self.keys = self.number * lies / self.clusters[:, None, None]
+        beside = self.sizes[self.first] - (np.array([1.0, 0.0, 0.0]) if intersections == "independent" else 0.0)
+        held = self.keys.sum(axis=2)
+        if self.left_out:  # the keys that are held stand for all of their area
+            self.keys *= np.where(held > 0, beside / np.maximum(held, 1e-300), 0.0)[:, :, None]
+        self.is_global = np.array([letter == "G" for letter in query])
+        self.query_type = np.full(K, query)
+        g, c = query.count("G"), problem.C_global / problem.P
+        self.share = {query: comb(K, g) * c**g * (1 - c) ** (K - g)}
+
+    def _classes(self, P: float, intersections: str) -> tuple[np.ndarray, np.ndarray]:
+        """(S, letters, 3) counts of the classes, and how many keys each has, (S,)."""
+        independent = intersections == "independent"
+        per_letter, chances, everything = [], [], 1
+        for i, n in enumerate(self.clusters):
+            triples = np.array([(own, g, n - own - g) for own in range(n, -1, -1) for g in range(n - own, -1, -1)])
+            size = self.sizes[self.first[i]]
+            chance = (size - [1.0, 0.0, 0.0]) / (P - 1.0) if independent else size / P
+            ways = np.array([float(comb(int(n), own) * comb(int(n - own), g)) for own, g, _ in triples])
+            chances.append(ways * np.prod(chance**triples, axis=1))
+            per_letter.append(triples)
+            everything *= len(triples)
+        if everything > MOST_CLASSES:  # before they are combined: no class outlives a letter's rare ones
+            most = [np.sort(np.argsort(-chance, kind="stable")[:MOST_CLASSES]) for chance in chances]
+            per_letter = [triples[chosen] for triples, chosen in zip(per_letter, most, strict=True)]
+            chances = [chance[chosen] for chance, chosen in zip(chances, most, strict=True)]
+        counts = np.array(list(product(*per_letter)))
+        number = (P - 1.0 if independent else P) * np.prod(np.array(list(product(*chances))), axis=1)
+        if not independent:
+            own = (counts[:, :, OWN] == self.clusters).all(axis=1)
+            if (number[own] < 1.0 - 1e-9).any():
+                raise InputError(
+                    f"in a product partition the query's own areas meet in at least one patch, got {number[own][0]:.3g}: "
+                    f'use intersections="independent", or a larger kappa_s'
+                )
+            number[own] = np.maximum(0.0, number[own] - 1.0)  # the query itself
+        self.left_out = 0.0
+        if everything > MOST_CLASSES:
+            chosen = np.sort(np.argsort(-number, kind="stable")[:MOST_CLASSES])
+            counts, number = counts[chosen], number[chosen]
+            self.left_out = max(float(np.finfo(float).tiny), 1.0 - number.sum() / (P - 1.0))
+        return counts, number
+
+    @property
+    def dims(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the axes."""
+        return {"fp": ("cluster", "role"), "pp": ("class",), "attention": ("cluster", "role")}
+
+    @cached_property
+    def coords(self) -> Mapping[str, Sequence[str]]:
+        """Roles; and classes as "L 1 0 3": of the local clusters, keys lie in the own area in 1, the global in 0, others in 3."""
+        letters = [str(letter) for letter in self.letters]
+        classes = [
+            ", ".join(f"{letter} {own} {g} {other}" for letter, (own, g, other) in zip(letters, row, strict=True))
+            for row in self.counts.tolist()
+        ]
+        return {"role": ROLES, "class": [*classes, "the query itself"]}
+
+    def class_of(self, roles: np.ndarray) -> np.ndarray:
+        """Class of keys by their role in each cluster, int (K, n): (n,), -1 for one that the state does not hold."""
+        index = {row.tobytes(): i for i, row in enumerate(np.ascontiguousarray(self.counts, dtype=np.int64))}
+        lies = np.asarray(roles)[:, :, None] == np.arange(3)  # (K, n, 3)
+        found = np.stack([lies[self.letter == i].sum(axis=0) for i in range(len(self.letters))], axis=1)
+        return np.array([index.get(row.tobytes(), -1) for row in np.ascontiguousarray(found, dtype=np.int64)])
+
+    def areas(
+        self, fp: np.ndarray | None = None, pp: np.ndarray | None = None, attention: np.ndarray | None = None
+    ) -> Table:
+        """By role, each (K,)."""
+        found: Table = {}
+        if attention is not None:
+            own, in_global, other = attention.T
+            others = np.where(self.sizes[:, OTHER] > 0, other * self.copies[:, OTHER], np.nan)
+            masked = 1 - own - np.where(self.is_global, 0.0, in_global) - np.nan_to_num(others)
+            found["attention"] = {"own": own, "global": in_global, "others": others, "masked": masked}
+        if fp is not None:
+            found["fp"] = dict(zip(ROLES, fp.T, strict=True))
+        if pp is not None:
+            mean = divide(self.keys @ pp[:-1], self.keys.sum(axis=2))[self.letter]
+            found["pp"] = {"self": np.full(len(self.query), pp[-1]), **dict(zip(ROLES, mean.T, strict=True))}
+        return found
+
+
+class OrbitField(Field):
     """Velocity of the correlations of one query type, expected over clusters, amplitudes and masks; closed (docs/model.md).
 
     problem: any P. query: a letter per cluster, L where the query lies in a local area, G where in the global one. masks:
     "own-area" or "mean-field". intersections: "independent" counts the P - 1 other keys as placed at random in every
     cluster, "product" counts the keys of an exact product partition. nodes: amplitude quadrature.
-    digit (3^K, K) and number (3^K,): the key patterns and how many keys have each; sizes, copies (K, 3): patches in the own,
-    the global and all other areas, and how many areas these are. state: flat, 3 numbers for each letter, then one for each
-    class of patterns, then the query itself. Raises InputError.
+    layout: an OrbitLayout. state: flat, 3 numbers for each letter, then one for each class of keys, then the query itself.
+    Raises InputError.
     """
 
-    deterministic = True
+    method = "orbit"
+    integrator = "flow"
+    seeded = False
+    options = (
+        Option("query", str, None, "a letter per cluster, L local or G global (all query types)"),
+        Option("masks", str, "own-area", "how masks are averaged", MASKS),
+        Option("intersections", str, "independent", "how areas of different clusters meet", INTERSECTIONS),
+        Option("nodes", int, 24, "amplitude quadrature", least=1),
+    )
+    layout: OrbitLayout
 
     def __init__(
         self,
@@ -47,62 +166,87 @@ class OrbitField:
         intersections: str = "independent",
         nodes: int = 24,
     ) -> None:
+        from dynsim.reduced.kernels.closure import SATURATED, orbit_query
+        from dynsim.reduced.kernels.counts import all_masked, law_tables, unmasked_law
+
         K = problem.K
         if K > MOST_CLUSTERS:
-            raise InputError(f"orbits carry 3^K patterns, up to K={MOST_CLUSTERS}, got K={K}: use PopulationField")
+            raise InputError(f"orbits take up to K={MOST_CLUSTERS} clusters, got K={K:.4g}: take fewer")
         query = "L" * K if query is None else query
         if not isinstance(query, str) or len(query) != K or set(query) - set("LG"):
-            raise InputError(f"query has one letter L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * K}")
-        if masks not in ("own-area", "mean-field"):
+            raise InputError(f"query has one letter L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * min(K, 8)}")
+        if masks not in MASKS:
             raise InputError(f'masks must be "own-area" or "mean-field" for orbits, got {masks!r}: PopulationField has more')
-        if intersections not in ("independent", "product"):
-            raise InputError(f'intersections must be "independent" or "product", got {intersections!r}')
+        if intersections not in INTERSECTIONS:
+            raise InputError(f'intersections must be "independent" or "product", got {intersections!r}: take independent')
         self.problem, self.query, self.masks, self.intersections, self.nodes = problem, query, masks, intersections, nodes
         z, z_weight = problem.amplitude.nodes(nodes)
-        self.limit = closure.SATURATED / max(1.0, z.min())
-        P = float(problem.P)
-        local = _typical_local(problem)
-        size = {"L": (local, problem.C_global, P - problem.C_global - local), "G": (problem.C_global, 0.0, P - problem.C_global)}
-        areas = {"L": (1.0, 1.0, max(1.0, problem.n_local - 1.0)), "G": (1.0, 1.0, float(problem.n_local))}
-        self.sizes = np.array([size[letter] for letter in query], dtype=float)
-        self.copies = np.array([areas[letter] for letter in query])
-        self.digit = np.array(list(product((OWN, GLOBAL, OTHER), repeat=K)))
-        self.number = self._count(P)
-        # clusters of one letter, and patterns that are one but for their order
-        letters, first, self._letter, clusters = np.unique(
-            list(query), return_index=True, return_inverse=True, return_counts=True
-        )
-        lies = (self.digit[:, None, :, None] == np.arange(3)) & (self._letter == np.arange(len(letters))[:, None])[:, :, None]
-        lies, self._class = np.unique(-lies.sum(axis=2).reshape(len(self.digit), -1), axis=0, return_inverse=True)
-        self._class = self._class.ravel()  # (numpy 2.0 gives it two axes)
-        lies = np.ascontiguousarray(-lies.reshape(-1, len(letters), 3).transpose(1, 2, 0), dtype=float)
-        keys = np.bincount(self._class, self.number) * lies / clusters[:, None, None]
-        self._is_global = letters == "G"
-        n = self.sizes[first, 0] - 1.0
-        laws = [unmasked_law(P, float(problem.unmasked), m, masks == "mean-field") for m in n]
+        self.limit = SATURATED / max(1.0, z.min())
+        layout = self.layout = OrbitLayout(problem, query, intersections)
+        P, unmasked, mean_field = float(problem.P), float(problem.unmasked), masks == "mean-field"
+        is_global = layout.letters == "G"
+        n = layout.sizes[layout.first, OWN] - 1.0
+        laws = [unmasked_law(P, unmasked, m, mean_field) for m in n]
+        self._kernel: Any = orbit_query
         self._fixed: tuple = (
-            P, clusters, lies, keys, self._is_global, n, self.copies[first], problem.masked / problem.P,
-            z, z_weight, *law_tables(laws), masks == "mean-field",
+            P, layout.clusters, layout.lies, layout.keys, is_global, n, layout.copies[layout.first], problem.masked / problem.P,
+            z, z_weight, *law_tables(laws), mean_field,
         )
-        floors = [all_masked(P, float(problem.unmasked), m) if masks != "mean-field" else 0.0 for m in n]
-        self.floor = 0.5 * problem.amplitude.moment(2) * float(clusters @ floors) / K
-        self._counted = clusters * ~self._is_global if not self._is_global.all() else clusters
-        self._attention, self._classes = np.empty((len(letters), 3)), lies.shape[2]
+        floors = [0.0 if mean_field else all_masked(P, unmasked, m) for m in n]
+        self.floor = 0.5 * problem.amplitude.moment(2) * float(layout.clusters @ floors) / K
+        self._counted = layout.clusters * ~is_global if not is_global.all() else layout.clusters
+        self._attention, self._classes = np.empty((len(layout.letters), 3)), layout.lies.shape[2]
 
-    def _count(self, P: float) -> np.ndarray:
-        """Keys by pattern, (3^K,)."""
-        rows = np.arange(self.problem.K)
-        if self.intersections == "independent":
-            beside = self.sizes - np.array([1.0, 0.0, 0.0])
-            return (P - 1.0) * np.prod(beside[rows, self.digit] / (P - 1.0), axis=1)
-        number = P * np.prod(self.sizes[rows, self.digit] / P, axis=1)
-        if number[0] < 1.0 - 1e-9:
-            raise InputError(
-                f"in a product partition the query's own areas meet in at least one patch, got {number[0]:.3g}: "
-                f'use intersections="independent", or a larger kappa_s'
-            )
-        number[0] = max(0.0, number[0] - 1.0)  # the query itself
-        return number
+    @classmethod
+    def from_options(
+        cls,
+        problem: Problem,
+        seed: int = 0,
+        query: str | None = None,
+        masks: str = "own-area",
+        intersections: str = "independent",
+        nodes: int = 24,
+        **options: Any,
+    ) -> OrbitField:
+        """The field of one query type, all-local by default."""
+        return cls(problem, query, masks, intersections, nodes)
+
+    @classmethod
+    def variants(cls, problem: Problem, query: str | None = None, **options: Any) -> list[dict]:
+        """One run for each query type, or the one that is asked for."""
+        if query is not None or problem.K > MOST_CLUSTERS:
+            return [{"query": query}]
+        return [{"query": each} for each in query_types(problem.K)]
+
+    @classmethod
+    def run_options(cls, problem: Problem) -> dict:
+        """To well past the escape of all query types."""
+        from dynsim import theory
+
+        return {"t_end": ESCAPES * max(theory.escape_time(problem, letter) for letter in "LG"), "rtol": 1e-5, "keep": 100}
+
+    def horizon(self) -> float:
+        """A time by which, after theory, every event of this query type has passed."""
+        from dynsim import theory
+
+        law, escape = self.problem.amplitude, theory.escape_time(self.problem, self.query)
+        return 4 * (escape + LATE * self.problem.K / (self.problem.gamma * law.L**2 * law.moment(2)))
+
+    def recipe(self) -> Recipe:
+        """Problem and options."""
+        choices = {name: getattr(self, name) for name in ("query", "masks", "intersections", "nodes")}
+        return {"method": self.method, "problem": self.problem.recipe(), **choices}, {}
+
+    @classmethod
+    def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> OrbitField:
+        """The field of a recipe."""
+        choices = {name: plain[name] for name in ("query", "masks", "intersections", "nodes")}
+        return cls(Problem.from_recipe(plain["problem"]), **choices)
+
+    @classmethod
+    def layout_of(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
+        """The layout of the field of a recipe."""
+        return OrbitLayout(Problem.from_recipe(plain["problem"]), plain["query"], plain["intersections"])
 
     def start(self) -> np.ndarray:
         """The state at Q = 0: all correlations zero."""
@@ -111,40 +255,47 @@ class OrbitField:
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """(loss per masked patch of this query type, dy/dt) at state y; dy is written to `out` where one is given."""
         dy = np.empty_like(y) if out is None else out
-        kernel: Callable[..., Any] = closure.orbit_query
-        return kernel(y, *self._fixed, dy, self._attention), dy
+        return self._kernel(y, *self._fixed, dy, self._attention), dy
+
+    def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
+        """Loss, velocity and attention (K, 3) in one pass."""
+        loss, dy = self.velocity(y, step, out)
+        return Observation(loss, dy, self._by_cluster(self._attention))
 
     def attention(self, y: np.ndarray) -> np.ndarray:
         """Expected attention (K, 3) on the own, the global and each other area."""
-        self.velocity(y)
-        return self._by_cluster(self._attention)
+        return OrbitField.observe(self, y).attention
 
-    def summary(self, y: np.ndarray) -> tuple[float, float]:
-        """(loss, mean attention on the own area over the clusters in which the query is local; all, where it is in none)."""
+    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
+        """(loss, events), own attention being the mean over the clusters in which the query is local; all, where it is in
+        none."""
         loss, _ = self.velocity(y)
-        return loss, float(self._counted @ self._attention[:, OWN]) / float(self._counted.sum())
+        own = float(self._counted @ self._attention[:, OWN]) / float(self._counted.sum())
+        return loss, self.standard_crossings(loss, own)
 
     def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """FP (K, 3) own/global/other and PP (3^K + 1,) by key pattern, the query itself last; copied."""
+        """FP (K, 3) own/global/other and PP (S + 1,) by class of keys, the query itself last; copied."""
         fp, pp = np.split(y, [self._attention.size])
-        return self._by_cluster(fp.reshape(self._attention.shape)), np.append(pp[self._class], pp[-1])
+        return self._by_cluster(fp.reshape(self._attention.shape)), pp.copy()
 
     def _by_cluster(self, table: np.ndarray) -> np.ndarray:
         """A table (letters, 3) as one of (K, 3), copied; own and global are one where the query is global."""
-        table = np.where(self._is_global[:, None] & (np.arange(3) == GLOBAL), table[:, [OWN]], table)
-        return table[self._letter]
+        is_global = (self.layout.letters == "G")[:, None]
+        table = np.where(is_global & (np.arange(3) == GLOBAL), table[:, [OWN]], table)
+        return table[self.layout.letter]
 
     def scale(self) -> np.ndarray:
         """Natural size of each entry of the state: 1 for FP, one over the smallest own area for PP."""
-        size = np.full_like(self.start(), 1.0 / self.sizes[:, 0].min())
+        size = np.full_like(self.start(), 1.0 / self.layout.sizes[:, OWN].min())
         size[: self._attention.size] = 1.0
         return size
 
     def describe(self) -> dict:
         """What this field is, as plain data."""
+        left_out = {"keys_left_out": self.layout.left_out} if self.layout.left_out else {}
         return {
-            "method": "orbit", "query": self.query, "masks": self.masks, "intersections": self.intersections,
-            "other_areas": self.copies[:, OTHER].tolist(), "loss_floor": self.floor,
+            "method": self.method, "query": self.query, "masks": self.masks, "intersections": self.intersections,
+            "other_areas": self.layout.copies[:, OTHER].tolist(), "loss_floor": self.floor, **left_out,
         }
 
 

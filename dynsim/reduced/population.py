@@ -9,9 +9,12 @@ How the masks are averaged is a choice (docs/model.md):
     "monte-carlo"  n fresh images for every evaluation, from (seed, step); n in the thousands
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping
 from itertools import combinations, product
 from math import comb
+from typing import Any
 
 import numpy as np
 
@@ -20,24 +23,30 @@ from dynsim.model.dataset import Dataset
 from dynsim.model.embedding import Embedding
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
-from dynsim.reduced.empirical import EmpiricalField, check_memory, local_own_mean
-from dynsim.reduced.kernels import closure
-from dynsim.reduced.kernels.counts import all_masked, unmasked_law
-from dynsim.reduced.kernels.threads import ThreadPool, thread_count
-from dynsim.reduced.metric import Metric
-from dynsim.reduced.minibatch import MinibatchField
+from dynsim.reduced import field_class
+from dynsim.reduced.explicit import PARTITION, VECTORS, ExplicitField, choose_partition, choose_vectors, part_of, vectors_of
+from dynsim.reduced.field import Field, Observation, Option, Recipe
 
 MASKS = ("own-area", "mean-field", "exact", "monte-carlo")
 MOST_LISTED = 3e6  # images that "exact" may list
 EXACT_NODES = 6  # amplitude nodes of "exact": (5) to 1e-12 for U[.8, 1.2] and |Phi| <= 3; U[.5, 1.5] takes 10 for that
 
 
-class PopulationField:
+class PopulationField(ExplicitField):
     """Velocity of the correlations, expected over clusters, amplitudes and masks.
 
     masks: see above. nodes: amplitude quadrature (None: 8, for "exact" 6). n, seed: images per evaluation and seed of
-    "monte-carlo". embedding, hold: as in EmpiricalField; the closures need orthonormal features and no mask token. State
-    and shapes are those of EmpiricalField. `threads` changes the time a step takes, never the bits. Raises InputError."""
+    "monte-carlo". embedding, hold: as on given images; the closures need orthonormal features and no mask token. State
+    and shapes are those on given images. `threads` changes the time a step takes, never the bits. Raises InputError."""
+
+    method = "population"
+    options = (
+        PARTITION,
+        Option("masks", str, "own-area", "how masks are averaged", MASKS),
+        Option("nodes", int, None, "amplitude quadrature (8; exact: 6)", least=1),
+        Option("n", int, None, "images for every evaluation of monte-carlo (4096)", least=1),
+        *VECTORS,
+    )
 
     def __init__(
         self,
@@ -51,21 +60,23 @@ class PopulationField:
         embedding: Embedding | None = None,
         hold: str | None = None,
     ) -> None:
+        from dynsim.reduced.kernels.counts import all_masked, law_tables, unmasked_law
+        from dynsim.reduced.kernels.threads import ThreadPool, thread_count
+
         if masks not in MASKS:
             raise InputError(f"masks must be one of {', '.join(MASKS)}, got {masks!r}: own-area is the default")
         if (part.K, part.P) != (problem.K, problem.P):
             raise InputError(f"partition of K={part.K}, P={part.P} is not one of the problem's K={problem.K}, P={problem.P}")
-        check_memory(part)
-        self.problem, self.part, self.masks, self.embedding = problem, part, masks, embedding
+        self._place(part, embedding, hold)
+        self.problem, self.masks = problem, masks
         self.nodes, self.n, self.seed = nodes, n, seed
         self.deterministic = masks != "monte-carlo"
-        self.metric = Metric(part, embedding, hold)
         self._options = {"masks": masks, **({"n": n, "seed": seed} if masks == "monte-carlo" else {})}
-        self._images: EmpiricalField | MinibatchField | None = None
+        self._images: Field | None = None
         if masks == "exact":
-            self._images = EmpiricalField(part, _listed(problem, part, nodes or EXACT_NODES), threads, embedding, hold)
+            self._images = field_class("samples")(part, _listed(problem, part, nodes or EXACT_NODES), threads, embedding, hold)
         elif masks == "monte-carlo":
-            self._images = MinibatchField.fresh(problem, part, n, seed, embedding=embedding, hold=hold, threads=threads)
+            self._images = field_class("minibatch").fresh(problem, part, n, seed, embedding=embedding, hold=hold, threads=threads)
         elif embedding is not None and not embedding.has_orthonormal_features:
             raise InputError(
                 f"the {masks} closure needs orthonormal features and no mask token, got {embedding.describe()['kind']}: "
@@ -87,47 +98,71 @@ class PopulationField:
         self._pool = ThreadPool(part.P, thread_count(threads))
         self._loss, self._attention = np.empty(part.P), np.empty((part.F, part.P))
 
-    def start(self) -> np.ndarray:
-        """The state at Q = 0: all correlations zero."""
-        return np.zeros((self.metric.content + self.part.P, self.part.P))
+    @classmethod
+    def from_options(
+        cls,
+        problem: Problem,
+        seed: int = 0,
+        partition: str = "blocks",
+        masks: str = "own-area",
+        nodes: int | None = None,
+        n: int | None = None,
+        embedding: str = "orthonormal",
+        d: int | None = None,
+        hold: str | None = None,
+        threads: int | None = None,
+        **options: Any,
+    ) -> PopulationField:
+        """The expectation on areas drawn from `seed`."""
+        if n is not None and masks != "monte-carlo":
+            raise InputError(f"n counts the images of masks monte-carlo, got --n {n} for masks {masks}: leave n out")
+        part = choose_partition(problem, partition, seed)
+        vectors = choose_vectors(part, embedding, d, hold, seed)
+        drawn = seed if masks == "monte-carlo" else 0
+        return cls(problem, part, masks, nodes, 4096 if n is None else n, drawn, threads, **vectors)
+
+    def recipe(self) -> Recipe:
+        """Problem, areas, vectors and how masks are averaged."""
+        return self._recipe(problem=self.problem.recipe(), masks=self.masks, nodes=self.nodes, n=self.n, seed=self.seed)
+
+    @classmethod
+    def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> PopulationField:
+        """The field of a recipe."""
+        choices = {name: plain[name] for name in ("masks", "nodes", "n", "seed")}
+        part = part_of(plain, arrays)
+        return cls(Problem.from_recipe(plain["problem"]), part, **choices, **vectors_of(plain, arrays))
 
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """(loss per masked patch, dy/dt) at state y; dy is written to `out` where one is given."""
         if self._images is not None:
             return self._images.velocity(y, step, out)
         dy = np.empty_like(y) if out is None else out
-        self._pool.run(closure.population_queries, y, *self._fixed, dy, self._loss, self._attention)
-        self.metric.apply(dy)
+        self._run(y, dy)
         return float(self._loss.mean()), dy
+
+    def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
+        """Loss, velocity and area attention in one pass."""
+        if self._images is not None:
+            return self._images.observe(y, step, out)
+        loss, dy = self.velocity(y, step, out)
+        return Observation(loss, dy, self._attention.T.copy())
 
     def attention(self, y: np.ndarray) -> np.ndarray:
         """Expected area attention (P, F) of a masked query."""
         if self._images is not None:
             return self._images.attention(y)
-        self.velocity(y)
-        return self._attention.T.copy()
+        return PopulationField.observe(self, y).attention
 
-    def summary(self, y: np.ndarray) -> tuple[float, float]:
-        """(loss, mean attention on the own area over queries and clusters in which it is local)."""
-        return self.velocity(y)[0], local_own_mean(self.part, self.attention(y))
+    def _run(self, y: np.ndarray, dy: np.ndarray) -> None:
+        from dynsim.reduced.kernels.closure import population_queries
 
-    def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """FP (P, F), with a mask token (P, F + 1), and PP (P, P) correlations of state y, copied."""
-        return y[: self.metric.content].T.copy(), y[self.metric.content :].T.copy()
+        self._pool.run(population_queries, y, *self._fixed, dy, self._loss, self._attention)
+        self.metric.apply(dy)
 
     def describe(self) -> dict:
         """What this field is, as plain data."""
         sizes = {"K": self.part.K, "P": self.part.P, "F": self.part.F, "loss_floor": self.floor}
-        return {"method": "population", **self._options, **sizes, **self.metric.describe()}
-
-
-def law_tables(laws: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
-    """Node tables of several laws as arrays (laws, nodes), padded with zeros, and how many nodes each has."""
-    count = np.array([len(law[0]) for law in laws])
-    tables = np.zeros((4, len(laws), count.max()))
-    for i, law in enumerate(laws):
-        tables[:, i, : count[i]] = law
-    return *tables, count
+        return {"method": self.method, **self._options, **sizes, **self.metric.describe()}
 
 
 def _listed(problem: Problem, part: Partition, nodes: int) -> Dataset:

@@ -14,7 +14,7 @@ import numpy as np
 
 from dynsim import reduced
 from dynsim.errors import Diverged, FileError, InputError, Interrupted
-from dynsim.reduced.field import Field
+from dynsim.reduced.field import Field, without_prefix
 from dynsim.reduced.recording import Record, State
 from dynsim.runs import files, recipe
 from dynsim.runs.files import Path
@@ -128,7 +128,6 @@ class _Writer:
     def __init__(self, path: Path, field: Field, every: float, seed: int | None, command: list[str] | None) -> None:
         self.path, self.every, self.seed, self.command = path, every, seed, command
         self.recipe, self.arrays = recipe.describe(field)
-        self.arrays = {f"field.{name}": array for name, array in self.arrays.items()}
         self.state: State | None = None
         self.old_meta: dict | None = None
         self.kept, self.reached, self.began, self.due = 0, "its start", monotonic(), 0.0
@@ -138,12 +137,13 @@ class _Writer:
         traj, header, arrays = files.read(self.path)
         if "state" not in header:
             raise FileError(f"a checkpoint holds a state to go on from, {str(self.path)!r} holds none: run anew, without resume")
-        mine = {name: array for name, array in arrays.items() if name.startswith("field.")}
+        mine = without_prefix(arrays, "field")
         if files.digest(mine, {"field": header["field"]}) != files.digest(self.arrays, {"field": files.plain(self.recipe)}):
             raise FileError(f"a run goes on from its own file, {str(self.path)!r} is of another problem or field: choose another")
         files.remove_leftovers(self.path)
         self.old_meta, step, kept = header["meta"], header["state"]["step"], header["state"]["kept"]
-        columns = {name: getattr(traj, name)[:kept] for name in files.ARRAYS}
+        columns: dict = {name: getattr(traj, name)[:kept] for name in files.ARRAYS}
+        columns["terms"] = {name: values[:kept] for name, values in traj.terms.items()}
         meta = dict(traj.meta)
         if "events" in meta:  # those after the state will come again
             meta["events"] = {name: t if t in columns["t"] else None for name, t in meta["events"].items()}
@@ -156,17 +156,17 @@ class _Writer:
             self._check(self.old_meta, record.meta)
         self.state, self.kept = state, len(record.rows)
         if monotonic() >= self.due:
-            traj = record.trajectory()
-            self.write(_nothing(record) if traj is None else traj, finished=False)
+            self.write(record.trajectory() or record.nothing(), finished=False)
 
     def write(self, traj: Trajectory, finished: bool) -> None:
         """Put `traj` and the last state into the file."""
         began = monotonic()
-        header, arrays = {"field": self.recipe, "seed": self.seed, "finished": finished}, dict(self.arrays)
+        header: dict[str, Any] = {"seed": self.seed, "finished": finished}
+        arrays: files.Arrays = {}
         if self.state is not None:
             step, y, memory, _ = self.state
             header["state"] = {"step": step, "kept": self.kept, "arrays": len(memory)}
-            arrays |= {"state.y": y, **{f"state.{i}": array for i, array in enumerate(memory)}}
+            arrays = {"state.y": y, **{f"state.{i}": array for i, array in enumerate(memory)}}
         files.save(self.path, traj, header, arrays, {"command": self.command, "seconds": began - self.began})
         self.reached = f"step {self.state.step}" if self.state is not None else "its end"
         self.due = monotonic() + max(self.every, PATIENCE * (monotonic() - began) if self.every else 0.0)
@@ -191,15 +191,7 @@ def _options(meta: dict) -> tuple[str, dict]:
 def _field(path: Path, header: dict, arrays: Mapping[str, np.ndarray]) -> Field:
     if header.get("field") is None:
         raise FileError(f"{str(path)!r} does not hold its field (it was saved without, or holds code of its own): give field=")
-    return recipe.build(header["field"], {name.removeprefix("field."): array for name, array in arrays.items()})
-
-
-def _nothing(record: Record) -> Trajectory:
-    """A Trajectory of no moments, shaped as they will be."""
-    fp, pp = record.field.correlations(record.field.start())
-    attention = record.field.attention(record.field.start())
-    fp, pp, attention = (np.empty((0, *a.shape)) for a in (fp, pp, attention))
-    return Trajectory(np.empty(0), np.empty(0, np.int64), np.empty(0), fp, pp, attention, dict(record.meta))
+    return recipe.build(header["field"], without_prefix(arrays, "field"))
 
 
 def _deviation(a: np.ndarray, b: np.ndarray) -> float:

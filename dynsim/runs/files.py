@@ -3,7 +3,10 @@
 A file is named arrays and a header, which is plain JSON:
 
     schema    version of this layout
-    meta      Trajectory.meta; beside it whatever else the writer hands over (`runs`: field, seed, state)
+    meta      Trajectory.meta
+    field     what makes the field of the run again (runs/recipe.py), with its arrays; null where that is code of yours
+    dims      names of the axes of fp, pp and attention
+    ...       whatever else the writer hands over (checkpoints: seed, state)
     hash      SHA-256 over all arrays (name, type, shape, bytes) and all of the header but `hash` and `about`
     about     versions, command line, time of writing and seconds taken: not hashed, so equal runs have equal hashes
 
@@ -17,7 +20,7 @@ import json
 import os
 import platform
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from math import prod
@@ -29,12 +32,15 @@ import numpy as np
 
 from dynsim import __version__
 from dynsim.errors import DynsimError, FileError, InputError
+from dynsim.reduced.field import prefixed, without_prefix
+from dynsim.runs import recipe
 from dynsim.trajectory import Trajectory
 
 Path = str | os.PathLike[str]
 Arrays = dict[str, np.ndarray]  # by name
 
 SCHEMA = 1
+Writer = Callable[[Path, Arrays, dict, Mapping[str, Sequence[str]]], None]  # path, arrays, header, labels along axes
 ARRAYS = ("t", "step", "loss", "fp", "pp", "attention")
 UNHASHED = ("hash", "about")
 SEAL = b"\ndynsim\n"  # a netCDF file ends in this and the SHA-256 of all before: its library is not proof against damage
@@ -48,14 +54,18 @@ def save(
     header: plain data to go with it; arrays: further arrays by name; about: plain data that is not hashed, beside the versions.
     Raises InputError for another ending or for what is not plain data, FileError where it cannot be written."""
     writer = _format(path)[1]
-    arrays = {**{name: getattr(traj, name) for name in ARRAYS}, **(arrays or {})}
-    header = plain({**(header or {}), "schema": SCHEMA, "meta": traj.meta})
+    field, field_arrays = recipe.of(traj)
+    terms = prefixed(traj.terms, "terms")
+    arrays = {**{name: getattr(traj, name) for name in ARRAYS}, **terms, **prefixed(field_arrays, "field"), **(arrays or {})}
+    dims = {} if traj.layout is None else dict(traj.layout.dims)
+    header = plain({**(header or {}), "schema": SCHEMA, "meta": traj.meta, "field": field, "dims": dims})
     about = plain({**versions(), "written": strftime("%Y-%m-%dT%H:%M:%S%z"), **(about or {})})
     bad = [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]
     if bad:
         raise InputError(f"what goes into a file must be numbers, got {arrays[bad[0]].dtype} in {bad[0]}: convert it")
     header.update(hash=digest(arrays, header), about=about)
-    _replace(path, lambda temporary: writer(temporary, arrays, header))
+    coords = {} if traj.layout is None else traj.layout.coords
+    _replace(path, lambda temporary: writer(temporary, arrays, header, coords))
     return header["hash"]
 
 
@@ -69,7 +79,12 @@ def read(path: Path) -> tuple[Trajectory, dict, Arrays]:
     reader = _format(path)[0]
     try:
         arrays, header = reader(path)
-        traj = Trajectory(**{name: arrays.pop(name) for name in ARRAYS}, meta=header["meta"])
+        columns = {name: arrays.pop(name) for name in ARRAYS}
+        terms = {name: arrays.pop(f"terms.{name}") for name in without_prefix(arrays, "terms")}
+        field = header.get("field")
+        made = None if field is None else (field, without_prefix(arrays, "field"))
+        layout = None if made is None else recipe.layout(*made)
+        traj = Trajectory(**columns, meta=header["meta"], terms=terms, layout=layout, recipe=made)
     except FileNotFoundError:
         raise FileError(f"a result file must exist, got {str(path)!r}, which does not: check the name") from None
     except IsADirectoryError:
@@ -125,7 +140,7 @@ class _Unreadable(Exception):
     """Why a file is refused: the rest of a line that starts with its name."""
 
 
-def _format(path: Path) -> tuple[Callable[[Path], tuple[Arrays, dict]], Callable[[Path, Arrays, dict], None]]:
+def _format(path: Path) -> tuple[Callable[[Path], tuple[Arrays, dict]], Writer]:
     """(reader, writer) by the ending of the name."""
     try:
         ending = os.path.splitext(os.fspath(path))[1]
@@ -169,7 +184,7 @@ def _checked(arrays: Arrays) -> tuple[Arrays, dict]:
     return arrays, header
 
 
-def _write_npz(path: Path, arrays: Arrays, header: dict) -> None:
+def _write_npz(path: Path, arrays: Arrays, header: dict, coords: Mapping[str, Sequence[str]]) -> None:
     members: dict[str, Any] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # closed by Ctrl-C too; np.savez before NumPy 2 is not
         for name, array in members.items():
@@ -200,14 +215,8 @@ def _read_npz(path: Path) -> tuple[Arrays, dict]:
 
 def _dimensions(arrays: Arrays, header: dict) -> dict[str, tuple[str, ...]]:
     """Names of the dimensions of every array; every length has one name."""
-    orbit = header["meta"].get("method") == "orbit"
-    names: dict[str, tuple[str, ...]] = dict.fromkeys(("t", "step", "loss"), ("time",))
-    if orbit:
-        names |= {"fp": ("time", "cluster", "kind"), "attention": ("time", "cluster", "kind"), "pp": ("time", "pattern")}
-    else:
-        token = np.shape(arrays["fp"])[-1] != np.shape(arrays["attention"])[-1]  # its column comes after the features
-        content = "content" if token else "feature"
-        names |= {"fp": ("time", "query", content), "attention": ("time", "query", "feature"), "pp": ("time", "query", "key")}
+    names: dict[str, tuple[str, ...]] = {name: ("time", *axes) for name, axes in header["dims"].items()}
+    names |= {name: ("time",) for name in arrays if name in ("t", "step", "loss") or name.startswith("terms.")}
     own = {name: tuple(f"{name}_{i}" for i in range(np.ndim(array))) for name, array in arrays.items()}
     return {name: names[name] if len(names.get(name, ())) == np.ndim(arrays[name]) else own[name] for name in arrays}
 
@@ -221,11 +230,12 @@ def _xarray() -> ModuleType:
     return xarray
 
 
-def _write_nc(path: Path, arrays: Arrays, header: dict) -> None:
+def _write_nc(path: Path, arrays: Arrays, header: dict, coords: Mapping[str, Sequence[str]]) -> None:
     names = _dimensions(arrays, header)
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     variables = {name: (names[name], array) for name, array in arrays.items()} | {"header": ("header_0", text)}
-    labels = {"time": np.asarray(arrays["t"])} | ({"kind": ["own", "global", "others"]} if "kind" in names["fp"] else {})
+    used = {axis for axes in names.values() for axis in axes}
+    labels = {"time": np.asarray(arrays["t"]), **{axis: list(text) for axis, text in coords.items() if axis in used}}
     attrs = {"title": f"dynsim {header['meta'].get('method', '')} run", "time": "t = eta x step", "loss": "per masked patch"}
     attrs["meta"] = json.dumps(header["meta"])[:50000]  # for people; HDF5 takes attributes up to 64 KiB
     _xarray().Dataset(variables, labels, attrs).to_netcdf(path, engine="h5netcdf")

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 
 from dynsim import __version__
 from dynsim.errors import InputError, Interrupted
-from dynsim.sweep.methods import METHODS, RANDOM, find, run_chunk, takes
+from dynsim.reduced import FIELDS, method_key
+from dynsim.sweep.methods import draws, find, run_chunk, takes
 from dynsim.sweep.points import Point, Points
 from dynsim.sweep.store import Row, Store
 from dynsim.sweep.workers import Cluster, Processes, result
@@ -36,7 +37,7 @@ def run(
     path: Path,
     grid: Mapping[str, Any] | None = None,
     points: Iterable[Mapping[str, Any]] | None = None,
-    method: str = "orbit",
+    method: str | None = None,
     options: Mapping[str, Any] | None = None,
     seeds: ArrayLike = 1,
     workers: int | None = None,
@@ -48,18 +49,19 @@ def run(
     """Compute the points that the store at `path` lacks (docs/sweeps.md); a dict of counts and seconds.
 
     grid: {field: number or numbers}, every combination (see `span`, `parse_axis`); or points: an iterable of {field: number}.
-    Fields are K, gamma, P, kappa_c, kappa_s, L, U; those left out have Problem's defaults. method: "orbit", "population",
-    "samples", "full", or "package.module:function"; options: its keyword arguments. seeds: how many, or which. workers:
-    processes (default: one per core); or scheduler: address of a Dask scheduler. retry: compute failed points again.
+    Fields are K, gamma, P, kappa_c, kappa_s, L, U; those left out have Problem's defaults. method: a name in reduced.FIELDS
+    (default: the first), "full", or "package.module:function"; options: its keyword arguments. seeds: how many, or which.
+    workers: processes (default: one per core); or scheduler: address of a Dask scheduler. retry: compute failed points again.
     progress(done, total) is called as results arrive, tell(text) with the plan. Rows do not depend on the workers, in any bit.
 
     Raises InputError, FileError (store or cluster), Interrupted on Ctrl-C (what was done is in the store)."""
+    method = method_key() if method is None else method
     for name in options or {}:
         if not takes(method, name):
             raise InputError(f"method {method} has no option {name!r}: leave it out, or change the method")
     find(method)
-    if method in METHODS and method not in RANDOM and seeds != 1:
-        raise InputError(f"method {method} draws nothing, got seeds={seeds!r}: leave them out, or take {', '.join(RANDOM)}")
+    if seeds != 1 and not draws(method):
+        raise InputError(f"method {method} draws nothing, got seeds={seeds!r}: leave them out, or take a method on images")
     if workers is not None and (workers != int(workers) or workers < 1):
         raise InputError(f"workers must be a whole number of at least 1, got {workers!r}: leave it out for one per core")
     todo = Points(grid, points, seeds, method, options, __version__)
@@ -87,6 +89,7 @@ class _Run:
         self.done = self.failed = self.missing = 0
         self.pace = 0.0  # seconds a point, a moving mean
         self.sampling = True
+        self.what = __version__, todo.method, FIELDS.get(todo.method), todo.options
         self.running: dict[Future, list[Pair]] = {}
         self.suspects: list[Pair] = []
         self.deadly: set[str] = set()
@@ -159,7 +162,7 @@ class _Run:
                 if chunk is None:
                     break
                 try:
-                    future = self.pool.submit(run_chunk, __version__, self.todo.method, self.todo.options, chunk)
+                    future = self.pool.submit(run_chunk, *self.what, chunk)
                 except self.pool.lost:  # a worker has died since
                     self.suspects.extend(chunk)
                     self.pool.restart()

@@ -1,16 +1,16 @@
 """What a sweep measures at a point, and the worker's side of it: one function of plain data, the same in every process.
 
-A method is a callable (problem, seed, **options) -> {name: number or None}. Those here return
+A method is the name of a registered field, run by its own integrator; "full", explicit weights on given images; or a callable
+(problem, seed, **options) -> {name: number or None} of your own, "package.module:function", whose names become columns. Fields
+give
 
     escape, half, excess   event times (t = eta x step): own attention passes 1/2; the loss has come half way to its floor;
-                           it is within 1 % of its start above its floor
+                           it is within 1 % of its start above its floor; and whatever other events the field has
     depth, own             FP correlation with the global and the own area at the escape, where the query is local
     speed_own, speed_global   dPhi/dt of the same two at t = 0
     loss_start, loss, floor, t_end   losses per masked patch at t = 0 and t_end, and the floor
     gap, escape_theory, depth_theory   eqs. 7, 8, 9
-    phase_end              end of phase I (see phases); orbits with keep > 2
-
-"package.module:function" names a callable of one's own; its names become columns.
+    phase_end              end of phase I (see phases); gradient flow with keep > 2
 """
 
 import importlib
@@ -20,6 +20,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,9 +29,10 @@ from dynsim import __version__
 from dynsim.errors import DynsimError, InputError
 from dynsim.model.amplitude import Uniform
 from dynsim.model.problem import Problem
+from dynsim.reduced import FIELDS, field_class
 
 if TYPE_CHECKING:  # a worker loads these when asked, or never
-    from dynsim.model.partition import Partition
+    from dynsim.model.areas import Layout
     from dynsim.sweep.points import Point
     from dynsim.sweep.store import Row
     from dynsim.trajectory import Trajectory
@@ -38,110 +40,96 @@ if TYPE_CHECKING:  # a worker loads these when asked, or never
 Results = dict[str, float | None]  # by name of their column
 
 RTOL = 1e-5  # of the flow in a sweep: 6/10 of the time that 1e-8 takes; what it does to events is measured in docs/sweeps.md
-MOMENTS = 200  # kept steps between which events of a descent are interpolated
+SAVED = 200  # saved steps between which events of a descent are interpolated
+FLOW, DESCENT = ("rtol", "t_end", "keep"), ("eta", "steps")  # options of the integrators
 _ALONE = threading.Lock()  # LSODA runs once per process; a Dask worker may have several threads
 
 
-def orbit(
+def run_field(
     problem: Problem,
     seed: int = 0,
-    query: str | None = None,
+    method: str = "",
     rtol: float = RTOL,
     t_end: float | None = None,
     keep: int = 2,
+    eta: float = 1.0,
+    steps: int = 500,
+    **options: Any,
 ) -> Results:
-    """Gradient flow of one kind of query (all local by default), to well past the last event, with `keep` kept times."""
-    from dynsim import reduced, theory
-    from dynsim.analysis import phases
-
-    query = "L" * problem.K if query is None else query
-    field = reduced.OrbitField(problem, query)
-    law, escape = problem.amplitude, theory.escape_time(problem, query)
-    if t_end is None:
-        late = 50 * problem.K / (problem.gamma * law.L**2 * law.moment(2))  # (12) at 1 % of the first loss
-        t_end = 4 * (escape + late)
-    local = [k for k, letter in enumerate(query) if letter == "L"] or list(range(problem.K))
-    speed = field.correlations(field.velocity(field.start())[1])[0][local].mean(axis=0)
-    traj = reduced.flow(field, t_end=t_end, keep=keep, rtol=rtol)
-    events = traj.meta["events"]
-    own = depth = None
-    if events["escape"] is not None:
-        same = np.flatnonzero(traj.t == events["escape"])  # beyond P = 1e20 the whole take-off has one t
-        at = same[np.abs(traj.attention[same][:, local, 0].mean(axis=1) - 0.5).argmin()]
-        own, depth = traj.fp[at][local, :2].mean(axis=0)
-    phase = {} if keep < 3 else {"phase_end": phases.find(traj).decoupling.end}
-    return {
-        **events, **phase, "depth": depth if "L" in query else None, "own": own,
-        "speed_own": speed[0], "speed_global": speed[1] if "L" in query else None,
-        "loss_start": traj.loss[0], "loss": traj.loss[-1], "floor": field.floor, "t_end": t_end,
-        "gap": problem.Delta, "escape_theory": escape, "depth_theory": theory.global_depth(problem) if "L" in query else None,
-    }
-
-
-def population(problem: Problem, seed: int = 0, partition: str = "blocks", eta: float = 1.0, steps: int = 500) -> Results:
-    """Gradient descent of the population on an explicit partition drawn from the seed."""
+    """One run of a registered field, by its own integrator: flow to well past the last event, or descent."""
     from dynsim import reduced
 
-    part = _partition(problem, seed, partition)
-    field = reduced.PopulationField(problem, part, threads=1)
-    return _explicit(problem, part, field.floor, reduced.descend(field, eta, steps, _moments(steps)))
-
-
-def samples(
-    problem: Problem, seed: int = 0, partition: str = "blocks", n: int = 256, eta: float = 1.0, steps: int = 500
-) -> Results:
-    """Gradient descent on n images; partition and images are drawn from the seed."""
-    from dynsim import reduced
-    from dynsim.model.dataset import sample
-
-    part = _partition(problem, seed, partition)
-    field = reduced.EmpiricalField(part, sample(problem, part, n, seed=seed), threads=1)
-    floor: float = field.floor  # type: ignore[assignment]  # orthonormal: known
-    return _explicit(problem, part, floor, reduced.descend(field, eta, steps, _moments(steps)))
+    cls = field_class(method)
+    field = cls.from_options(problem, seed, threads=1, **options)
+    speed = field.correlations(field.velocity(field.start())[1])[0]
+    if cls.integrator == "flow":
+        traj = reduced.flow(field, t_end=field.horizon() if t_end is None else t_end, keep=keep, rtol=rtol)
+    else:
+        traj = reduced.descend(field, eta, steps, _saved(steps))
+    return _measured(problem, traj, field.floor or 0.0, speed)
 
 
 def full(
     problem: Problem, seed: int = 0, partition: str = "blocks", n: int = 256, eta: float = 1.0, steps: int = 500
 ) -> Results:
-    """The same with explicit weights."""
-    from dynsim import full, reduced
+    """Gradient descent with explicit weights on n images; areas and images are drawn from the seed."""
+    from dynsim import full
     from dynsim.model.dataset import sample
+    from dynsim.reduced.explicit import choose_partition
 
-    part = _partition(problem, seed, partition)
+    part = choose_partition(problem, partition, seed, n)
     data = sample(problem, part, n, seed=seed)
-    floor: float = reduced.EmpiricalField(part, data, threads=1).floor  # type: ignore[assignment]  # orthonormal: known
-    return _explicit(problem, part, floor, full.descend(part, data, eta, steps, _moments(steps)))
+    traj = full.descend(part, data, eta, steps, _saved(steps))
+    first = int(np.flatnonzero(traj.t > 0)[0]) if len(traj) > 1 else 0
+    speed = traj.fp[first] / traj.t[first] if first else traj.fp[0]
+    return _measured(problem, traj, float(data.floor(part).sum()) / data.masked_mean, speed)
 
 
-METHODS: dict[str, Callable[..., Results]] = {"orbit": orbit, "population": population, "samples": samples, "full": full}
-RANDOM = ("population", "samples", "full")  # several seeds make sense
+METHODS: tuple[str, ...] = (*FIELDS, "full")
 
 
 def find(name: str) -> Callable[..., Any]:
     """The callable of a method. Raises InputError."""
-    if name in METHODS:
-        return METHODS[name]
+    if name == "full":
+        return full
+    if name in FIELDS:
+        return partial(run_field, method=name)
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function) if function else None
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"cannot find method {name!r} ({error}): install its module where the workers see it") from None
     if not callable(found):
-        raise InputError(f"method must be {', '.join(METHODS)} or your own package.module:function, got {name!r}: take orbit")
+        offered = [key for key in FIELDS if field_class(key).offered()]
+        raise InputError(
+            f"method must be {', '.join(offered)}, full or your own package.module:function, got {name!r}: take {offered[0]}"
+        )
     return found
 
 
 def takes(name: str, option: str) -> bool:
     """Whether a method has an option of that name."""
+    if name in FIELDS:
+        cls = field_class(name)
+        return option in (FLOW if cls.integrator == "flow" else DESCENT) or option in [one.name for one in cls.options]
     parameters = inspect.signature(find(name)).parameters
     return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def run_chunk(version: str, method: str, options: Mapping[str, Any], chunk: Sequence[tuple[str, "Point"]]) -> list["Row"]:
+def draws(name: str) -> bool:
+    """Whether several seeds make sense for a method."""
+    return field_class(name).seeded if name in FIELDS else True
+
+
+def run_chunk(
+    version: str, method: str, place: str | None, options: Mapping[str, Any], chunk: Sequence[tuple[str, "Point"]]
+) -> list["Row"]:
     """Rows of the (key, point) pairs of a chunk: [(key, point, status, message, seconds, results), ...]; nothing escapes but
-    an interruption, or InputError where driver and worker are of different versions."""
+    an interruption, or InputError where driver and worker are of different versions. place: where a registered field lies."""
     if version != __version__:
         raise InputError(f"driver and workers need one version of dynsim, got {version} and {__version__}: install the same")
+    if place is not None:
+        FIELDS.setdefault(method, place)  # one that the driver has registered
     function = find(method)
     return [(key, point, *_measure(function, point, options)) for key, point in chunk]
 
@@ -174,39 +162,59 @@ def _plain(results: dict[str, Any]) -> Results:
     return results
 
 
-def _partition(problem: Problem, seed: int, kind: str) -> "Partition":
-    from dynsim.model.partition import Partition
-
-    if kind not in ("blocks", "random", "product"):
-        raise InputError(f"partition must be blocks, random or product, got {kind!r}: take blocks")
-    return Partition.product(problem) if kind == "product" else getattr(Partition, kind)(problem, seed=seed)
+def _saved(steps: int) -> np.ndarray:
+    return np.unique(np.geomspace(1, max(1, steps), SAVED).astype(int)).clip(max=steps)
 
 
-def _moments(steps: int) -> np.ndarray:
-    return np.unique(np.geomspace(1, max(1, steps), MOMENTS).astype(int)).clip(max=steps)
-
-
-def _explicit(problem: Problem, part: "Partition", floor: float, traj: "Trajectory") -> Results:
-    """The same measurements on an explicit partition, between kept moments by linear interpolation."""
+def _measured(problem: Problem, traj: "Trajectory", floor: float, speed: np.ndarray) -> Results:
+    """The columns of a run; events that it did not find itself are interpolated between saved steps."""
     from dynsim import theory
+    from dynsim.analysis import phases
+    from dynsim.model.areas import local_pairs
 
-    local = part.labels > 0
-    if not local.any():
-        local = ~local
-    patch = np.broadcast_to(np.arange(part.P), part.own.shape)[local]
-    own_area, global_area = part.own[local], np.broadcast_to(part.offset[:-1, None], part.own.shape)[local]
-    attention = np.nanmean(traj.attention[:, patch, own_area], axis=1)
-    own, depth = (traj.fp[:, patch, area].mean(axis=1) for area in (own_area, global_area))
+    layout = traj.layout
+    local, has_local = local_pairs(layout), not layout.is_global.all()
+    at_start = layout.areas(fp=speed)["fp"]
+    found: Results
+    if "events" in traj.meta:
+        found = dict(traj.meta["events"])
+        own, depth = _at_escape(traj, layout, local)
+        found |= {} if len(traj) < 3 or traj.meta["keep"] == 2 else {"phase_end": phases.find(traj).decoupling.end}
+    else:
+        found, own, depth = _interpolated(traj, layout, local, floor)
+    query = min(layout.share) if len(layout.share) == 1 else "L" if has_local else "G"
+    return {
+        **found, "depth": depth if has_local else None, "own": own,
+        "speed_own": at_start["own"][local].mean(), "speed_global": at_start["global"][local].mean() if has_local else None,
+        "loss_start": traj.loss[0], "loss": traj.loss[-1], "floor": floor, "t_end": traj.meta.get("t_end", traj.t[-1]),
+        "gap": problem.Delta, "escape_theory": theory.escape_time(problem, query),
+        "depth_theory": theory.global_depth(problem) if has_local else None,
+    }
+
+
+def _at_escape(traj: "Trajectory", layout: "Layout", local: np.ndarray) -> tuple[float | None, float | None]:
+    """FP with the own and the global area at the escape that a flow has found."""
+    if traj.meta["events"]["escape"] is None:
+        return None, None
+    same = np.flatnonzero(traj.t == traj.meta["events"]["escape"])  # beyond P = 1e20 the whole take-off has one t
+    own = [layout.areas(attention=traj.attention[i])["attention"]["own"][local].mean() for i in same]
+    fp = layout.areas(fp=traj.fp[same[np.abs(np.array(own) - 0.5).argmin()]])["fp"]
+    return fp["own"][local].mean(), fp["global"][local].mean()
+
+
+def _interpolated(
+    traj: "Trajectory", layout: "Layout", local: np.ndarray, floor: float
+) -> tuple[Results, float | None, float | None]:
+    """Event times of a descent, linear between saved steps, and FP with the own and the global area at the escape."""
+    tables = [layout.areas(fp=fp, attention=a) for fp, a in zip(traj.fp, traj.attention, strict=True)]
+    attention = np.array([np.nanmean(table["attention"]["own"][local]) for table in tables])
+    own, depth = (np.array([table["fp"][role][local].mean() for table in tables]) for role in ("own", "global"))
     left = (traj.loss - floor) / (traj.loss[0] - floor)
     escape = _passes(traj.t, attention, 0.5)
-    return {
-        "escape": escape, "half": _passes(traj.t, -left, -0.5), "excess": _passes(traj.t, -left, -0.01),
-        "depth": None if escape is None else np.interp(escape, traj.t, depth),
-        "own": None if escape is None else np.interp(escape, traj.t, own),
-        "speed_own": own[1] / traj.t[1], "speed_global": depth[1] / traj.t[1],
-        "loss_start": traj.loss[0], "loss": traj.loss[-1], "floor": floor, "t_end": traj.t[-1],
-        "gap": problem.Delta, "escape_theory": theory.escape_time(problem), "depth_theory": theory.global_depth(problem),
-    }
+    found = {"escape": escape, "half": _passes(traj.t, -left, -0.5), "excess": _passes(traj.t, -left, -0.01)}
+    if escape is None:
+        return found, None, None
+    return found, float(np.interp(escape, traj.t, own)), float(np.interp(escape, traj.t, depth))
 
 
 def _passes(t: np.ndarray, value: np.ndarray, threshold: float) -> float | None:

@@ -64,7 +64,7 @@ class Points:
         axes: Mapping[str, Any] | None = None,
         points: Iterable[Mapping[str, Any]] | None = None,
         seeds: ArrayLike = (0,),
-        method: str = "orbit",
+        method: str = "",
         options: Mapping[str, Any] | None = None,
         version: str | None = None,
     ) -> None:

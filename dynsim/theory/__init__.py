@@ -11,10 +11,11 @@ from dynsim.theory.reconstruction import (
     log_depth_integral,
     loss_floor,
     pp_size,
+    predictions,
     regime,
 )
 
 __all__ = [
     "PUBLISHED", "escape_integral", "escape_time", "global_depth", "information_gap", "initial_loss", "late_loss",
-    "log_depth_integral", "loss_floor", "pp_size", "regime",
+    "log_depth_integral", "loss_floor", "pp_size", "predictions", "regime",
 ]

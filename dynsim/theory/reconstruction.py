@@ -179,6 +179,19 @@ def pp_size(problem: Problem, query: str = "L", t: float | None = None) -> float
     return max(_pp(problem, letter, t) for letter in set(_letters(problem, query)))
 
 
+def predictions(problem: Problem, query: str) -> dict[str, float | None]:
+    """Escape time and global depth of a query type for large P (eq. 8, 11, 9) and at this P (eq. 15, 16): a dict of
+    escape_time_theory, escape_time_closed, global_depth_theory, global_depth_closed; None for the depth of an all-global
+    query."""
+    letter = max(query)  # "L" where a query is local in any cluster: whose attention is measured
+    times = {"escape_time_theory": False, "escape_time_closed": True}
+    depths = {"global_depth_theory": False, "global_depth_closed": True}
+    return {
+        **{name: escape_time(problem, letter, finite) for name, finite in times.items()},
+        **{name: global_depth(problem, finite) if letter == "L" else None for name, finite in depths.items()},
+    }
+
+
 def _gamma(problem: Problem) -> float:
     return problem.masked / problem.P
 

@@ -70,11 +70,10 @@ def product_case(K: int, P: int, kappas: Sequence[float], queries: Sequence[str]
         field = OrbitField(problem, query, intersections="product", nodes=8)
         orbit = descend(field, **run)
         for p in queries_of(part, query):
-            digit = patterns(part, p)
-            pattern = digit.T @ 3 ** np.arange(K)[::-1]
-            pattern[p] = len(field.number)  # the query itself comes last
-            feature = np.concatenate([_kinds(part, k, p) for k in range(K)])
-            worst["pp"] = max(worst["pp"], np.abs(explicit.pp[:, p] - orbit.pp[:, pattern]).max())
+            column = field.layout.class_of(roles(part, p))
+            column[p] = len(field.layout.number)  # the query itself comes last
+            feature = np.concatenate([_roles_of_areas(part, k, p) for k in range(K)])
+            worst["pp"] = max(worst["pp"], np.abs(explicit.pp[:, p] - orbit.pp[:, column]).max())
             for name in ("fp", "attention"):
                 seen = getattr(orbit, name)[:, np.repeat(np.arange(K), part.N), feature]
                 worst[name] = max(worst[name], np.abs(getattr(explicit, name)[:, p] - seen).max())
@@ -99,7 +98,7 @@ def scattered(K: int, m: int, make: str, seed: int) -> list[Row]:
             queries = queries_of(part, query)
             if len(queries):
                 apart.append(fp[queries, part.own[0, queries]] - own)
-                shares += [[pattern_shares(part, p, kind) for kind in (OWN, GLOBAL)] for p in queries]
+                shares += [[class_shares(field, part, p, role) for role in (OWN, GLOBAL)] for p in queries]
         if not apart:
             continue
         delta = np.concatenate(apart)
@@ -112,14 +111,15 @@ def scattered(K: int, m: int, make: str, seed: int) -> list[Row]:
 
 
 def predicted(field: OrbitField, orbit: Trajectory, shares: np.ndarray) -> np.ndarray:
-    """delta_p at the end of an orbit run for queries in whose own and global area the patterns have `shares` (queries, 2, S)."""
+    """delta_p at the end of an orbit run for queries in whose own and global area the classes of keys have `shares` (queries,
+    2, S)."""
     problem = field.problem
     weight = np.exp(orbit.pp[:-1, :-1])
     mean = np.einsum("qas,ts->aqt", shares, weight)
-    for a, kind in enumerate((OWN, GLOBAL)):
-        usual = np.where(field.digit[:, 0] == kind, field.number, 0.0)
+    for a, role in enumerate((OWN, GLOBAL)):
+        usual = field.layout.keys[field.layout.letter[0], role]
         mean[a] -= weight @ (usual / usual.sum())
-        if kind == OWN:
+        if role == OWN:
             mean[a] /= weight @ (usual / usual.sum())
     eps = mean[0] - problem.rho * problem.C_global / problem.P * np.expm1(orbit.fp[:-1, 0, 1]) * mean[1]
     delta = np.zeros(len(shares))
@@ -134,20 +134,20 @@ def queries_of(part: Partition, query: str) -> np.ndarray:
     return np.flatnonzero(((part.labels == 0) == (np.array(list(query)) == "G")[:, None]).all(axis=0))
 
 
-def patterns(part: Partition, p: int) -> np.ndarray:
+def roles(part: Partition, p: int) -> np.ndarray:
     """(K, P): whether a patch lies in the OWN area of p, the GLOBAL one, or an OTHER."""
     return np.where(part.labels == part.labels[:, [p]], OWN, np.where(part.labels == 0, GLOBAL, OTHER))
 
 
-def pattern_shares(part: Partition, p: int, kind: int) -> np.ndarray:
-    """Share of every pattern among the other keys in p's own (or global) area of the first cluster, (3^K,)."""
-    digit = patterns(part, p)
-    inside = (digit[0] == kind) & (np.arange(part.P) != p)
-    codes = digit[:, inside].T @ 3 ** np.arange(part.K)[::-1]
-    return np.bincount(codes, minlength=3**part.K) / len(codes)
+def class_shares(field: OrbitField, part: Partition, p: int, role: int) -> np.ndarray:
+    """Share of every class among the other keys in p's own (or global) area of the first cluster, (S,)."""
+    lies = roles(part, p)
+    inside = (lies[0] == role) & (np.arange(part.P) != p)
+    column = field.layout.class_of(lies[:, inside])
+    return np.bincount(column, minlength=len(field.layout.number)) / len(column)
 
 
-def _kinds(part: Partition, k: int, p: int) -> np.ndarray:
+def _roles_of_areas(part: Partition, k: int, p: int) -> np.ndarray:
     """For every area of cluster k: OWN, GLOBAL or OTHER, seen from p."""
     area = np.arange(part.N[k])
     return np.where(area == part.labels[k, p], OWN, np.where(area == 0, GLOBAL, OTHER))

@@ -99,7 +99,9 @@ def made_up(own, at_global, attention, loss, t=None):
     t = np.concatenate([[0.0], t])
     fp, attn = np.zeros((len(t), 1, 3)), np.zeros((len(t), 1, 3))
     fp[:, 0, 0], fp[:, 0, 1], attn[:, 0, 0] = own(t), at_global(t), attention(t)
-    return dynsim.Trajectory(t, np.arange(len(t)), loss(t), fp, np.zeros((len(t), 1)), attn, {"query": "L", "loss_floor": 0.25})
+    layout = OrbitField(dynsim.Problem(K=1, P=1e6), "L").layout
+    pp = np.zeros((len(t), 4))
+    return dynsim.Trajectory(t, np.arange(len(t)), loss(t), fp, pp, attn, {"loss_floor": 0.25}, layout=layout)
 
 
 def test_made_up_curves():
@@ -156,7 +158,8 @@ def test_bad_input_is_named():
     part = dynsim.Partition.blocks(problem)
     run = descend(PopulationField(problem, part), steps=20)
     with pytest.raises(dynsim.InputError, match=r"which lies where, phases.find\(traj, part\)"):
-        phases.find(run)
+        phases.find(replace(run, layout=None))
+    assert phases.find(run) == phases.find(run, part)
     with pytest.raises(dynsim.InputError, match="the partition must be the run's, got P=18"):
         phases.find(run, dynsim.Partition(part.labels[:, :18] % 2))
     with pytest.raises(dynsim.InputError, match="at least 3 kept moments, got 2"):

@@ -162,7 +162,7 @@ def test_out_holds_trajectory_summary_and_figure(capsys, tmp_path):
     assert status == 0 and str(tmp_path) in err
     folder = tmp_path / "new" / "run"
     assert sorted(os.listdir(folder)) == ["summary.json", "summary.pdf", "summary.png", "trajectory.npz"]
-    assert json.loads((folder / "summary.json").read_text()) == json.loads(out)
+    assert json.loads((folder / "summary.json").read_text()) == {**json.loads(out), "trajectories": ["trajectory.npz"]}
     traj, header, _ = files.read(folder / "trajectory.npz")
     assert traj.loss[-1] == json.loads(out)["loss"] and header["seed"] == 3
     assert (folder / "summary.png").read_bytes()[1:4] == b"PNG" and (folder / "summary.pdf").read_bytes()[:4] == b"%PDF"
@@ -172,7 +172,7 @@ def test_out_holds_trajectory_summary_and_figure(capsys, tmp_path):
 
 def test_out_of_orbits_holds_one_trajectory_per_kind(capsys, tmp_path, monkeypatch):
     blank = dynsim.plots.figure()[0]  # drawing takes seconds and is tested in test_plots.py
-    monkeypatch.setattr(dynsim.plots, "summary", lambda runs, problem, part: blank)
+    monkeypatch.setattr(dynsim.plots, "summary", lambda runs, problem: blank)
     assert run(capsys, "simulate", "--K", 1, "--out", tmp_path, "--quiet")[0] == 0
     assert {"trajectory-L.npz", "trajectory-G.npz", "summary.json"} < set(os.listdir(tmp_path))
     assert run(capsys, "simulate", "--K", 1, "--out", tmp_path, "--resume", "--json")[0] == 0
@@ -216,8 +216,8 @@ def test_json_is_strict():
 def test_plot_draws_a_folder_again(capsys, tmp_path, monkeypatch):
     drawn = []
 
-    def remember(trajs, problem, part):
-        drawn.append((len(trajs), trajs[0].loss[-1], problem, None if part is None else part.labels.tolist()))
+    def remember(trajs, problem):
+        drawn.append((len(trajs), trajs[0].loss[-1], problem, trajs[0].layout.query_type.tolist()))
         return dynsim.plots.figure()[0]
 
     monkeypatch.setattr(dynsim.plots, "summary", remember)
@@ -225,7 +225,8 @@ def test_plot_draws_a_folder_again(capsys, tmp_path, monkeypatch):
         assert run(capsys, *words, "--quiet", "--out", tmp_path / name)[0] == 0
         status, out, err = run(capsys, "plot", tmp_path / name, "--out", tmp_path / f"{name}.svg")
         assert status == 0 and out == "" and (tmp_path / f"{name}.svg").stat().st_size > 100
-        assert drawn[-1] == drawn[-2] and (drawn[-1][0], drawn[-1][3] is None) == ((2, True) if name == "orbits" else (1, False))
+        assert drawn[-1] == drawn[-2]
+        assert (drawn[-1][0], len(drawn[-1][3]) == 1) == ((2, True) if name == "orbits" else (1, False))
     for folder, change in (("orbits", lambda text: text.replace('"K"', '"k"')), ("samples", lambda text: text[:50])):
         path = tmp_path / folder / "summary.json"
         path.write_text(change(path.read_text()))

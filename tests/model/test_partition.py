@@ -145,7 +145,7 @@ def test_is_a_frozen_copy():
         (lambda: Partition([[0, 1, 1]], grid=(2, 2)), r"hold the P=3 patches, got \(2, 2\): rows x columns"),
         (lambda: Partition([[0, 1, 1]], grid=(-1, -3)), "hold the P=3 patches"),
         (lambda: Partition([[0, 1, 1]], grid=3), "hold the P=3 patches"),
-        (lambda: Partition.blocks(Problem(P=2**21)), "at most 1048576, got P=2.1e.06: use reduced.OrbitField"),
+        (lambda: Partition.blocks(Problem(P=2**21)), "at most 1048576, got P=2.1e.06: use orbits"),
         (lambda: Partition.random(Problem(P=1e30)), "at most 1048576, got P=1e.30"),
         (lambda: Partition.blocks(Problem(), seed=-1), "seed must be .* got -1: take"),
         (lambda: Partition.random(Problem(), seed="a"), "seed must be .* got 'a': take"),

@@ -3,6 +3,7 @@
 The numbers are those that were put in, so equality is to rounding of a mean (1e-12).
 """
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 import dynsim
-from dynsim import full, plots, reduced, sweep, theory
+from dynsim import full, plots, reduced, theory
 from dynsim.analysis import phases
 from dynsim.plots import overlay
+from dynsim.sweep.methods import find
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +83,10 @@ def test_summary_of_an_explicit_run(problem, part, explicit):
     low, high = np.percentile(own, [5, 95], axis=1)
     assert (band.min(), band.max()) == pytest.approx((low.min(), high.max()))
     assert theory.loss_floor(problem, part) in levels(figure.axes[3], horizontal=True)
-    with pytest.raises(dynsim.InputError, match="part="):
-        plots.summary(explicit, problem)
+    with pytest.raises(dynsim.InputError, match="which lies where"):
+        plots.summary(replace(explicit, layout=None), problem)
+    same = plots.summary(explicit, problem).axes[0]
+    np.testing.assert_array_equal(drawn(same, plots.BLUE)[0][1], drawn(fp, plots.BLUE)[0][1])
     with pytest.raises(dynsim.InputError, match="one run"):
         plots.summary([explicit, explicit], problem, part)
 
@@ -146,7 +150,7 @@ def test_phase_diagram():
     rows = []
     for kappa_c, kappa_s in product(grid["kappa_c"], grid["kappa_s"]):
         problem = dynsim.Problem(1, 0.8, grid["P"], kappa_c, kappa_s, dynsim.Fixed(1.0))
-        rows.append({**sweep.METHODS["orbit"](problem), "P": grid["P"], "kappa_c": kappa_c, "kappa_s": kappa_s})
+        rows.append({**find("orbit")(problem), "P": grid["P"], "kappa_c": kappa_c, "kappa_s": kappa_s})
     table = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
     made, ax = plots.figure()
     mesh = plots.phase_diagram(ax, table)

@@ -271,7 +271,7 @@ def test_a_minibatch_tells_what_its_images_tell(part, data):
     y = np.random.default_rng(8).standard_normal(field.start().shape)
     field.velocity(y, 3)
     images, others = (EmpiricalField(part, field.draw(step)) for step in (3, 4))
-    assert field.summary(y) == images.summary(y) != others.summary(y)
+    assert field.crossings(y) == images.crossings(y) != others.crossings(y)
     assert field.floor == images.floor
 
 

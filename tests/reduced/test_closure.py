@@ -170,10 +170,10 @@ def test_orbit_velocity_is_the_gradient_of_its_loss(masks):
         letters = 3 * len(set(query))
         y[:letters] = rng.normal(size=letters)
         y[:letters:3] += 4.0
-        many, occurs = np.empty(y.size), field.copies * (field.sizes > 0)
+        many, occurs = np.empty(y.size), field.layout.copies * (field.layout.sizes > 0)
         for i in range(y.size):
             fp, pp = field.correlations(np.eye(y.size)[i])
-            many[i] = (fp * occurs).sum() + pp[:-1] @ field.number + pp[-1]
+            many[i] = (fp * occurs).sum() + pp[:-1] @ field.layout.number + pp[-1]
         _, dy = field.velocity(y)
         checked = 0
         for i in range(y.size):

@@ -121,7 +121,8 @@ def test_events_agree_with_phases_found_from_the_curve():
     events = run.meta["events"]
     kept = ~np.isin(run.t, list(events.values()))
     meta = {key: value for key, value in run.meta.items() if key != "events"}
-    curve = dynsim.Trajectory(*(getattr(run, a)[kept] for a in ("t", "step", "loss", "fp", "pp", "attention")), meta)
+    arrays = (getattr(run, name)[kept] for name in ("t", "step", "loss", "fp", "pp", "attention"))
+    curve = dynsim.Trajectory(*arrays, meta, layout=run.layout)
     found, known = phases.find(curve), phases.find(run)
     assert (known.growth.end, known.convergence.end) == (events["escape"], events["excess"])
     apart = np.diff(np.log(curve.t[1:])).max()

@@ -1,6 +1,7 @@
 """The orbit field: the explicit partition where both are the same, the closed forms of theory at large P."""
 
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,7 @@ def test_clusters_are_interchangeable():
     order = [1, 0, 2]
     np.testing.assert_allclose(b.fp[:, order], a.fp, rtol=1e-12)
     np.testing.assert_array_equal(a.attention[:, 1, 0], a.attention[:, 1, 1])  # where global, own and global are one
-    swapped = np.arange(27).reshape(3, 3, 3).transpose(1, 0, 2).ravel()
-    np.testing.assert_allclose(b.pp[:, swapped], a.pp[:, :27], rtol=1e-12, atol=1e-25)
+    np.testing.assert_allclose(b.pp, a.pp, rtol=1e-12, atol=1e-25)  # classes know letters, not clusters
     assert np.abs(b.fp - a.fp).max() > 1e-9
 
 
@@ -190,19 +190,18 @@ def test_draws_weigh_no_less_than_their_lightest_keys():
     y[3:] = np.random.default_rng(0).normal(size=11)
     y[3 + 6] += 7.0  # keys in the global area of all three clusters: one class of its own
     fp, pp = orbit.correlations(y)
-    assert np.flatnonzero(pp > 5).tolist() == [9 + 3 + 1]  # pattern (1, 1, 1) of 3^3
+    assert orbit.layout.coords["class"][int(np.flatnonzero(pp > 5)[0])] == "L 0 3 0" and (pp > 5).sum() == 1
     table = explicit.start()
-    pattern = np.zeros(64, dtype=int)
+    roles = np.where(part.labels == part.labels[:, [p]], 0, np.where(part.labels == 0, 1, 2))
+    column = orbit.layout.class_of(roles)
+    column[p] = len(orbit.layout.number)
     for k in range(3):
-        digit = np.where(part.own[k] == part.own[k, p], 0, np.where(part.labels[k] == 0, 1, 2))
-        pattern = 3 * pattern + digit
         rows = np.arange(part.offset[k], part.offset[k + 1])
         table[rows, p] = fp[k][np.where(rows == part.own[k, p], 0, np.where(rows == rows[0], 1, 2))]
-    pattern[p] = 27
-    table[part.F :, p] = pp[pattern]
+    table[part.F :, p] = pp[column]
     by_key = explicit.velocity(table)[1][part.F :, p]
     moves = orbit.correlations(orbit.velocity(y)[1])[1]
-    np.testing.assert_allclose(by_key, moves[pattern], rtol=1e-10, atol=1e-15)
+    np.testing.assert_allclose(by_key, moves[column], rtol=1e-10, atol=1e-15)
 
 
 @pytest.mark.parametrize("query, size", [("L", 7), ("LLLL", 3 + 15 + 1), ("LGLG", 6 + 36 + 1), ("L" * 8, 3 + 45 + 1)])
@@ -211,15 +210,48 @@ def test_the_state_holds_interchangeable_clusters_once(query, size):
     query. The correlations are those of all clusters and patterns, and equal where clusters of one letter change places."""
     K = len(query)
     field = OrbitField(dynsim.Problem(K=K, P=1e6), query)
-    assert field.start().size == size
+    assert field.start().size == size and field.layout.left_out == 0
     fp, pp = field.correlations(np.random.default_rng(K).normal(size=size))
-    assert fp.shape == (K, 3) and pp.shape == (3**K + 1,)
-    assert len(np.unique(pp)) == size - 3 * len(set(query))
-    cube = pp[:-1].reshape((3,) * K)
+    assert fp.shape == (K, 3) and pp.shape == (size - 3 * len(set(query)),) == (len(field.layout.coords["class"]),)
+    roles = np.array(list(product(range(3), repeat=K))).T  # of every key, cluster by cluster
+    column = field.layout.class_of(roles)
+    assert set(column) == set(range(len(pp) - 1))
     for k in range(K):
         for j in range(k):
             assert np.array_equal(fp[k], fp[j]) == (query[k] == query[j])
-            assert np.array_equal(cube, cube.swapaxes(j, k)) == (query[k] == query[j])
+            swapped = roles.copy()
+            swapped[[j, k]] = roles[[k, j]]
+            assert np.array_equal(column, field.layout.class_of(swapped)) == (query[k] == query[j])
+
+
+@pytest.mark.parametrize("query, P", [("L" * 12, 1e6), ("L" * 64, 1e30), ("L" * 40 + "G" * 24, 1e30), ("L" * 200, 1e12)])
+def test_any_number_of_clusters(query, P):
+    """Beyond K = 8 the classes with the most keys stand for all: the others hold few keys, areas keep their sizes, and the
+    escape is that of (15), which knows no K but in the time scale."""
+    problem = dynsim.Problem(K=len(query), P=P)
+    field = OrbitField(problem, query)
+    layout = field.layout
+    assert field.start().size <= 3 * 2 + 225 + 1 and 0 <= layout.left_out < 1e-6
+    held = layout.keys.sum(axis=2)
+    np.testing.assert_allclose(held, layout.sizes[layout.first] - [1, 0, 0], rtol=1e-12)
+    run = flow(field, **field.run_options(problem))
+    assert run.meta["events"]["escape"] == pytest.approx(theory.escape_time(problem, finite=True), rel=0.02)
+    assert run.meta.get("keys_left_out", 0.0) == layout.left_out and run.loss[-1] - field.floor < 0.01 * run.loss[0]
+
+
+def test_classes_that_are_left_out_do_not_matter(monkeypatch):
+    """K = 6 with 8 of its 28 classes held, against all of them: what is left out, a share of 1e-4 of the keys, moves less."""
+    from dynsim.reduced import orbit
+
+    problem = dynsim.Problem(K=6, P=1e6)
+    end = 2 * theory.escape_time(problem)
+    whole = flow(OrbitField(problem), t_end=end, keep=[end])
+    monkeypatch.setattr(orbit, "MOST_CLASSES", 8)
+    field = OrbitField(problem)
+    part = flow(field, t_end=end, keep=[end])
+    assert 1e-8 < field.layout.left_out < 1e-2
+    assert abs(part.meta["events"]["escape"] / whole.meta["events"]["escape"] - 1) < field.layout.left_out
+    np.testing.assert_allclose(part.fp, whole.fp, atol=field.layout.left_out)
 
 
 def test_bad_input_is_named():
@@ -231,8 +263,8 @@ def test_bad_input_is_named():
         OrbitField(problem, masks="exact")
     with pytest.raises(dynsim.InputError, match='intersections must be "independent" or "product", got \'random\''):
         OrbitField(problem, intersections="random")
-    with pytest.raises(dynsim.InputError, match="up to K=8, got K=9: use PopulationField"):
-        OrbitField(dynsim.Problem(K=9, P=1e6))
+    with pytest.raises(dynsim.InputError, match="up to K=1000 clusters, got K=1001: take fewer"):
+        OrbitField(dynsim.Problem(K=1001, P=1e6))
     with pytest.raises(dynsim.InputError, match='meet in at least one patch, got 0.4.*: use intersections="independent"'):
         OrbitField(problem, intersections="product")
     with pytest.raises(dynsim.InputError, match="leaves .* for local areas .*: lower kappa_c or kappa_s"):

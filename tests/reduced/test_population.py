@@ -220,17 +220,17 @@ def test_what_is_held_stays_zero():
 def test_tables_that_cannot_fit_name_the_field_that_reaches_any_size(monkeypatch):
     problem = dynsim.Problem(K=1, gamma=0.75, P=2**19, kappa_c=0.9, kappa_s=0.8)
     part = dynsim.Partition.random(problem)
-    with pytest.raises(dynsim.InputError, match=r"tables of \d+ x 524288 correlations, needs about 8.* TiB .*OrbitField.*any P"):
+    with pytest.raises(dynsim.InputError, match=r"tables of \d+ x 524288 correlations, needs about 8.* TiB .*orbits.*any P"):
         PopulationField(problem, part)
-    with pytest.raises(dynsim.InputError, match="OrbitField"):
+    with pytest.raises(dynsim.InputError, match="orbits"):
         EmpiricalField(part, dynsim.sample(problem, part, 1))
-    with pytest.raises(dynsim.InputError, match="use reduced.OrbitField"):
+    with pytest.raises(dynsim.InputError, match="use orbits"):
         dynsim.Partition.random(dynsim.Problem(P=1e12))
     problem = dynsim.Problem(K=1, gamma=0.75, P=2500)
     part = dynsim.Partition.random(problem)
     PopulationField(problem, part)
     monkeypatch.setattr(memory, "available", lambda: 5e7)
-    with pytest.raises(dynsim.InputError, match="47.7 MiB are free: take a smaller P, or reduced.OrbitField"):
+    with pytest.raises(dynsim.InputError, match="47.7 MiB are free: take a smaller P, or orbits"):
         PopulationField(problem, part)
 
 

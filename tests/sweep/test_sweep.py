@@ -22,7 +22,7 @@ from dynsim import sweep, theory
 from dynsim.analysis.columns import PARAMETERS
 from dynsim.cli import main
 from dynsim.sweep import driver
-from dynsim.sweep.methods import orbit
+from dynsim.sweep.methods import find
 from dynsim.sweep.points import Points
 from dynsim.sweep.workers import Processes
 
@@ -140,6 +140,7 @@ def test_bad_input_is_named_before_anything_starts(tmp_path, change, message):
 
 def test_orbit_measures_what_the_flow_does():
     problem = dynsim.Problem(K=2, gamma=0.75, P=1e6, kappa_c=0.9, kappa_s=0.4)
+    orbit = find("orbit")
     found = orbit(problem)
     field = dynsim.reduced.OrbitField(problem)
     traj = dynsim.reduced.flow(field, t_end=found["t_end"])
@@ -249,7 +250,7 @@ def test_rows_do_not_depend_on_the_workers(tmp_path, monkeypatch):
     sweep.run(tmp_path / "rough.db", grid, options={"rtol": 1e-4})  # control: another accuracy shows
     assert {row["escape"] for row in rows(tmp_path / "rough.db")}.isdisjoint(row["escape"] for row in one)
     row = one[3]
-    here = orbit(dynsim.Problem(*(row[name] for name in list(PARAMETERS)[:5])))
+    here = find("orbit")(dynsim.Problem(*(row[name] for name in list(PARAMETERS)[:5])))
     assert here["escape"] == row["escape"] and here["depth"] == row["depth"] and here["loss"] == row["loss"]
 
 
@@ -520,8 +521,8 @@ def test_a_scheduler_that_does_not_answer_is_said_so(tmp_path):
 def test_the_process_that_compiles_gets_the_same_bits(tmp_path):
     """Kernels compiled anew, and loaded from numba's cache: the first worker of all does the one, the others do the other."""
     code = (
-        "import dynsim\nfrom dynsim.sweep.methods import orbit\nfrom dynsim.reduced.kernels.closure import orbit_query\n"
-        "print([orbit(dynsim.Problem(1, 0.75, P, 0.9, 0.4)) for P in (1e5, 1e12)])\n"
+        "import dynsim\nfrom dynsim.sweep.methods import find\nfrom dynsim.reduced.kernels.closure import orbit_query\n"
+        "print([find('orbit')(dynsim.Problem(1, 0.75, P, 0.9, 0.4)) for P in (1e5, 1e12)])\n"
         "print(sum(orbit_query.stats.cache_misses.values()))"
     )
     environment = {**ENVIRONMENT, "NUMBA_CACHE_DIR": str(tmp_path)}

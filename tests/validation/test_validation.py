@@ -14,6 +14,7 @@ import pytest
 import dynsim
 from dynsim import Problem, full, validation
 from dynsim.reduced import EmpiricalField, descend
+from dynsim.reduced.field import Field
 from dynsim.validation import _exact, _workers
 
 SMALL = {"steps": 40, "keep": 5}
@@ -62,6 +63,8 @@ def test_a_swapped_label_fails(part, data, explicit):
 
 
 class SignOfFP(EmpiricalField):
+    observe = Field.observe
+
     def velocity(self, y, step=0, out=None):
         loss, dy = super().velocity(y, step, out)
         dy[0] *= -1  # of one feature
@@ -69,6 +72,8 @@ class SignOfFP(EmpiricalField):
 
 
 class SignOfPP(EmpiricalField):
+    observe = Field.observe
+
     def velocity(self, y, step=0, out=None):
         loss, dy = super().velocity(y, step, out)
         dy[-1] *= -1  # of one key
@@ -76,12 +81,16 @@ class SignOfPP(EmpiricalField):
 
 
 class LossOffByALittle(EmpiricalField):
+    observe = Field.observe
+
     def velocity(self, y, step=0, out=None):
         loss, dy = super().velocity(y, step, out)
         return loss * (1 + 1e-11), dy
 
 
 class FactorInFP(EmpiricalField):
+    observe = Field.observe
+
     def velocity(self, y, step=0, out=None):
         loss, dy = super().velocity(y, step, out)
         dy[: self.part.F] *= 1 + 1e-10

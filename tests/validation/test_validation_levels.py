@@ -173,11 +173,12 @@ def test_a_wrong_orbit_is_not_explained(monkeypatch):
 
 def test_shares_are_counts():
     part = dynsim.Partition([[0, 1, 1, 1, 2, 0], [0, 1, 1, 0, 2, 1]])
-    own, at_global = (_finite_size.pattern_shares(part, 1, kind) for kind in (_finite_size.OWN, _finite_size.GLOBAL))
+    field = OrbitField(dynsim.Problem(K=2, P=1e6), "LL")
+    own, at_global = (_finite_size.class_shares(field, part, 1, role) for role in (_finite_size.OWN, _finite_size.GLOBAL))
     # patch 1 shares area 1 of the first cluster with 2 (own in the second, too) and 3 (global there)
-    np.testing.assert_array_equal(own, [0.5, 0.5, 0, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(own, [0.5, 0.5, 0, 0, 0, 0])
     # the global area holds 0 (global in the second, too) and 5 (own there)
-    np.testing.assert_array_equal(at_global, [0, 0, 0, 0.5, 0.5, 0, 0, 0, 0])
+    np.testing.assert_array_equal(at_global, [0, 0.5, 0, 0.5, 0, 0])
 
 
 # ---------------------------------------------------------------------------------------------------------- asymptotic

@@ -8,6 +8,8 @@ count j is hypergeometric. Its weights are built from the ratios of neighbours,
 which loses nothing at any P.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
 
@@ -101,3 +103,12 @@ def _gauss(x: np.ndarray, weight: np.ndarray, nodes: int) -> Nodes:
         basis.append(image / off[-1])
     values, vectors = eigh_tridiagonal(np.array(diagonal), np.array(off[: nodes - 1]))
     return values + center, vectors[0] ** 2
+
+
+def law_tables(laws: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    """Node tables of several laws as arrays (laws, nodes), padded with zeros, and how many nodes each has."""
+    count = np.array([len(law[0]) for law in laws])
+    tables = np.zeros((4, len(laws), count.max()))
+    for i, law in enumerate(laws):
+        tables[:, i, : count[i]] = law
+    return *tables, count

@@ -1,0 +1,126 @@
+"""What fields on an explicit partition share: state, public shapes, layout, options, memory.
+
+The state is one array (F + P, P), with a mask token (F + 1 + P, P): Phi transposed above Upsilon transposed, queries on the
+contiguous axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dynsim.errors import InputError
+from dynsim.model import memory
+from dynsim.model.areas import Layout, PartitionLayout
+from dynsim.model.embedding import Embedding
+from dynsim.model.partition import Partition
+from dynsim.model.problem import Problem
+from dynsim.reduced.field import Field, Option, Recipe, prefixed, without_prefix
+from dynsim.reduced.metric import Metric
+
+SMALL_TABLES = 1e8  # bytes that are always free
+SAVED = 60  # saved times that a run by its default options holds
+
+PARTITION = Option("partition", str, "blocks", "how areas lie", ("blocks", "random", "product"))
+VECTORS = (
+    Option("embedding", str, "orthonormal", "positions and features", ("orthonormal", "sinusoidal", "random")),
+    Option("d", int, None, "dimension of the embedding (orthonormal: P + F; else 4 P)", least=1),
+    Option("hold", str, None, "keep this correlation at zero", ("fp", "pp")),
+)
+
+
+class ExplicitField(Field):
+    """A field of the correlations of every query with every area and key of `part`, under an embedding.
+
+    Derived classes call `_place` first."""
+
+    part: Partition
+    metric: Metric
+
+    def _place(self, part: Partition, embedding: Embedding | None, hold: str | None) -> None:
+        """Set part, embedding and metric. Raises InputError where they do not fit, or not into memory."""
+        check_memory(part)
+        self.part, self.embedding = part, embedding
+        self.metric = Metric(part, embedding, hold)
+
+    @cached_property
+    def layout(self) -> Layout:  # type: ignore[override]  # an attribute of Field
+        """Where each query finds its areas."""
+        return PartitionLayout(self.part, self.metric.content > self.part.F)
+
+    def start(self) -> np.ndarray:
+        """The state at Q = 0: all correlations zero."""
+        return np.zeros((self.metric.content + self.part.P, self.part.P))
+
+    def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """FP (P, F), with a mask token (P, F + 1), and PP (P, P) correlations of state y, copied."""
+        return y[: self.metric.content].T.copy(), y[self.metric.content :].T.copy()
+
+    def state(self, fp: np.ndarray, pp: np.ndarray) -> np.ndarray:
+        """The state that has these correlations: the inverse of `correlations`."""
+        return np.concatenate([np.transpose(fp), np.transpose(pp)])
+
+    def _recipe(self, **plain: Any) -> Recipe:
+        """The recipe of areas, vectors and what is held, with further plain data."""
+        arrays, embedding = {"part.labels": np.asarray(self.part.labels)}, self.embedding
+        if embedding is not None:
+            vectors = {name: getattr(embedding, name) for name in ("E", "V", "mu") if getattr(embedding, name) is not None}
+            arrays |= prefixed(vectors, "embedding")
+            plain["embedding"] = {"masked_value": embedding.masked_value, "origin": embedding.origin}
+        return {"method": self.method, **plain, "grid": list(self.part.grid), "hold": self.metric.hold}, arrays
+
+    @classmethod
+    def layout_of(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
+        """The layout of the field of a recipe."""
+        return PartitionLayout(part_of(plain, arrays), "embedding.mu" in arrays)
+
+
+def part_of(plain: dict, arrays: Mapping[str, np.ndarray]) -> Partition:
+    """The partition of a recipe."""
+    return Partition(arrays["part.labels"], tuple(plain["grid"]))
+
+
+def vectors_of(plain: dict, arrays: Mapping[str, np.ndarray]) -> dict:
+    """The options `embedding` and `hold` of a recipe."""
+    options: dict = {"hold": plain["hold"]}
+    if "embedding" in plain:
+        vectors = without_prefix(arrays, "embedding")
+        options["embedding"] = Embedding(vectors["E"], vectors["V"], vectors.get("mu"), **plain["embedding"])
+    return options
+
+
+def choose_partition(problem: Problem, kind: str, seed: int, n: int = 0) -> Partition:
+    """The partition that the option of this name asks for, once sure that it, n images and the saved times fit into memory."""
+    P, F = problem.P, problem.K * problem.N
+    tables, images = 6, f" and {n} images" if n else ""
+    memory.check(
+        8 * P * (tables * (P + F) + SAVED * (P + 2 * F)) + 64 * P * n,
+        f"an explicit partition of P={P:.4g} patches and K={problem.K}{images}",
+        "take a smaller --P, --K or --n, or orbits (--method orbit), which reach any P",
+    )
+    if kind not in PARTITION.choices:
+        raise InputError(f"partition must be {', '.join(PARTITION.choices)}, got {kind!r}: take blocks")
+    if kind == "product":
+        return Partition.product(problem)
+    return Partition.random(problem, seed) if kind == "random" else Partition.blocks(problem, seed)
+
+
+def choose_vectors(part: Partition, embedding: str, d: int | None, hold: str | None, seed: int) -> dict:
+    """The arguments `embedding` and `hold` that the options VECTORS ask for."""
+    if embedding not in VECTORS[0].choices:
+        raise InputError(f"embedding must be {', '.join(VECTORS[0].choices)}, got {embedding!r}: take orthonormal")
+    if embedding == "orthonormal":
+        return {"embedding": None if d is None else Embedding.orthonormal(part, d), "hold": hold}
+    make = Embedding.random if embedding == "random" else Embedding.sinusoidal_2d
+    return {"embedding": make(part, 4 * part.P if d is None else d, seed=seed), "hold": hold}
+
+
+def check_memory(part: Partition) -> None:
+    """Raise InputError where the tables of a run on `part` cannot fit: the state, its velocity, two copies on the way."""
+    need = 4 * 8 * (part.F + part.P) * part.P
+    if need > SMALL_TABLES:
+        what = f"a run on an explicit partition, with tables of {part.F + part.P} x {part.P} correlations,"
+        memory.check(need, what, "take a smaller P, or orbits (--method orbit), which reach any P")

@@ -1,0 +1,148 @@
+"""Fields add: L = sum_i w_i L_i on one state, so dy/dt = sum_i w_i (dy/dt)_i."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dynsim.errors import InputError
+from dynsim.model.amplitude import is_number
+from dynsim.model.areas import Layout
+from dynsim.reduced import field_class
+from dynsim.reduced.field import Field, Observation, Recipe, prefixed, without_prefix
+
+
+class SumField(Field):
+    """The weighted sum of fields on one state.
+
+    terms: pairs (weight, field). The first term gives the public shapes, areas, attention and what they mean; the loss is the
+    sum of the weighted losses, and a trajectory has that of each term, not weighted, in `Trajectory.terms` by its objective
+    ("reconstruction"; "reconstruction 2" for the next of that name). A term that can be written on the state of the first one
+    (`Field.on_state`) is. `floor` is known where it is of all terms.
+
+    Raises InputError for weights that are negative or not finite, no term of positive weight, or states that do not fit."""
+
+    method = "sum"
+
+    def __init__(self, terms: Sequence[tuple[float, Field]]) -> None:
+        pairs = list(terms)
+        if not pairs:
+            raise InputError("a sum needs at least one pair (weight, field), got none: give e.g. [(1.0, field)]")
+        for weight, _ in pairs:
+            if not (is_number(weight) and weight >= 0):
+                raise InputError(f"weights must be at least 0 and finite, got {weight!r}: take e.g. 1.0")
+        if not any(weight > 0 for weight, _ in pairs):
+            raise InputError("a sum needs a term of positive weight, got weight 0 for all: give one of them weight 1.0")
+        self.weights = [float(weight) for weight, _ in pairs]
+        shape = max((field.start().shape for _, field in pairs), key=len)
+        self.fields = [field.on_state(shape) for _, field in pairs]
+        first = self.fields[0]
+        for field in self.fields[1:]:
+            if field.layout.dims != first.layout.dims:
+                raise InputError(
+                    f"fields add where their correlations mean the same, got axes {dict(first.layout.dims)} and "
+                    f"{dict(field.layout.dims)}: take fields of one kind"
+                )
+        self.names = _names(field.objective for field in self.fields)
+        self.layout: Layout = first.layout
+        self.embedding = next((field.embedding for field in self.fields if field.embedding is not None), None)
+        self.deterministic = all(field.deterministic for field in self.fields)
+        self.events = {name: text for field in reversed(self.fields) for name, text in field.events.items()}  # type: ignore[misc]
+        self._more = np.empty(shape)
+
+    @property
+    def limit(self) -> float:  # type: ignore[override]  # an attribute of Field
+        """Largest correlation that every term takes."""
+        return min(field.limit for field in self.fields)
+
+    @property
+    def floor(self) -> float | None:  # type: ignore[override]  # an attribute of Field
+        """The weighted sum of the floors, no more than a bound; None where one is not known."""
+        floors = [field.floor for field in self.fields]
+        known = [floor for floor in floors if floor is not None]
+        return sum(w * f for w, f in zip(self.weights, known, strict=True)) if len(known) == len(floors) else None
+
+    def start(self) -> np.ndarray:
+        """The state at Q = 0: all correlations zero."""
+        return self.fields[0].start()
+
+    def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+        """(sum of the weighted losses, dy/dt)."""
+        loss, dy = self.fields[0].velocity(y, step, out)
+        return self._add_rest(y, step, loss, dy)[:2]
+
+    def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
+        """Loss, velocity, the attention of the first term, and the loss of every term."""
+        seen = self.fields[0].observe(y, step, out)
+        loss, dy, losses = self._add_rest(y, step, seen.loss, seen.velocity)
+        return Observation(loss, dy, seen.attention, dict(zip(self.names, losses, strict=True)))
+
+    def attention(self, y: np.ndarray) -> np.ndarray:
+        """Attention of the first term."""
+        return self.fields[0].attention(y)
+
+    def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """FP and PP correlations, copied."""
+        return self.fields[0].correlations(y)
+
+    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
+        """(loss, events): those of each term that has them, the first term's own where names agree."""
+        found: dict[str, float] = {}
+        for field in reversed(self.fields):
+            found |= field.crossings(y)[1]
+        loss = self.velocity(y)[0]
+        attention_events = {name: value for name, value in found.items() if name not in ("half", "excess")}
+        return loss, {**self.standard_crossings(loss, found.get("escape", 0.0) + 0.5), **attention_events}
+
+    def scale(self) -> np.ndarray:
+        """Natural size of each entry of the state."""
+        return self.fields[0].scale()
+
+    def describe(self) -> dict:
+        """The first term's description, with the terms and their weights."""
+        terms = [{"weight": w, **field.describe()} for w, field in zip(self.weights, self.fields, strict=True)]
+        return {**self.fields[0].describe(), "method": self.method, "terms": terms}
+
+    def recipe(self) -> Recipe:
+        """The recipes of the terms."""
+        plain: list[dict] = []
+        arrays: dict[str, np.ndarray] = {}
+        for i, field in enumerate(self.fields):
+            one, more = field.recipe()
+            plain.append({"weight": self.weights[i], "field": one})
+            arrays |= prefixed(more, str(i))
+        return {"method": self.method, "terms": plain}, arrays
+
+    @classmethod
+    def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> SumField:
+        """The sum of a recipe."""
+        return cls([
+            (term["weight"], field_class(term["field"]["method"]).from_recipe(term["field"], without_prefix(arrays, str(i))))
+            for i, term in enumerate(plain["terms"])
+        ])
+
+    @classmethod
+    def layout_of(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
+        """The layout of the first term of a recipe."""
+        first = plain["terms"][0]["field"]
+        return field_class(first["method"]).layout_of(first, without_prefix(arrays, "0"))
+
+    def _add_rest(self, y: np.ndarray, step: int, loss: float, dy: np.ndarray) -> tuple[float, np.ndarray, list[float]]:
+        losses = [loss]
+        dy *= self.weights[0]
+        for weight, field in zip(self.weights[1:], self.fields[1:], strict=True):
+            more, self._more = field.velocity(y, step, self._more)
+            losses.append(more)
+            dy += weight * self._more
+        return sum(w * x for w, x in zip(self.weights, losses, strict=True)), dy, losses
+
+
+def _names(objectives: Any) -> list[str]:
+    """Each objective, and a number behind those that came before."""
+    names: list[str] = []
+    for objective in objectives:
+        before = sum(name.split(" ")[0] == objective for name in names)
+        names.append(objective if not before else f"{objective} {before + 1}")
+    return names
