@@ -61,7 +61,7 @@ def find(traj: Trajectory, part: Partition | None = None, floor: float | None = 
     """Phases of a trajectory.
 
     part: the Partition of trajectories that do not say where their areas lie (files of other programs). floor: loss per
-    masked patch that no training removes (EmpiricalField.floor, theory.loss_floor); by default what the run says of
+    masked patch that no training removes (Field.floor, theory.loss_floor); by default what the run says of
     itself, else 0. Raises InputError for fewer than three moments, a missing partition, or one that does not fit.
     """
     moments = _moments(traj.t)

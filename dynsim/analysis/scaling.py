@@ -15,6 +15,7 @@ there is none.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
+from typing import Any
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def measure(
 
 def _at_escape(problem: Problem) -> dict[str, float]:
     """Escape time, and how far the global FP correlation has fallen and the own PP correlation grown by then."""
-    field, limit = reduced.OrbitField(problem), 4 * theory.escape_time(problem)
+    field, limit = _orbit(problem), 4 * theory.escape_time(problem)
     traj = reduced.flow(field, t_end=limit, keep=2, rtol=RTOL)
     escape = traj.meta["events"]["escape"]
     if escape is None:
@@ -127,6 +128,11 @@ def _at_escape(problem: Problem) -> dict[str, float]:
     at = _moment(traj, escape)
     one_area = field.layout.class_of(np.array([[0], *[[2]] * (problem.K - 1)]))[0]  # own in one cluster, other elsewhere
     return {"escape_time": escape, "depth": _fallen(problem, traj.fp[at][:, 1].mean()), "pp_size": traj.pp[at][one_area]}
+
+
+def _orbit(problem: Problem) -> Any:
+    """The field that reaches any P: the first one registered."""
+    return reduced.field_class(reduced.method_key()).from_options(problem)
 
 
 def _moment(traj: Trajectory, escape: float) -> int:
@@ -158,7 +164,7 @@ def _fallen(problem: Problem, depth: float) -> float:
 def _late(problems: Sequence[Problem]) -> Exponent:
     """Excess loss along t, at a large P, where nothing but the own area is left of it."""
     problem = max((p for p in problems if LATE * theory.escape_time(p) <= BEGIN), key=lambda p: p.P, default=problems[0])
-    field, start = reduced.OrbitField(problem), LATE * theory.escape_time(problem)
+    field, start = _orbit(problem), LATE * theory.escape_time(problem)
     times = np.geomspace(start, start**3, 34)
     traj = reduced.flow(field, t_end=times[-1], keep=times, rtol=RTOL)
     kept = np.isin(traj.t, times)

@@ -94,6 +94,10 @@ class EmpiricalField(ExplicitField):
         part = choose_partition(problem, partition, seed, n)
         return cls(part, sample(problem, part, n, seed=seed), threads, **choose_vectors(part, embedding, d, hold, seed))
 
+    def masked_patches(self) -> float:
+        """Mean over the images."""
+        return self._masked_mean
+
     def recipe(self) -> Recipe:
         """Images, areas and vectors, written out."""
         plain, arrays = self._recipe()

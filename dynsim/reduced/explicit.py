@@ -63,6 +63,16 @@ class ExplicitField(Field):
         """The state that has these correlations: the inverse of `correlations`."""
         return np.concatenate([np.transpose(fp), np.transpose(pp)])
 
+    def masked_patches(self) -> float:
+        """Mean number of masked patches of an image: what the loss that is told is divided by."""
+        raise NotImplementedError
+
+    def mobility(self, u: np.ndarray) -> np.ndarray:
+        """The inner products of the embedding, times the masked patches."""
+        moved = self.masked_patches() * u
+        self.metric.apply(moved)
+        return moved
+
     def _recipe(self, **plain: Any) -> Recipe:
         """The recipe of areas, vectors and what is held, with further plain data."""
         arrays, embedding = {"part.labels": np.asarray(self.part.labels)}, self.embedding

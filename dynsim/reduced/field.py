@@ -126,6 +126,11 @@ class Field:
         """Natural size of each entry of the state, flat: what the absolute tolerance of a flow is relative to."""
         return np.ones(self.start().size)
 
+    def mobility(self, u: np.ndarray) -> np.ndarray:
+        """M u, shaped as the state, with M the symmetric map in dy/dt = -M dL/dy, L the loss that is told: its unit against that
+        of the loss descended on, how many correlations an entry stands for, and inner products of an embedding."""
+        return u
+
     def describe(self) -> dict:
         """What this field is, as plain data; goes into Trajectory.meta."""
         return {"method": self.method}
@@ -203,6 +208,12 @@ class Field:
                 f"take fields of one partition (images) and one kind"
             )
         return self
+
+
+def check_nodes(nodes: int | None) -> None:
+    """Raise InputError unless this is a number of quadrature nodes, or None."""
+    if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, (int, np.integer)) or nodes < 1):
+        raise InputError(f"nodes must be a whole number of at least 1, got {nodes!r}: leave it out for the default")
 
 
 def prefixed(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -145,6 +145,10 @@ class MinibatchField(ExplicitField):
         """Expected area attention (P, F) on the images of the last step; NaN where a cluster shows no such query."""
         return self._field.attention(y)
 
+    def masked_patches(self) -> float:
+        """Mean over the images of the last step."""
+        return self._field.masked_patches()
+
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
         """(loss, events) on the images of the last step."""
         return self._field.crossings(y)

@@ -23,7 +23,7 @@ import numpy as np
 from dynsim.errors import InputError
 from dynsim.model.areas import ROLES, Layout, Table, divide, query_types
 from dynsim.model.problem import Problem
-from dynsim.reduced.field import Field, Observation, Option, Recipe
+from dynsim.reduced.field import Field, Observation, Option, Recipe, check_nodes
 
 OWN, GLOBAL, OTHER = 0, 1, 2
 MASKS = ("own-area", "mean-field")
@@ -176,9 +176,10 @@ class OrbitField(Field):
         if not isinstance(query, str) or len(query) != K or set(query) - set("LG"):
             raise InputError(f"query has one letter L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * min(K, 8)}")
         if masks not in MASKS:
-            raise InputError(f'masks must be "own-area" or "mean-field" for orbits, got {masks!r}: PopulationField has more')
+            raise InputError(f'masks must be "own-area" or "mean-field" for orbits, got {masks!r}: --method population has more')
         if intersections not in INTERSECTIONS:
             raise InputError(f'intersections must be "independent" or "product", got {intersections!r}: take independent')
+        check_nodes(nodes)
         self.problem, self.query, self.masks, self.intersections, self.nodes = problem, query, masks, intersections, nodes
         z, z_weight = problem.amplitude.nodes(nodes)
         self.limit = SATURATED / max(1.0, z.min())
@@ -289,6 +290,15 @@ class OrbitField(Field):
         size = np.full_like(self.start(), 1.0 / self.layout.sizes[:, OWN].min())
         size[: self._attention.size] = 1.0
         return size
+
+    def mobility(self, u: np.ndarray) -> np.ndarray:
+        """An entry stands for all areas of its role in the clusters of a letter, or all keys of its class; none where less than
+        half a key is in a class, whose velocity is held to what whole keys could weigh (docs/model.md)."""
+        layout, problem = self.layout, self.problem
+        occurs = layout.copies * (layout.sizes > 0)
+        areas = np.array([occurs[layout.letter == i].sum(axis=0) for i in range(len(layout.letters))])
+        many = np.concatenate([areas.ravel(), layout.number, [1.0]])
+        return np.where(many < 0.5, 0.0, problem.masked / problem.P * u / np.maximum(many, 0.5))
 
     def describe(self) -> dict:
         """What this field is, as plain data."""

@@ -25,7 +25,7 @@ from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
 from dynsim.reduced import field_class
 from dynsim.reduced.explicit import PARTITION, VECTORS, ExplicitField, choose_partition, choose_vectors, part_of, vectors_of
-from dynsim.reduced.field import Field, Observation, Option, Recipe
+from dynsim.reduced.field import Field, Observation, Option, Recipe, check_nodes
 
 MASKS = ("own-area", "mean-field", "exact", "monte-carlo")
 MOST_LISTED = 3e6  # images that "exact" may list
@@ -67,6 +67,7 @@ class PopulationField(ExplicitField):
             raise InputError(f"masks must be one of {', '.join(MASKS)}, got {masks!r}: own-area is the default")
         if (part.K, part.P) != (problem.K, problem.P):
             raise InputError(f"partition of K={part.K}, P={part.P} is not one of the problem's K={problem.K}, P={problem.P}")
+        check_nodes(nodes)
         self._place(part, embedding, hold)
         self.problem, self.masks = problem, masks
         self.nodes, self.n, self.seed = nodes, n, seed
@@ -120,6 +121,10 @@ class PopulationField(ExplicitField):
         vectors = choose_vectors(part, embedding, d, hold, seed)
         drawn = seed if masks == "monte-carlo" else 0
         return cls(problem, part, masks, nodes, 4096 if n is None else n, drawn, threads, **vectors)
+
+    def masked_patches(self) -> float:
+        """Every image has as many."""
+        return float(self.problem.masked)
 
     def recipe(self) -> Recipe:
         """Problem, areas, vectors and how masks are averaged."""

@@ -16,8 +16,12 @@ from dynsim.trajectory import Progress
 from dynsim.validation import _asymptotic, _exact, _finite_size, _statistical
 from dynsim.validation._comparison import BOUNDS, Comparison, Difference, Row, compare
 from dynsim.validation._exact import exact
+from dynsim.validation._fields import Check, FieldReport, check_field
 
-__all__ = ["BOUNDS", "LEVELS", "Comparison", "Difference", "Report", "Row", "compare", "exact", "run"]
+__all__ = [
+    "BOUNDS", "LEVELS", "Check", "Comparison", "Difference", "FieldReport", "Report", "Row", "check_field", "compare", "exact",
+    "run",
+]
 
 LEVELS = {
     "exact": _exact.level,

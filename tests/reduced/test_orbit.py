@@ -259,7 +259,7 @@ def test_bad_input_is_named():
     for query in ("L", "LLL", "LX", 3):
         with pytest.raises(dynsim.InputError, match="one letter L or G per cluster, K=2, got .*: take e.g. LL"):
             OrbitField(problem, query)
-    with pytest.raises(dynsim.InputError, match="masks must be .* PopulationField has more"):
+    with pytest.raises(dynsim.InputError, match="masks must be .* --method population has more"):
         OrbitField(problem, masks="exact")
     with pytest.raises(dynsim.InputError, match='intersections must be "independent" or "product", got \'random\''):
         OrbitField(problem, intersections="random")

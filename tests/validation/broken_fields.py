@@ -1,0 +1,60 @@
+"""Fields that are broken in one thing each, for the tests of what finds it."""
+
+from dynsim.model.areas import PartitionLayout
+from dynsim.reduced import EmpiricalField
+from dynsim.reduced.field import Observation
+from dynsim.reduced.kernels.threads import thread_count
+
+
+class Registered(EmpiricalField):
+    method = "broken"
+
+
+class Sign(Registered):
+    def velocity(self, y, step=0, out=None):
+        loss, dy = super().velocity(y, step, out)
+        dy[0] *= -1  # of one feature
+        return loss, dy
+
+    def observe(self, y, step=0, out=None):
+        return Observation(*self.velocity(y, step, out), super().attention(y))
+
+
+class Factor(Sign):
+    def velocity(self, y, step=0, out=None):
+        loss, dy = EmpiricalField.velocity(self, y, step, out)
+        dy *= 1 + 1e-4
+        return loss, dy
+
+
+class ThreadDependentSum(Sign):
+    def velocity(self, y, step=0, out=None):
+        loss, dy = EmpiricalField.velocity(self, y, step, out)
+        dy[0, 0] += 1e-17 * thread_count()
+        return loss, dy
+
+
+class LosesAnOption(Registered):
+    @classmethod
+    def from_recipe(cls, plain, arrays):
+        return super().from_recipe({**plain, "hold": None}, arrays)
+
+
+class WrongDim(Registered):
+    @property
+    def layout(self):
+        class Layout(PartitionLayout):
+            dims = {"fp": ("query", "feature"), "pp": ("query", "feature"), "attention": ("query", "feature")}
+
+        return Layout(self.part)
+
+    @classmethod
+    def layout_of(cls, plain, arrays):
+        return cls.from_recipe(plain, arrays).layout
+
+
+class ChangesItsInput(Sign):
+    def velocity(self, y, step=0, out=None):
+        result = EmpiricalField.velocity(self, y, step, out)
+        y[0, 0] += 1e-9
+        return result

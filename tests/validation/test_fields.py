@@ -1,0 +1,75 @@
+"""The battery of checks: every registered field passes, and broken ones fail in what is broken."""
+
+import numpy as np
+import pytest
+from broken_fields import ChangesItsInput, Factor, LosesAnOption, Sign, ThreadDependentSum, WrongDim
+
+import dynsim
+from dynsim.reduced import FIELDS, EmpiricalField, MinibatchField, OrbitField, PopulationField, SumField, field_class
+from dynsim.validation import check_field
+
+PROBLEM = dynsim.Problem(K=2, gamma=0.5, P=16, kappa_c=0.6, kappa_s=0.4)
+PART = dynsim.Partition.random(PROBLEM, seed=1)
+DATA = dynsim.sample(PROBLEM, PART, n=6, seed=2)
+WHOLE = dynsim.Problem(K=2, gamma=0.7, P=4096, kappa_c=0.85, kappa_s=0.65)  # where no class has less than half a key
+PRODUCT = dynsim.Problem(K=2, gamma=0.75, P=64, kappa_c=2 / 3, kappa_s=0.5)
+VECTORS = dynsim.Embedding.sinusoidal_2d(PART, 24)
+
+
+@pytest.mark.parametrize("key", [key for key in FIELDS if field_class(key).offered()])
+def test_every_registered_field_passes(key):
+    cls = field_class(key)
+    few = {option.name: 6 for option in cls.options if option.name == "n" and option.default}
+    report = check_field(cls.from_options(PROBLEM if cls.seeded else WHOLE, seed=3, **few))
+    assert report.passed, report
+    assert not [check.name for check in report.checks if check.skipped]
+    assert repr(report).startswith(f"FieldReport of {cls.__name__}: PASS, 11 checks") and report.to_dict()["passed"] is True
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        EmpiricalField(PART, DATA, embedding=VECTORS),
+        EmpiricalField(PART, DATA, embedding=VECTORS, hold="pp"),
+        EmpiricalField(PART, DATA, embedding=VECTORS.with_token(np.linspace(-1, 1, 24), "token")),
+        MinibatchField.of(PART, DATA, n=4, seed=5, hold="fp"),
+        PopulationField(PROBLEM, PART, masks="mean-field"),
+        PopulationField(PROBLEM, PART, masks="monte-carlo", n=8, seed=3),
+        OrbitField(PRODUCT, "LG", intersections="product"),
+        OrbitField(PRODUCT, "GG", masks="mean-field", intersections="product"),
+        SumField([(1.0, EmpiricalField(PART, DATA)), (0.5, PopulationField(PROBLEM, PART))]),
+    ],
+    ids=["vectors", "held", "token", "chosen", "mean-field", "monte-carlo", "product", "global", "sum"],
+)
+def test_other_fields_pass(field):
+    report = check_field(field)
+    assert report.passed, report
+
+
+@pytest.mark.parametrize(
+    "cls, options, failing, why",
+    [
+        (Sign, {}, "gradient", "not minus the gradient"),
+        (Factor, {}, "gradient", "not minus the gradient"),
+        (ThreadDependentSum, {}, "threads", "number of threads"),
+        (LosesAnOption, {"hold": "pp"}, "recipe", "another description"),
+        (WrongDim, {}, "shapes", "axis feature has 10 and 16 entries"),
+        (ChangesItsInput, {}, "purity", "changes the state"),
+    ],
+    ids=["sign", "factor", "threads", "recipe", "dim", "input"],
+)
+def test_broken_fields_fail_in_what_is_broken(cls, options, failing, why, monkeypatch):
+    monkeypatch.setitem(FIELDS, "broken", f"broken_fields:{cls.__name__}")
+    report = check_field(cls(PART, DATA, **options))
+    found = {check.name: check.found for check in report.checks if not check.passed}
+    assert failing in found and why in found[failing], report
+    assert not report.passed and "FAIL" in repr(report) and why in repr(report)
+
+
+def test_a_field_that_is_not_registered_is_checked_as_far_as_it_goes():
+    class Own(EmpiricalField):
+        method = "nowhere"
+
+    report = check_field(Own(PART, DATA))
+    assert report.passed
+    assert [check.name for check in report.checks if check.skipped] == ["recipe", "threads", "second process"]
