@@ -34,3 +34,12 @@ def correlations(part):
     """FP (P, F) and PP (P, P) of no particular shape, of order one."""
     rng = np.random.default_rng(3)
     return rng.normal(size=(part.P, part.F)), rng.normal(size=(part.P, part.P))
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """A real browser; skipped where there is none."""
+    import browsing
+
+    with browsing.chromium(tmp_path_factory.mktemp("profile")) as context:
+        yield context

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
-from math import log10
+from math import log10, nan
 from typing import Any
 
 from bokeh.document import Document
@@ -12,14 +12,12 @@ from bokeh.events import Tap
 from bokeh.layouts import column
 from bokeh.models import (
     BasicTickFormatter,
-    BoxAnnotation,
     ColumnDataSource,
     CustomJS,
     Div,
     HoverTool,
     Range1d,
     Slider,
-    Span,
     TextInput,
 )
 from bokeh.plotting import figure
@@ -69,9 +67,12 @@ class Page:
     def __init__(self, document: Document, settings: Mapping[str, float], refused: str = "") -> None:
         self.document, self.settings = document, {**DEFAULTS, **settings}
         self.waiting = self.quiet = False  # whether an answer is due; whether widgets are being set from here
-        self.marks: dict[str, dict[str, Any]] = {}
         self.curves = ColumnDataSource(name="curves", data={"t": []})
         self.theory = ColumnDataSource(name="theory", data={"t": [], "loss": []})
+        self.phases = ColumnDataSource(name="phases", data={"start": [], "end": [], "color": []})
+        self.escapes = ColumnDataSource(name="escapes", data={"t": [], "dash": []})
+        self.levels = ColumnDataSource(name="levels", data={"depth": [], "floor": []})
+        self.time = Range1d(start=1, end=10)
         self.place = ColumnDataSource(name="place", data={"kappa_c": [], "kappa_s": []})
         self.lines = ColumnDataSource(name="lines", data={"kappa_c": [], "large": [], "here": []})
         self.facts, self.code, self.message = (
@@ -99,7 +100,10 @@ class Page:
     def _slider(self, name: str) -> Slider:
         title, start, end, step = SLIDERS[name]
         value = self._on_slider(name)
-        slider = Slider(name=name, title=title, start=start, end=end, step=step, value=value, sizing_mode="stretch_width")
+        slider = Slider(
+            name=name, css_classes=[f"slider-{name}"], title=title, start=start, end=end, step=step, value=value,
+            sizing_mode="stretch_width",
+        )
         slider.on_change("value", lambda attribute, old, new: self._move(name, new))
         return slider
 
@@ -113,7 +117,7 @@ class Page:
     def _move(self, name: str, value: float) -> None:
         if self.quiet:
             return
-        self.settings[name] = patches(value) if name == "P" else float(value)
+        self.settings[name] = patches(value) if name == "P" else round(float(value), 6)  # 0.81, not 0.8099999999999999
         self._soon()
 
     def _number(self, attribute: str, old: float, new: str) -> None:
@@ -169,13 +173,17 @@ class Page:
         for name in ("fp", "pp", "attention"):
             for role in ROLES:
                 values = found[name].get(role)
-                columns[f"{name}_{role}"] = [float("nan") if values is None or values[i] is None else values[i] for i in seen]
+                columns[f"{name}_{role}"] = [nan if values is None or values[i] is None else values[i] for i in seen]
         theory = found["predictions"]
         self.curves.data = columns
         self.theory.data = {"t": theory["late_t"], "loss": theory["late_loss"]}
-        for name, picture in self.pictures.items():
-            picture.x_range.update(start=times[0], end=times[-1])
-            self._mark(name, found, times)
+        self.time.update(start=times[0], end=times[-1], reset_start=times[0], reset_end=times[-1])
+        self.phases.data = shaded(found["phases"], times)
+        escapes = [(theory["escape_time"], [8, 3]), (theory["escape_time_large"], [1, 3])]
+        escapes = [one for one in escapes if one[0] is not None]
+        self.escapes.data = {"t": [t for t, _ in escapes], "dash": [dash for _, dash in escapes]}
+        depth, floor = theory["global_depth"], theory["loss_floor"]
+        self.levels.data = {"depth": [nan if depth is None else depth], "floor": [floor if floor > 0 else nan]}
         s = found["settings"]
         across = [i / 100 for i in range(50, 101)]
         self.lines.data = {
@@ -189,42 +197,26 @@ class Page:
         self.link.text = escape(found["link"], quote=False)
         self._set_widgets()
 
-    def _mark(self, name: str, found: Mapping[str, Any], times: list[float]) -> None:
-        """Phases, and where theory has the escape, the depth and the floor."""
-        theory, marks = found["predictions"], self.marks[name]
-        for box, phase in zip(marks["phases"], found["phases"], strict=True):
-            start, end = phase["start"], phase["end"]
-            box.visible = start is not None and (end is None or end > max(start, times[0]))
-            if box.visible:
-                box.update(left=max(start, times[0]), right=times[-1] if end is None else end)
-        levels = {"escape": "escape_time", "escape_large": "escape_time_large", "depth": "global_depth", "floor": "loss_floor"}
-        for which, key in levels.items():
-            if which in marks:
-                value = theory[key]
-                marks[which].visible = value is not None and (which != "floor" or value > 0)
-                marks[which].location = value if marks[which].visible else 0
-
     def _picture(self, name: str) -> figure:
         y_axis: dict[str, Any] = {"y_axis_type": "log"} if name == "loss" else {}
         picture = figure(
             name=name, title=PICTURES[name], height=250, sizing_mode="stretch_width",
-            x_axis_type="log", x_range=Range1d(start=1, end=10),
+            x_axis_type="log", x_range=self.time,
             tools="pan,box_zoom,wheel_zoom,reset,save", toolbar_location="above", x_axis_label="time t = η × step", **y_axis,
         )
         _plain(picture)
-        marks: dict[str, Any] = {"phases": [BoxAnnotation(fill_color=c, fill_alpha=1.0, level="underlay") for c in SHADES]}
-        grey: dict[str, Any] = {"dimension": "height", "line_color": GREY, "line_width": 1}
-        marks["escape"] = Span(line_dash=[8, 3], **grey)
-        marks["escape_large"] = Span(line_dash=[1, 3], **grey)
+        picture.vstrip("start", "end", source=self.phases, fill_color="color", line_width=0, level="underlay")
+        picture.vspan("t", source=self.escapes, line_dash="dash", line_color=GREY)
         if name == "fp":
-            marks["depth"] = Span(dimension="width", line_color=ROLES["global"][0], line_dash=[2, 2], line_width=1)
+            picture.hspan("depth", source=self.levels, line_color=ROLES["global"][0], line_dash=[2, 2])
         if name == "attention":
             picture.y_range = Range1d(start=-0.02, end=1.02)
+        drawn: list[Any]
         if name == "loss":
             purple: dict[str, Any] = {"line_color": PURPLE, "line_dash": [6, 2, 2, 2]}
-            marks["floor"] = Span(dimension="width", **purple)
+            picture.hspan("floor", source=self.levels, **purple)
             picture.line("t", "loss", source=self.theory, **purple)
-            drawn: list[Any] = [picture.line("t", "loss", source=self.curves, line_color=BLACK, line_width=2)]
+            drawn = [picture.line("t", "loss", source=self.curves, line_color=BLACK, line_width=2)]
         else:
             drawn = [
                 picture.line("t", f"{name}_{role}", source=self.curves, line_color=color, line_dash=dash, line_width=2)
@@ -233,14 +225,12 @@ class Page:
         at = "loss" if name == "loss" else f"{name}_own"
         shown = [("t", "@t{0.000e+0}"), (at, f"@{at}{{0.0000e+0}}")]
         picture.add_tools(HoverTool(renderers=drawn[:1], mode="vline", tooltips=shown))
-        for mark in (*marks["phases"], *(mark for which, mark in marks.items() if which != "phases")):
-            picture.add_layout(mark)
-        self.marks[name] = marks
         return picture
 
     def _diagram(self) -> figure:
         picture = figure(
-            name="diagram", title="the place in the phase diagram (a click moves it)", height=250, sizing_mode="stretch_width",
+            name="diagram", css_classes=["picture-diagram"], title="the place in the phase diagram (a click moves it)",
+            height=250, sizing_mode="stretch_width",
             x_range=Range1d(start=0.5, end=1.0), y_range=Range1d(start=0.0, end=1.0), tools="tap", toolbar_location=None,
             x_axis_label="κ_c (global areas)", y_axis_label="κ_s (local areas)",
         )
@@ -258,6 +248,16 @@ def patches(exponent: float) -> float:
     """P from its logarithm, to three digits; whole below a thousand."""
     P = float(f"{10.0**exponent:.3g}")
     return float(round(P)) if P < 1e6 else P
+
+
+def shaded(phases: Sequence[Mapping[str, Any]], times: Sequence[float]) -> dict[str, list]:
+    """Where each phase that is on the picture begins and ends there, and its grey."""
+    rows = []
+    for phase, color in zip(phases, SHADES, strict=True):
+        if phase["start"] is not None:
+            start, end = max(phase["start"], times[0]), times[-1] if phase["end"] is None else phase["end"]
+            rows += [(start, end, color)] if end > start else []
+    return {name: [row[i] for row in rows] for i, name in enumerate(("start", "end", "color"))}
 
 
 def facts(found: Mapping[str, Any]) -> str:
