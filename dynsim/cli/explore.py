@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from argparse import Namespace, _SubParsersAction
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 
 from dynsim.cli import _show
 from dynsim.cli._options import PROBLEM, number, whole
@@ -12,7 +12,7 @@ from dynsim.errors import InputError
 LARGEST_PORT = 65535
 
 
-def add_parser(sub: _SubParsersAction) -> None:
+def add_parser(sub: _SubParsersAction) -> ArgumentParser:
     """Declare the options."""
     parser = sub.add_parser(
         "explore",
@@ -30,6 +30,7 @@ def add_parser(sub: _SubParsersAction) -> None:
     group.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
     group.add_argument("--quiet", action="store_true", help="no remarks on standard error")
     parser.set_defaults(run=run)
+    return parser
 
 
 def run(args: Namespace) -> int:

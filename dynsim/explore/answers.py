@@ -1,8 +1,7 @@
 """What the page shows, as plain data: settings -> curves, phases, predictions, and the commands that make the same run.
 
 The run is that of `dynsim simulate --query LL...L`: gradient flow of the orbit field (docs/model.md) of a query that is local in
-every cluster, up to 100 times the longest escape time that theory gives, at 100 saved times and rtol = 1e-5. Nothing here knows
-of a browser.
+every cluster, with the field's own `run_options`. Nothing here knows of a browser.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from dynsim.trajectory import Trajectory
 
 DEFAULTS = {"K": 4.0, "gamma": 0.8, "P": 1e12, "kappa_c": 0.9, "kappa_s": 0.4, "L": 0.8, "U": 1.2}
-ESCAPES, SAVED, RTOL = 100, 100, 1e-5  # as the command has them
 LATE = 3  # escape times after which the late stage of theory is drawn
 
 
@@ -147,7 +145,8 @@ def answer(settings: Mapping[str, float]) -> dict[str, Any]:
     ('two phases', True)
     """
     from dynsim import theory
-    from dynsim.analysis import phases, scaling
+    from dynsim.analysis import phases, scaling, summary
+    from dynsim.reduced.orbit import OrbitField
 
     chosen = complete(settings)
     problem, field, traj = simulated(chosen)
@@ -157,12 +156,12 @@ def answer(settings: Mapping[str, float]) -> dict[str, Any]:
     return plain({
         "settings": dict(chosen),
         "t": traj.t,
-        **_by_role(field, traj),
+        **_by_role(traj),
         "loss": traj.loss,
         "events": events,
         "regime": run["regime"],
         "phases": run["phases"],
-        "measured_depth": _depth(field, traj),
+        "measured_depth": summary.global_depth(traj, events["escape"]),
         "predictions": {
             "Delta": problem.Delta,
             "regime": theory.regime(problem),
@@ -176,7 +175,7 @@ def answer(settings: Mapping[str, float]) -> dict[str, Any]:
         },
         "boundary": scaling.expected_boundary(problem),
         "command": command(dict(chosen)),
-        "python": python(dict(chosen), float(traj.meta["t_end"])),
+        "python": python(dict(chosen), OrbitField.run_options(problem)),
         "link": to_link(dict(chosen)),
     })
 
@@ -189,7 +188,6 @@ def complete(settings: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
 @lru_cache(maxsize=8)
 def simulated(settings: tuple[tuple[str, float], ...]) -> tuple[Problem, OrbitField, Trajectory]:
     """(problem, field, trajectory) of settings; the last ones are remembered, so that a figure or a file takes no second run."""
-    from dynsim import theory
     from dynsim.model.amplitude import Uniform
     from dynsim.model.problem import Problem
     from dynsim.reduced.gradient_flow import flow
@@ -198,8 +196,7 @@ def simulated(settings: tuple[tuple[str, float], ...]) -> tuple[Problem, OrbitFi
     s = dict(settings)
     problem = Problem(s["K"], s["gamma"], s["P"], s["kappa_c"], s["kappa_s"], Uniform(s["L"], s["U"]))  # type: ignore[arg-type]
     field = OrbitField(problem, "L" * problem.K)
-    t_end = ESCAPES * max(theory.escape_time(problem, letter) for letter in "LG")
-    return problem, field, flow(field, t_end=t_end, rtol=RTOL, keep=SAVED)
+    return problem, field, flow(field, **OrbitField.run_options(problem))
 
 
 def command(settings: Mapping[str, float]) -> str:
@@ -208,15 +205,15 @@ def command(settings: Mapping[str, float]) -> str:
     return " ".join(["dynsim simulate", *options, "--query", "L" * int(settings["K"])])
 
 
-def python(settings: Mapping[str, float], t_end: float) -> str:
-    """The lines of Python that make the same run; settings complete."""
+def python(settings: Mapping[str, float], options: Mapping[str, Any]) -> str:
+    """The lines of Python that make the same run; settings complete, options of the flow."""
     s = {name: text_of(value) for name, value in settings.items()}
     numbers = ", ".join(f"{name}={s[name]}" for name in ("K", "gamma", "P", "kappa_c", "kappa_s"))
     return (
         "import dynsim\n"
         f"problem = dynsim.Problem({numbers}, amplitude=dynsim.Uniform({s['L']}, {s['U']}))\n"
         f"field = dynsim.reduced.OrbitField(problem, query=\"{'L' * int(settings['K'])}\")\n"
-        f"run = dynsim.reduced.flow(field, t_end={t_end!r}, rtol={RTOL:g}, keep={SAVED})\n"
+        f"run = dynsim.reduced.flow(field, {', '.join(f'{name}={value!r}' for name, value in options.items())})\n"
     )
 
 
@@ -245,21 +242,12 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _by_role(field: OrbitField, traj: Trajectory) -> dict[str, dict[str, np.ndarray]]:
+def _by_role(traj: Trajectory) -> dict[str, dict[str, np.ndarray]]:
     """fp, pp and attention by role along the run, each (T,): means over clusters."""
-    from dynsim.analysis import summary
-
-    rows = [summary.orbit(field, traj, at) for at in range(len(traj))]
+    rows = [traj.layout.areas(*tables) for tables in zip(traj.fp, traj.pp, traj.attention, strict=True)]
     return {
         name: {role: np.array([row[name][role].mean() for row in rows]) for role in roles} for name, roles in rows[0].items()
     }
-
-
-def _depth(field: OrbitField, traj: Trajectory) -> float:
-    """Global FP correlation at the escape, NaN where there is none."""
-    from dynsim.analysis import summary
-
-    return summary.global_depth(field, traj, traj.meta["events"]["escape"])
 
 
 def text_of(value: float) -> str:

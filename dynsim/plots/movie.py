@@ -190,7 +190,7 @@ def _images(problem: Problem | None, part: Partition, data: Dataset | None, clus
         raise InputError(f"cluster numbers one of K={part.K} clusters from 0, got {cluster!r}: take e.g. 0")
     if data is None:
         if problem is None:
-            raise InputError("maps are averages over images, got neither images nor problem: give data=, or problem= to draw some")
+            raise InputError("maps are averages over images, got neither images nor a problem: give data= or problem=")
         data = sample(problem, part, n=IMAGES, seed=0)
     return Dataset(np.full(data.n, cluster), data.z, data.masked)
 
