@@ -15,7 +15,7 @@ from dynsim.cli import main
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [*ROOT.glob("README.md"), *sorted(DOCS.glob("*.md"))]
+PAGES = [*ROOT.glob("README.md"), *sorted(DOCS.glob("*.md")), *sorted((DOCS / "tutorials").glob("*.md"))]
 SLOW = [path for path in PAGES if re.search(r"^```\w+ slow$", path.read_text(encoding="utf-8"), re.M)]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FENCE = re.compile(r"^```(\w+(?: slow)?)\n(.*?)^```", re.M | re.S)

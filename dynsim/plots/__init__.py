@@ -6,7 +6,7 @@ SVG whose bytes repeat. Time is t = eta x step, losses are per masked patch.
 
 from dynsim.plots.curves import by_area, curves
 from dynsim.plots.maps import attention_map
-from dynsim.plots.movie import movie, save_movie
+from dynsim.plots.movie import frame, movie, save_movie
 from dynsim.plots.overlay import deviation
 from dynsim.plots.phase_diagram import phase_diagram
 from dynsim.plots.run import shade, summary
@@ -36,6 +36,6 @@ from dynsim.plots.style import (
 
 __all__ = [
     "BLACK", "BLUE", "DOUBLE", "GREEN", "GREY", "IN_GLOBAL", "LOSS", "ORANGE", "PANELS", "PURPLE", "RED", "SHADES", "SINGLE",
-    "SKY", "ROLES", "STYLE", "TIME", "attention_map", "by_area", "curves", "deviation", "figure", "legend", "log_time", "movie",
-    "phase_diagram", "save", "save_movie", "shade", "summary",
+    "SKY", "ROLES", "STYLE", "TIME", "attention_map", "by_area", "curves", "deviation", "figure", "frame", "legend", "log_time",
+    "movie", "phase_diagram", "save", "save_movie", "shade", "summary",
 ]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.animation import FFMpegWriter, FuncAnimation, HTMLWriter, PillowWriter
+from matplotlib.figure import Figure
 
 from dynsim.analysis import attention
 from dynsim.errors import InputError
@@ -118,7 +119,30 @@ def movie(
     update(len(shown) - 1)
     made.draw_without_rendering()
     made.set_layout_engine("none")  # from here on nothing shifts
-    return FuncAnimation(made, update, frames=len(shown), interval=100, blit=False, cache_frame_data=False)
+    moving = FuncAnimation(made, update, frames=len(shown), interval=100, blit=False, cache_frame_data=False)
+    moving._draw_was_started = True  # no warning where none of it is ever shown
+    return moving
+
+
+def frame(animation: FuncAnimation, number: int = 0) -> Figure:
+    """Draw one frame of a moving picture.
+
+    Parameters
+    ----------
+    animation : matplotlib.animation.FuncAnimation
+        From `movie`.
+    number : int
+        Of the frame; -1 is the last one.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The animation's own figure, for `save`.
+    """
+    numbers = list(animation.new_saved_frame_seq())
+    animation._init_draw()
+    animation._draw_frame(numbers[number])
+    return animation._fig
 
 
 def save_movie(animation: FuncAnimation, path: str | os.PathLike[str], fps: int = 10) -> None:

@@ -25,18 +25,11 @@ def orbit():
     return problem, reduced.flow(reduced.OrbitField(problem), t_end=30 * theory.escape_time(problem), keep=6)
 
 
-def frame(animation, number):
-    """Draw one frame."""
-    animation._func(number)
-    animation._draw_was_started = True  # no warning that nothing was shown
-    return animation._fig
-
-
 def test_maps_are_those_of_the_images(problem, part, data, run):
     made = plots.movie(run, problem, part, data, queries=[3, 7], cluster=1)
     one = dynsim.Dataset(np.ones(data.n, dtype=int), data.z, data.masked)
     for number, at in ((0, 0), (2, 2), (3, 3)):
-        drawn = [ax.images[0].get_array() for ax in frame(made, number).axes if ax.images]
+        drawn = [ax.images[0].get_array() for ax in plots.frame(made, number).axes if ax.images]
         wanted = attention.attention_map(part, run.fp[at], run.pp[at], one)
         assert len(drawn) == 2
         for picture, query in zip(drawn, (3, 7), strict=True):
@@ -48,7 +41,7 @@ def test_bars_are_the_attention_of_orbits(orbit):
     problem, run = orbit
     made = plots.movie(run, problem, frames=100)
     for at in (0, len(run) - 1):
-        heights = [bar.get_height() for bar in frame(made, at).axes[0].patches]
+        heights = [bar.get_height() for bar in plots.frame(made, at).axes[0].patches]
         assert heights[0] == pytest.approx(run.attention[at, :, 0].mean(), abs=1e-12)  # of own areas
         assert sum(heights) == pytest.approx(1, abs=1e-12)
 
@@ -56,7 +49,7 @@ def test_bars_are_the_attention_of_orbits(orbit):
 def test_frames_are_spread_over_the_run(orbit):
     problem, run = orbit
     made = plots.movie(run, problem, frames=3)
-    cursor = [line for line in frame(made, 1).axes[1].lines if line.get_color() == plots.RED][-1]
+    cursor = [line for line in plots.frame(made, 1).axes[1].lines if line.get_color() == plots.RED][-1]
     assert cursor.get_xdata()[0] == run.t[np.linspace(0, len(run) - 1, 3).round().astype(int)[1]]
 
 
@@ -112,7 +105,6 @@ def test_what_a_user_can_get_wrong(problem, part, data, run, orbit, tmp_path, mo
         with pytest.raises(dynsim.InputError, match=r"got .*: (take|give|keep|name|write)|keep more"):
             each()
     assert list(tmp_path.iterdir()) == []
-    frame(made, 0)
 
 
 @pytest.mark.slow
