@@ -25,7 +25,7 @@ extensions = [
 ]
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "**/*.ipynb"]
+exclude_patterns = ["_build", "**/*.ipynb", "**/sg_execution_times.rst"]
 suppress_warnings = ["config.cache"]
 smartquotes = False
 default_role = "code"
@@ -53,9 +53,11 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"(^|/)(?!figure_)\w+\.py$",
     "reset_argv": "_gallery.command_line",
     "image_scrapers": ("_gallery.pictures",),
+    "within_subsection_order": "FileNameSortKey",
     "reset_modules": (),
     "remove_config_comments": True,
     "download_all_examples": False,
+    "write_computation_times": False,  # its page asks for scripts from far away
     "show_memory": False,
     "show_signature": False,
     "abort_on_example_error": True,
@@ -89,6 +91,21 @@ def _as_it_is(app, what, name, obj, options, lines):
     lines[:] = shown
 
 
+def _back_to_the_name(app, pagename, templatename, context, doctree):
+    """Mend links from sources back to the API: viewcode takes it that a module shows all its names under one other name."""
+    known = app.env.get_domain("py").objects
+    if not pagename.startswith("_modules/dynsim"):
+        return
+
+    def mended(match):
+        tail = match[2].partition(".")[2]
+        real = [] if match[2] in known else [name for name in known if name.endswith("." + tail)]
+        return match[1] + (real[0] if len(real) == 1 else match[2])
+
+    context["body"] = re.sub(r'(api\.html#)([\w.]+)', mended, context["body"])
+
+
 def setup(app):
+    app.connect("html-page-context", _back_to_the_name)
     app.connect("autodoc-process-docstring", _as_it_is, priority=400)  # before numpydoc
     app.connect("doctree-read", _as_equation)

@@ -87,7 +87,8 @@ def _draw(uniplot: Any, title: str, lines: Sequence[tuple[np.ndarray, np.ndarray
     """One plot as text."""
     text = uniplot.plot_to_string(
         [values[t > 0] for t, values in lines], [t[t > 0] for t, _ in lines], x_as_log=True, lines=True, color=False,
-        width=width, height=HEIGHT, character_set="ascii", force_ascii_characters=list(marks), y_min=0, y_gridlines=[], x_gridlines=[],
+        width=width, height=HEIGHT, y_min=0, y_gridlines=[], x_gridlines=[],
+        character_set="ascii", force_ascii_characters=list(marks),
     )
     rows = [line.rstrip() for line in (title, *text.splitlines(), f"{'time t = eta x step':^{width}}")]
     shown = "\n".join(rows)
