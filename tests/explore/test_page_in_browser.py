@@ -85,6 +85,11 @@ def test_every_slider_and_the_diagram_do_something(chromium, address):
         seen.append(watched.page.evaluate(DATA, "curves"))
         assert seen[-1] != seen[-2], name
     before = watched.page.evaluate("window.answers.length")
+    watched.page.get_by_label("P, exactly").fill("196")
+    watched.page.keyboard.press("Enter")
+    watched.page.wait_for_function(f"window.answers.length > {before}")
+    assert "--P 196 " in watched.page.locator("pre").first.inner_text()
+    before = watched.page.evaluate("window.answers.length")
     watched.page.locator(".picture-diagram .bk-events").click(position={"x": 180, "y": 120})
     watched.page.wait_for_function(f"window.answers.length > {before}")
     assert watched.page.evaluate(DATA, "place") != {"kappa_c": [0.9], "kappa_s": [0.4]}
