@@ -105,7 +105,13 @@ def _back_to_the_name(app, pagename, templatename, context, doctree):
     context["body"] = re.sub(r'(api\.html#)([\w.]+)', mended, context["body"])
 
 
+def _array_like(app, what, name, obj, options, signature, returned):
+    """Say ArrayLike where annotations are spelled out to what numpy means by it."""
+    return re.sub(r"[\w.~]*Buffer \|.*?_NestedSequence\[[\w.~ |]*str\]", "ArrayLike", signature or "") or signature, returned
+
+
 def setup(app):
+    app.connect("autodoc-process-signature", _array_like)
     app.connect("html-page-context", _back_to_the_name)
     app.connect("autodoc-process-docstring", _as_it_is, priority=400)  # before numpydoc
     app.connect("doctree-read", _as_equation)
