@@ -35,9 +35,43 @@ def exact(
     part: Partition | None = None,
     keep: ArrayLike | None = None,
 ) -> Comparison:
-    """Run the reduced recursion and full descent on the same n images of `problem` and compare: a Comparison.
+    """Run the reduced recursion and full descent on the same images, and compare.
 
-    part: blocks drawn from `seed` unless given. Raises InputError, Diverged."""
+    Parameters
+    ----------
+    problem : Problem
+        What is simulated.
+    n : int
+        Images.
+    seed : int
+        Seed of the images, of the partition where none is given, and of the basis of Q.
+    steps : int
+        Steps of descent.
+    eta : float
+        Step size.
+    part : Partition, optional
+        Areas; blocks drawn from ``seed`` by default.
+    keep : array_like, optional
+        Saved steps, as in ``reduced.descend``.
+
+    Returns
+    -------
+    Comparison
+        Of FP, PP, loss and attention.
+
+    Raises
+    ------
+    InputError
+        If a value breaks a rule.
+    Diverged
+        If the step size is too large.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> dynsim.validation.exact(dynsim.Problem(K=2, gamma=0.75, P=16), n=8, steps=5).passed
+    True
+    """
     part = Partition.blocks(problem, seed) if part is None else part
     data = sample(problem, part, n, seed)
     reduced = descend(EmpiricalField(part, data), eta=eta, steps=steps, keep=keep)
@@ -45,7 +79,7 @@ def exact(
 
 
 def level(quick: bool, seed: int, progress: Progress | None) -> list[Row]:
-    """Rows of the exact level: CASES, the headline case with 256 images and the others with 64, 200 steps at eta=1."""
+    """Rows of the exact level: CASES, the first of them with 256 images and the others with 64, 200 steps at eta = 1."""
     tasks = [(name, *((24, 50) if quick else (256 if name == HEADLINE else 64, 200)), seed) for name in CASES]
     found = in_parallel(case, tasks, progress)
     return [
