@@ -1,4 +1,4 @@
-"""What to cite: this software, the paper whose model it runs, and the methods it stands on."""
+"""What to cite: this software, the paper whose model it runs, and the methods that it uses."""
 
 from dynsim import __version__
 
@@ -93,7 +93,22 @@ _PLACE = ("journal", "booktitle", "note")
 
 
 def text() -> str:
-    """The references for people: a paragraph each."""
+    """Return the references as readable text.
+
+    Returns
+    -------
+    str
+        Two lines per reference: what it is for, and the reference.
+
+    Examples
+    --------
+    >>> from dynsim import cite
+    >>> print(cite.text())
+    this software
+        The dynsim developers (2026). dynsim: ...
+    the model and the theory
+        Yu Huang, Zixin Wen, Yuejie Chi, Yingbin Liang (2024). How Transformers Learn ...
+    """
     lines = []
     for entry in REFERENCES:
         place = "; ".join(entry[name] for name in _PLACE if name in entry)
@@ -105,7 +120,19 @@ def text() -> str:
 
 
 def bibtex() -> str:
-    """The references as BibTeX."""
+    """Return the references as BibTeX.
+
+    Returns
+    -------
+    str
+        An entry per reference.
+
+    Examples
+    --------
+    >>> from dynsim import cite
+    >>> cite.bibtex().count("@article")
+    4
+    """
     entries = []
     for entry in REFERENCES:
         kind = "misc" if entry["kind"] == "software" else entry["kind"]
