@@ -119,9 +119,8 @@ def test_modules_not_yet_converted_exist():
 @pytest.mark.parametrize("module", CONVERTED)
 def test_examples_run(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, value in public(module):
-        tried, failed = run_examples(name, value)
-        assert not failed, failed
+    failed = "".join(run_examples(name, value)[1] for name, value in public(module))
+    assert not failed, failed
 
 
 @pytest.mark.parametrize("module", CONVERTED)

@@ -1,4 +1,4 @@
-"""Closed forms: what the reduced dynamics do, without integrating them."""
+"""Closed forms of the reduced dynamics: what they do, without integrating them."""
 
 from dynsim.theory.reconstruction import (
     PUBLISHED,
