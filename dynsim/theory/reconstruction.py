@@ -550,7 +550,8 @@ def _pp(problem: Problem, area: str, t: float | None) -> float:
 def _query_type(problem: Problem, query: str) -> str:
     if not isinstance(query, str) or len(query) not in (1, problem.K) or set(query) - set("LG"):
         example = "L" * problem.K
-        raise InputError(f"a query type is L or G, or one of them for each of K={problem.K} clusters, got {query!r}: take {example}")
+        rule = f"query type must be L or G, or one of them for each of K={problem.K} clusters"
+        raise InputError(f"{rule}, got {query!r}: take {example}")
     return query
 
 
