@@ -33,20 +33,59 @@ def flow(
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Trajectory:
-    """Gradient flow dy/dt of `field` from zero correlations to time t_end: a Trajectory.
+    """Integrate the gradient flow of a field, from zero correlations.
 
-    Integrated over s with dt/ds = 1 / (|dy/dt| + 1 / (t + t0)): log time while little moves, path length where much does
-    (own attention takes off within a fraction P^-(1 - kappa_s) of the time passed: no clock resolves that at large P). t is
-    carried as tau = log(1 + t / t0). Solver: LSODA (any of SOLVERS by `method`; DOP853 for large states). keep: None for 200
-    log-spaced times, a number for as many, a sequence for exactly those. The trajectory also holds the moment of every
-    event (Field.events) in meta["events"] (None where it did not come), found on the solver's dense output; meta["status"] says
-    how the run ended. rtol: accuracy of the correlations, relative to max(1, |y|) (PP at large P: to 1 / own area).
+    Parameters
+    ----------
+    field : Field
+        A deterministic field.
+    t_end : float
+        Time to integrate to.
+    keep : int or array_like, optional
+        Saved times: so many, log-spaced (200 by default), or exactly these.
+    rtol : float
+        Accuracy of the correlations, relative to max(1, abs(y)); for PP at large P, relative to one over the size of the own
+        area. From 1e-12 to 1e-2.
+    method : {"LSODA", "Radau", "DOP853", "RK45"}, optional
+        Solver of SciPy; LSODA by default, DOP853 for large states.
+    start : State, optional
+        A state to resume from.
+    progress : callable, optional
+        Called with (done, total) after every step of the solver, in logarithmic time.
+    checkpoint : callable, optional
+        Called with (state, record) at every restart of the solver.
 
-    Every SEGMENT steps the solver starts afresh from where it stands, whether or not anybody wants to stop there, so that a
-    run that goes on from such a point is the same run bit for bit: checkpoint(state, record) is called there, start takes
-    such a State. (The Runge-Kutta solvers remember nothing but their step size and do not notice.)
+    Returns
+    -------
+    Trajectory
+        At the saved times and the events. ``meta["events"]`` holds the time of every event (None where it did not happen),
+        ``meta["status"]`` how the run ended.
 
-    Raises InputError, Diverged (with the trajectory so far), Interrupted (likewise, on Ctrl-C).
+    Raises
+    ------
+    InputError
+        If a value breaks a rule, or the field is not deterministic.
+    Diverged
+        If a correlation leaves the range of the softmax, or the loss rises. It carries the trajectory so far.
+    Interrupted
+        On Ctrl-C, with the trajectory so far.
+
+    Notes
+    -----
+    Integrated over s with dt/ds = 1 / (abs(dy/dt) + 1 / (t + t0)): log time while little moves, path length where much does
+    (own attention takes off within a fraction P^-(1 - kappa_s) of the time passed: at large P neither t nor log t resolves
+    that). t is carried as tau = log(1 + t / t0). Events are located on the solver's dense output.
+
+    Every SEGMENT steps the solver is restarted from its state, whether or not a checkpoint is taken, so that a run resumed from
+    such a state is the same run bit for bit. (Runge-Kutta solvers remember nothing but their step size, which is kept.)
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=2, gamma=0.75, P=1e12), query="LL")
+    >>> run = dynsim.reduced.flow(field, t_end=2 * dynsim.theory.escape_time(field.problem))
+    >>> round(run.meta["events"]["escape"] / dynsim.theory.escape_time(field.problem, finite=True), 3)
+    1.0
     """
     if not (is_number(t_end) and t_end > 0):
         raise InputError(f"t_end, the time to integrate to, must be positive and finite, got {t_end!r}: take e.g. t_end=1e4")
