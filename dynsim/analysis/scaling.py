@@ -247,7 +247,7 @@ def _orbit(problem: Problem) -> Any:
 
 
 def _escape_index(traj: Trajectory, escape: float) -> int:
-    """Index of the saved time of the escape. Beyond P = 1e20 all times of the take-off are one t: take that with half attention."""
+    """Index of the saved time of the escape. Beyond P = 1e20 the take-off has one t throughout: take that with half attention."""
     same = np.flatnonzero(traj.t == escape)
     return same[np.abs(traj.attention[same, :, 0].mean(axis=1) - 0.5).argmin()]
 
