@@ -75,7 +75,7 @@ def power(z, x):
 
 @njit(cache=True, nogil=True)
 def division(P):
-    """P queries in blocks of WIDTH, the last HALF_WIDTH where that will do: how many wide ones, how many in all."""
+    """(blocks of WIDTH, all blocks) for P queries; the last block is of HALF_WIDTH where that is enough."""
     wides = P // WIDTH + (P % WIDTH > HALF_WIDTH)
     return wides, wides + (P > wides * WIDTH)
 
@@ -84,14 +84,33 @@ def division(P):
 def empirical_blocks(counters, spins, y, F, images, floor, areas, gathers, wanted, dy, loss, attention):
     """Velocity, loss and area attention (eq. 5) over all images, of the query blocks that this thread claims.
 
-    y, dy (F + P, P): rows are features, then keys; columns are queries. wanted: fill attention (F, P), summed over images.
-    loss (1, P) per query.
-    images: own (K, P') feature of each patch as a number; masked (n, P') uint8; weight, cluster (n,); P' >= P whole blocks of
-    WIDTH, zero beyond P. floor (P',): loss where the own area is all masked.
-    areas: seg_ptr, seg_f, seg_z, key_ptr, keys; image i has segments seg_ptr[i]..seg_ptr[i+1], one per area with an unmasked
-    patch: feature seg_f, amplitude seg_z, keys key_ptr[s]..key_ptr[s+1].
-    gathers: batch, visit_ptr, visits; of the images b batch, b batch + 1, .. up to the next batch, key q is in the segments
-    visits[visit_ptr[b P + q]..visit_ptr[b P + q + 1]], counted from the first of them all.
+    Parameters
+    ----------
+    counters, spins
+        As in threads.ThreadPool.
+    y : ndarray of shape (F + P, P)
+        State: rows are features, then keys; columns are queries.
+    F : int
+        Features.
+    images : tuple
+        own (K, P') feature of each patch as a number; masked (n, P') uint8; weight, cluster (n,). P' >= P in whole blocks of
+        WIDTH, zero beyond P.
+    floor : ndarray of shape (P',)
+        Loss where the own area is all masked.
+    areas : tuple
+        seg_ptr, seg_f, seg_z, key_ptr, keys; image i has segments seg_ptr[i]..seg_ptr[i+1], one per area with an unmasked
+        patch: feature seg_f, amplitude seg_z, keys key_ptr[s]..key_ptr[s+1].
+    gathers : tuple
+        batch, visit_ptr, visits; of the images b batch, b batch + 1, .. up to the next batch, key q is in the segments
+        visits[visit_ptr[b P + q]..visit_ptr[b P + q + 1]], counted from the first of them all.
+    wanted : bool
+        Whether to fill ``attention``.
+    dy : ndarray of shape (F + P, P)
+        Velocity; written.
+    loss : ndarray of shape (1, P)
+        Loss of each query; written.
+    attention : ndarray of shape (F, P)
+        Area attention, summed over images; written where wanted.
     """
     P = y.shape[1]
     n = len(images[-1])
@@ -124,7 +143,7 @@ def empirical_blocks(counters, spins, y, F, images, floor, areas, gathers, wante
 
 @njit(nogil=True, error_model="numpy")
 def empirical_block(zero, p0, y, F, images, floor, areas, gathers, tables, largest, wanted, dy, loss, attention):
-    """The same for a vector of queries from p0 on, as wide as `zero`; largest: the largest amplitude."""
+    """The same for a vector of queries from p0 on, as wide as ``zero``; largest: the largest amplitude."""
     own, masked, weight, cluster = images
     seg_ptr, seg_f, seg_z, key_ptr, keys = areas
     batch, visit_ptr, visits = gathers
