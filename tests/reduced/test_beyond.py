@@ -182,11 +182,11 @@ def loop_velocity(y, part, data, emb):
             miss[part.own[k, p]] -= data.z[i, part.labels[k, p]]
             loss += data.weight[i] * 0.5 * miss @ W @ miss
             along = value @ W @ miss
-            pull = -data.weight[i] * attn * (along - attn @ along)
+            descent = -data.weight[i] * attn * (along - attn @ along)
             for q in range(part.P):
-                dy[C + q, p] += pull[q]
+                dy[C + q, p] += descent[q]
                 if row[q] is not None:
-                    dy[row[q], p] += size[q] * pull[q]
+                    dy[row[q], p] += size[q] * descent[q]
     return loss / data.masked_mean, dy
 
 
