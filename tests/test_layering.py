@@ -1,4 +1,4 @@
-"""The order of the house: imports, read with ast, point only upward in the list of docs/design.md."""
+"""The order of modules: imports, read with ast, point only upward in the list of docs/design.md."""
 
 import ast
 import re

@@ -60,9 +60,10 @@ def is_left(path):
     return any(name.startswith(start) for start in NOT_YET)
 
 
-@pytest.mark.parametrize("path", [path for path in files() if not is_left(path)], ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", [path for path in files() if not is_left(path)], ids=lambda path: str(path.relative_to(ROOT)))
 def test_words(path):
-    wrong = [f"{path.name}:{number}: {line}\n    say {instead}" for number, line, instead in found(path.read_text(encoding="utf-8"))]
+    text = path.read_text(encoding="utf-8")
+    wrong = [f"{path.name}:{number}: {line}\n    say {instead}" for number, line, instead in found(text)]
     assert not wrong, "\n".join(wrong)
 
 
