@@ -194,7 +194,8 @@ def test_bits_do_not_depend_on_the_batches(part, data, correlations, monkeypatch
 
 @pytest.mark.parametrize("P", [16, 18, 24, 37])
 def test_bits_do_not_depend_on_the_lane(P):
-    """Queries in another order, hence in other elements of a vector and blocks of other width: their numbers come in that order, bit by bit."""
+    """Queries in another order, hence elsewhere in vectors and in blocks of other width: their numbers come in that order, bit by
+    bit."""
     problem = dynsim.Problem(K=2, gamma=0.6, P=P, kappa_c=0.7, kappa_s=0.4)
     part = dynsim.Partition.random(problem, seed=4)
     data = dynsim.sample(problem, part, n=150, seed=5)
@@ -208,8 +209,8 @@ def test_bits_do_not_depend_on_the_lane(P):
 
         dy, loss, attention = np.empty_like(y), np.empty((1, P)), np.empty((F, P))
         counters, sorted_y = np.array([threads.RUN, 0]), np.ascontiguousarray(y[:, order])
-        images_sorted = (reordered(own), reordered(masked), *images)
-        reconstruction.empirical_blocks(counters, 0, sorted_y, F, images_sorted, reordered(floor), *rest, True, dy, loss, attention)
+        shuffled = (reordered(own), reordered(masked), *images)
+        reconstruction.empirical_blocks(counters, 0, sorted_y, F, shuffled, reordered(floor), *rest, True, dy, loss, attention)
         return np.concatenate([dy, loss, attention])
 
     straight, order = run(np.arange(P)), rng.permutation(P)
