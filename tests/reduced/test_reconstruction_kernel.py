@@ -193,7 +193,7 @@ def test_bits_do_not_depend_on_the_batches(part, data, correlations, monkeypatch
 
 
 @pytest.mark.parametrize("P", [16, 18, 24, 37])
-def test_bits_do_not_depend_on_the_lane(P):
+def test_bits_do_not_depend_on_where_in_a_vector_a_query_is(P):
     """Queries in another order, hence elsewhere in vectors and in blocks of other width: their numbers come in that order, bit by
     bit."""
     problem = dynsim.Problem(K=2, gamma=0.6, P=P, kappa_c=0.7, kappa_s=0.4)
