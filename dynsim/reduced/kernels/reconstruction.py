@@ -40,7 +40,7 @@ ROUND = 6755399441055744.0  # 1.5 x 2^52: adding it rounds to an integer, which 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def two_to(r, shifted):
-    """2^(k + r) for |r| <= 1/2, k in the low bits of `shifted`.
+    """2^(k + r) for abs(r) <= 1/2, k in the low bits of `shifted`.
 
     2^r = 1 + r h(r), h interpolated at eleven Chebyshev nodes (relative error of 2^r: 2e-17)."""
     h = fma(r, 4.4549605981865356e-10, 7.072585949269256e-09)
