@@ -71,8 +71,8 @@ def test_words(path):
 def test_an_old_word_is_found():
     """The control, and what must pass."""
     for bad in (
-        "the kept moments", "eight lanes", "a crew of threads", "is told apart", "what keys get", "for sort in sorts:", "the house",
-        "a letter per cluster", "ours, yardstick = 1, 2", "def keep_moment(x):", "MOMENTS = 3", "_letters(query)",
+        "the kept moments", "eight lanes", "a crew of threads", "is told apart", "what keys get", "for sort in sorts:",
+        "a letter per cluster", "ours, yardstick = 1, 2", "def keep_moment(x):", "MOMENTS = 3", "_letters(query)", "the house",
     ):
         assert list(found(bad)), bad
     for good in ("the third moment", "law.moment(2)", "np.sort(x)", "x.sort()", "order = np.lexsort(a)", "saved times"):
