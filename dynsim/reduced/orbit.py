@@ -35,11 +35,38 @@ LATE = 50  # (12) comes to 1 % of the first loss after LATE K / (gamma L^2 E[z^2
 
 
 class OrbitLayout:
-    """fp (K, 3) and attention (K, 3) by cluster and role, pp (S + 1,) by class of keys, the query itself last.
+    """Layout of orbit runs: fp and attention (K, 3) by cluster and role, pp (S + 1,) by class of keys, the query itself last.
 
-    number (S,): keys of each class. counts (S, letters, 3): in how many clusters of each letter (in alphabetical order) keys of
-    a class lie in the own, the global, an other area; keys (letters, 3, S): how many keys of a class lie so in any one of them;
-    sizes, copies (K, 3): patches in the own, the global and all other areas, and how many areas these are."""
+    Parameters
+    ----------
+    problem : Problem
+        What is simulated.
+    query : str
+        Query type, L or G for each cluster.
+    intersections : {"independent", "product"}
+        How areas of different clusters meet.
+
+    Attributes
+    ----------
+    number : ndarray of shape (S,)
+        Keys of each class.
+    counts : ndarray of int, shape (S, types, 3)
+        In how many clusters of each type (L, G, as far as they occur, in alphabetical order) keys of a class lie in the own, the
+        global, an other area.
+    keys : ndarray of shape (types, 3, S)
+        How many keys of a class lie so in any one cluster of a type.
+    sizes, copies : ndarray of shape (K, 3)
+        Patches in the own, the global and all other areas, and how many areas these are.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> layout = dynsim.reduced.OrbitField(dynsim.Problem(K=2, gamma=0.75, P=64), query="LL").layout
+    >>> layout.coords["class"][:3]
+    ['L 2 0 0', 'L 1 1 0', 'L 1 0 1']
+    >>> round(float(layout.number.sum()), 9)
+    63.0
+    """
 
     def __init__(self, problem: Problem, query: str, intersections: str) -> None:
         self.query, K, P = query, problem.K, float(problem.P)
@@ -113,7 +140,18 @@ class OrbitLayout:
         return {"role": ROLES, "class": [*classes, "the query itself"]}
 
     def class_of(self, roles: np.ndarray) -> np.ndarray:
-        """Class of keys by their role in each cluster, int (K, n): (n,), -1 for one that the state does not hold."""
+        """Return the class of keys by their role in each cluster.
+
+        Parameters
+        ----------
+        roles : array_like of int, shape (K, n)
+            0 own, 1 global, 2 others.
+
+        Returns
+        -------
+        ndarray of int, shape (n,)
+            The class; -1 for one that the state does not hold.
+        """
         index = {row.tobytes(): i for i, row in enumerate(np.ascontiguousarray(self.counts, dtype=np.int64))}
         lies = np.asarray(roles)[:, :, None] == np.arange(3)  # (K, n, 3)
         found = np.stack([lies[self.letter == i].sum(axis=0) for i in range(len(self.letters))], axis=1)
@@ -122,7 +160,22 @@ class OrbitLayout:
     def areas(
         self, fp: np.ndarray | None = None, pp: np.ndarray | None = None, attention: np.ndarray | None = None
     ) -> Table:
-        """By role, each (K,)."""
+        """Arrange correlations and attention by the role of areas, each (K,).
+
+        Parameters
+        ----------
+        fp : ndarray of shape (K, 3), optional
+            FP correlations at one saved time.
+        pp : ndarray of shape (S + 1,), optional
+            PP correlations at one saved time.
+        attention : ndarray of shape (K, 3), optional
+            Area attention at one saved time.
+
+        Returns
+        -------
+        dict
+            As Layout.areas.
+        """
         found: Table = {}
         if attention is not None:
             own, in_global, other = attention.T
@@ -138,13 +191,42 @@ class OrbitLayout:
 
 
 class OrbitField(Field):
-    """Velocity of the correlations of one query type, expected over clusters, amplitudes and masks; closed (docs/model.md).
+    """Velocity of the correlations of one query type, expected over clusters, amplitudes and masks; closed.
 
-    problem: any P. query: a letter per cluster, L where the query lies in a local area, G where in the global one. masks:
-    "own-area" or "mean-field". intersections: "independent" counts the P - 1 other keys as placed at random in every
-    cluster, "product" counts the keys of an exact product partition. nodes: amplitude quadrature.
-    layout: an OrbitLayout. state: flat, 3 numbers for each letter, then one for each class of keys, then the query itself.
-    Raises InputError.
+    Parameters
+    ----------
+    problem : Problem
+        What is simulated; any P.
+    query : str, optional
+        Query type: L or G for each cluster, L where the query lies in a local area, G where in the global one; all-local by
+        default.
+    masks : {"own-area", "mean-field"}
+        How masks are averaged.
+    intersections : {"independent", "product"}
+        How many keys lie in several areas of the query at once: as if the P - 1 other keys were placed at random in every
+        cluster, or as in an exact product partition.
+    nodes : int
+        Nodes of the amplitude quadrature.
+
+    Raises
+    ------
+    InputError
+        If a value breaks a rule, or areas of a product partition do not meet in a whole patch.
+
+    Notes
+    -----
+    Equations (C1)-(C9) with orbits (docs/model.md, "Orbits: any P"). The state is flat: 3 numbers for each type of cluster (L, G)
+    of the query, then one for each class of keys, then one for the query itself.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=4, gamma=0.8, P=1e30), query="LLLG")
+    >>> field.start().shape
+    (37,)
+    >>> run = dynsim.reduced.flow(field, t_end=dynsim.theory.escape_time(field.problem), keep=20)
+    >>> run.fp.shape[1:]
+    (4, 3)
     """
 
     method = "orbit"
@@ -209,73 +291,72 @@ class OrbitField(Field):
         nodes: int = 24,
         **options: Any,
     ) -> OrbitField:
-        """The field of one query type, all-local by default."""
+        """Build the field of one query type, all-local by default."""
         return cls(problem, query, masks, intersections, nodes)
 
     @classmethod
     def variants(cls, problem: Problem, query: str | None = None, **options: Any) -> list[dict]:
-        """One run for each query type, or the one that is asked for."""
+        """Return one run for each query type, or the one that is asked for."""
         if query is not None or problem.K > MOST_CLUSTERS:
             return [{"query": query}]
         return [{"query": each} for each in query_types(problem.K)]
 
     @classmethod
     def run_options(cls, problem: Problem) -> dict:
-        """To well past the escape of all query types."""
+        """Return options of a flow to well past the escape of all query types."""
         from dynsim import theory
 
         return {"t_end": ESCAPES * max(theory.escape_time(problem, letter) for letter in "LG"), "rtol": 1e-5, "keep": 100}
 
     def horizon(self) -> float:
-        """A time by which, after theory, every event of this query type has passed."""
+        """Return a time by which, after theory, every event of this query type has passed."""
         from dynsim import theory
 
         law, escape = self.problem.amplitude, theory.escape_time(self.problem, self.query)
         return 4 * (escape + LATE * self.problem.K / (self.problem.gamma * law.L**2 * law.moment(2)))
 
     def recipe(self) -> Recipe:
-        """Problem and options."""
+        """Return problem and options."""
         choices = {name: getattr(self, name) for name in ("query", "masks", "intersections", "nodes")}
         return {"method": self.method, "problem": self.problem.recipe(), **choices}, {}
 
     @classmethod
     def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> OrbitField:
-        """The field of a recipe."""
+        """Build the field of a recipe."""
         choices = {name: plain[name] for name in ("query", "masks", "intersections", "nodes")}
         return cls(Problem.from_recipe(plain["problem"]), **choices)
 
     @classmethod
     def layout_of(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
-        """The layout of the field of a recipe."""
+        """Return the layout of the field of a recipe."""
         return OrbitLayout(Problem.from_recipe(plain["problem"]), plain["query"], plain["intersections"])
 
     def start(self) -> np.ndarray:
-        """The state at Q = 0: all correlations zero."""
+        """Return the state at Q = 0: all correlations zero."""
         return np.zeros(self._attention.size + self._classes + 1)
 
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-        """(loss per masked patch of this query type, dy/dt) at state y; dy is written to `out` where one is given."""
+        """Return the loss per masked patch of this query type and its negative gradient."""
         dy = np.empty_like(y) if out is None else out
         return self._kernel(y, *self._fixed, dy, self._attention), dy
 
     def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
-        """Loss, velocity and attention (K, 3) in one pass."""
+        """Return loss, velocity and attention (K, 3) in one pass."""
         loss, dy = self.velocity(y, step, out)
         return Observation(loss, dy, self._by_cluster(self._attention))
 
     def attention(self, y: np.ndarray) -> np.ndarray:
-        """Expected attention (K, 3) on the own, the global and each other area."""
+        """Return the expected attention (K, 3) on the own, the global and each other area."""
         return OrbitField.observe(self, y).attention
 
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(loss, events), own attention being the mean over the clusters in which the query is local; all, where it is in
-        none."""
+        """Return the loss and the events; own attention is the mean over the clusters in which the query is local, or all."""
         loss, _ = self.velocity(y)
         own = float(self._counted @ self._attention[:, OWN]) / float(self._counted.sum())
         return loss, self.standard_crossings(loss, own)
 
     def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """FP (K, 3) own/global/other and PP (S + 1,) by class of keys, the query itself last; copied."""
+        """Return FP (K, 3) by role and PP (S + 1,) by class of keys, the query itself last; copied."""
         fp, pp = np.split(y, [self._attention.size])
         return self._by_cluster(fp.reshape(self._attention.shape)), pp.copy()
 
@@ -286,7 +367,7 @@ class OrbitField(Field):
         return table[self.layout.letter]
 
     def scale(self) -> np.ndarray:
-        """Natural size of each entry of the state: 1 for FP, one over the smallest own area for PP."""
+        """Return the natural size of each entry of the state: 1 for FP, one over the smallest own area for PP."""
         size = np.full_like(self.start(), 1.0 / self.layout.sizes[:, OWN].min())
         size[: self._attention.size] = 1.0
         return size
@@ -301,7 +382,7 @@ class OrbitField(Field):
         return np.where(many < 0.5, 0.0, problem.masked / problem.P * u / np.maximum(many, 0.5))
 
     def describe(self) -> dict:
-        """What this field is, as plain data."""
+        """Return what this field is, as plain data."""
         left_out = {"keys_left_out": self.layout.left_out} if self.layout.left_out else {}
         return {
             "method": self.method, "query": self.query, "masks": self.masks, "intersections": self.intersections,
