@@ -168,7 +168,18 @@ class Problem:
         return np.array([self.C_global, *local], dtype=np.int64)
 
     def recipe(self) -> dict:
-        """Plain data from which `from_recipe` makes the same problem. Raises NoRecipe for a law of amplitudes of your own."""
+        """Return plain data from which ``from_recipe`` makes the same problem.
+
+        Returns
+        -------
+        dict
+            Numbers by name, and the amplitude law.
+
+        Raises
+        ------
+        NoRecipe
+            If the amplitude law is one of the user's own.
+        """
         law: Any = self.amplitude
         if type(law) not in LAWS.values():
             raise NoRecipe(f"a law of amplitudes of your own has no recipe, got {law!r}: pass the field itself")
@@ -176,7 +187,18 @@ class Problem:
 
     @classmethod
     def from_recipe(cls, plain: dict) -> "Problem":
-        """The problem of a recipe."""
+        """Build the problem of a recipe.
+
+        Parameters
+        ----------
+        plain : dict
+            As from ``recipe``.
+
+        Returns
+        -------
+        Problem
+            The same problem, with the same bits.
+        """
         law = dict(plain["amplitude"])
         name, weights = law.pop("law"), law.get("weights")
         amplitude = LAWS[name](**law)
