@@ -185,7 +185,7 @@ def add_output(parser: argparse.ArgumentParser, folder: str | None = None) -> No
 
 
 def seed_from(args: argparse.Namespace) -> int:
-    """The seed asked for; one drawn by itself is told. An int."""
+    """The seed asked for, or one drawn at random, which is printed. An int."""
     if args.seed is not None:
         return args.seed
     import secrets

@@ -1,13 +1,14 @@
 """The population field by orbits: any P, with a state that does not depend on P.
 
 In a product partition (areas of different clusters intersect as if independent) a query sees each key, in every cluster, in its
-*own* area, in the *global* one or in one of the *others*. Areas of one role share one FP correlation. Clusters of one letter
-are interchangeable and a run starts from zero, so they stay equal: keys share one PP correlation with all keys of their
-*class*, given by in how many clusters of each letter they lie in the own, the global, an other area. P enters through the
+*own* area, in the *global* one or in one of the *others*. Areas of one role share one FP correlation. Clusters of one type (L
+or G) are interchangeable and a run starts from zero, so they stay equal: keys share one PP correlation with all keys of their
+*class*, given by in how many clusters of each type they lie in the own, the global, an other area. P enters through the
 number of keys only. Where the query is global, own and global are the same area.
 
-The state holds one FP triple for each letter of the query, one PP correlation for each class, and that of the query itself: of
-LLLL 3 + 15 + 1 numbers. Beyond K = 8 it holds the classes with the most keys, whose keys then stand for those of the others.
+The state holds one FP triple for each type of cluster that the query has, one PP correlation for each class, and that of the
+query itself: of LLLL 3 + 15 + 1 numbers. Beyond K = 8 it holds the classes with the most keys, whose keys then stand for those
+of the others.
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ class OrbitLayout:
         local = _typical_local(problem)
         size = {"L": (local, problem.C_global, P - problem.C_global - local), "G": (problem.C_global, 0.0, P - problem.C_global)}
         areas = {"L": (1.0, 1.0, max(1.0, problem.n_local - 1.0)), "G": (1.0, 1.0, float(problem.n_local))}
-        self.sizes = np.array([size[letter] for letter in query], dtype=float)
-        self.copies = np.array([areas[letter] for letter in query])
-        self.letters, self.first, self.letter, self.clusters = np.unique(
+        self.sizes = np.array([size[area] for area in query], dtype=float)
+        self.copies = np.array([areas[area] for area in query])
+        self.types, self.first, self.type_of, self.clusters = np.unique(
             list(query), return_index=True, return_inverse=True, return_counts=True
         )
         self.counts, self.number = self._classes(P, intersections)
@@ -86,28 +87,28 @@ class OrbitLayout:
         held = self.keys.sum(axis=2)
         if self.left_out:  # the keys that are held stand for all of their area
             self.keys *= np.where(held > 0, beside / np.maximum(held, 1e-300), 0.0)[:, :, None]
-        self.is_global = np.array([letter == "G" for letter in query])
+        self.is_global = np.array([area == "G" for area in query])
         self.query_type = np.full(K, query)
         g, c = query.count("G"), problem.C_global / problem.P
         self.share = {query: comb(K, g) * c**g * (1 - c) ** (K - g)}
 
     def _classes(self, P: float, intersections: str) -> tuple[np.ndarray, np.ndarray]:
-        """(S, letters, 3) counts of the classes, and how many keys each has, (S,)."""
+        """(S, types, 3) counts of the classes, and how many keys each has, (S,)."""
         independent = intersections == "independent"
-        per_letter, chances, everything = [], [], 1
+        per_type, chances, everything = [], [], 1
         for i, n in enumerate(self.clusters):
             triples = np.array([(own, g, n - own - g) for own in range(n, -1, -1) for g in range(n - own, -1, -1)])
             size = self.sizes[self.first[i]]
             chance = (size - [1.0, 0.0, 0.0]) / (P - 1.0) if independent else size / P
             ways = np.array([float(comb(int(n), own) * comb(int(n - own), g)) for own, g, _ in triples])
             chances.append(ways * np.prod(chance**triples, axis=1))
-            per_letter.append(triples)
+            per_type.append(triples)
             everything *= len(triples)
-        if everything > MOST_CLASSES:  # before they are combined: no class outlives a letter's rare ones
+        if everything > MOST_CLASSES:  # before they are combined: no class outlives a type's rare ones
             most = [np.sort(np.argsort(-chance, kind="stable")[:MOST_CLASSES]) for chance in chances]
-            per_letter = [triples[chosen] for triples, chosen in zip(per_letter, most, strict=True)]
+            per_type = [triples[chosen] for triples, chosen in zip(per_type, most, strict=True)]
             chances = [chance[chosen] for chance, chosen in zip(chances, most, strict=True)]
-        counts = np.array(list(product(*per_letter)))
+        counts = np.array(list(product(*per_type)))
         number = (P - 1.0 if independent else P) * np.prod(np.array(list(product(*chances))), axis=1)
         if not independent:
             own = (counts[:, :, OWN] == self.clusters).all(axis=1)
@@ -132,9 +133,9 @@ class OrbitLayout:
     @cached_property
     def coords(self) -> Mapping[str, Sequence[str]]:
         """Roles; and classes as "L 1 0 3": of the local clusters, keys lie in the own area in 1, the global in 0, others in 3."""
-        letters = [str(letter) for letter in self.letters]
+        types = [str(area) for area in self.types]
         classes = [
-            ", ".join(f"{letter} {own} {g} {other}" for letter, (own, g, other) in zip(letters, row, strict=True))
+            ", ".join(f"{area} {own} {g} {other}" for area, (own, g, other) in zip(types, row, strict=True))
             for row in self.counts.tolist()
         ]
         return {"role": ROLES, "class": [*classes, "the query itself"]}
@@ -154,7 +155,7 @@ class OrbitLayout:
         """
         index = {row.tobytes(): i for i, row in enumerate(np.ascontiguousarray(self.counts, dtype=np.int64))}
         lies = np.asarray(roles)[:, :, None] == np.arange(3)  # (K, n, 3)
-        found = np.stack([lies[self.letter == i].sum(axis=0) for i in range(len(self.letters))], axis=1)
+        found = np.stack([lies[self.type_of == i].sum(axis=0) for i in range(len(self.types))], axis=1)
         return np.array([index.get(row.tobytes(), -1) for row in np.ascontiguousarray(found, dtype=np.int64)])
 
     def areas(
@@ -185,7 +186,7 @@ class OrbitLayout:
         if fp is not None:
             found["fp"] = dict(zip(ROLES, fp.T, strict=True))
         if pp is not None:
-            mean = divide(self.keys @ pp[:-1], self.keys.sum(axis=2))[self.letter]
+            mean = divide(self.keys @ pp[:-1], self.keys.sum(axis=2))[self.type_of]
             found["pp"] = {"self": np.full(len(self.query), pp[-1]), **dict(zip(ROLES, mean.T, strict=True))}
         return found
 
@@ -233,7 +234,7 @@ class OrbitField(Field):
     integrator = "flow"
     seeded = False
     options = (
-        Option("query", str, None, "a letter per cluster, L local or G global (all query types)"),
+        Option("query", str, None, "query type, L (local) or G (global) per cluster (all types)"),
         Option("masks", str, "own-area", "how masks are averaged", MASKS),
         Option("intersections", str, "independent", "how areas of different clusters meet", INTERSECTIONS),
         Option("nodes", int, 24, "amplitude quadrature", least=1),
@@ -256,7 +257,7 @@ class OrbitField(Field):
             raise InputError(f"orbits take up to K={MOST_CLUSTERS} clusters, got K={K:.4g}: take fewer")
         query = "L" * K if query is None else query
         if not isinstance(query, str) or len(query) != K or set(query) - set("LG"):
-            raise InputError(f"query has one letter L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * min(K, 8)}")
+            raise InputError(f"query type has one L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * min(K, 8)}")
         if masks not in MASKS:
             raise InputError(f'masks must be "own-area" or "mean-field" for orbits, got {masks!r}: --method population has more')
         if intersections not in INTERSECTIONS:
@@ -267,7 +268,7 @@ class OrbitField(Field):
         self.limit = SATURATED / max(1.0, z.min())
         layout = self.layout = OrbitLayout(problem, query, intersections)
         P, unmasked, mean_field = float(problem.P), float(problem.unmasked), masks == "mean-field"
-        is_global = layout.letters == "G"
+        is_global = layout.types == "G"
         n = layout.sizes[layout.first, OWN] - 1.0
         laws = [unmasked_law(P, unmasked, m, mean_field) for m in n]
         self._kernel: Any = orbit_query
@@ -278,7 +279,7 @@ class OrbitField(Field):
         floors = [0.0 if mean_field else all_masked(P, unmasked, m) for m in n]
         self.floor = 0.5 * problem.amplitude.moment(2) * float(layout.clusters @ floors) / K
         self._counted = layout.clusters * ~is_global if not is_global.all() else layout.clusters
-        self._attention, self._classes = np.empty((len(layout.letters), 3)), layout.lies.shape[2]
+        self._attention, self._classes = np.empty((len(layout.types), 3)), layout.lies.shape[2]
 
     @classmethod
     def from_options(
@@ -306,7 +307,7 @@ class OrbitField(Field):
         """Return options of a flow to well past the escape of all query types."""
         from dynsim import theory
 
-        return {"t_end": ESCAPES * max(theory.escape_time(problem, letter) for letter in "LG"), "rtol": 1e-5, "keep": 100}
+        return {"t_end": ESCAPES * max(theory.escape_time(problem, area) for area in "LG"), "rtol": 1e-5, "keep": 100}
 
     def horizon(self) -> float:
         """Return a time by which, after theory, every event of this query type has passed."""
@@ -361,10 +362,10 @@ class OrbitField(Field):
         return self._by_cluster(fp.reshape(self._attention.shape)), pp.copy()
 
     def _by_cluster(self, table: np.ndarray) -> np.ndarray:
-        """A table (letters, 3) as one of (K, 3), copied; own and global are one where the query is global."""
-        is_global = (self.layout.letters == "G")[:, None]
+        """A table (types, 3) as one of (K, 3), copied; own and global are one where the query is global."""
+        is_global = (self.layout.types == "G")[:, None]
         table = np.where(is_global & (np.arange(3) == GLOBAL), table[:, [OWN]], table)
-        return table[self.layout.letter]
+        return table[self.layout.type_of]
 
     def scale(self) -> np.ndarray:
         """Return the natural size of each entry of the state: 1 for FP, one over the smallest own area for PP."""
