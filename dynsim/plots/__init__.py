@@ -1,7 +1,7 @@
 """Figures for a two-column paper; the only package that imports matplotlib.
 
-Every function draws on the Axes it is given; `figure` makes some at the width of one or of two columns, `save` writes PNG, PDF or
-SVG whose bytes repeat. Time is t = eta x step, losses are per masked patch.
+Every function draws on the Axes it is given; ``figure`` makes some at the width of one or of two columns, ``save`` writes PNG,
+PDF or SVG whose bytes repeat. Time is t = eta x step, losses are per masked patch.
 """
 
 from dynsim.plots.curves import by_area, curves
