@@ -43,7 +43,7 @@ for ax, (kappa_c, kappa_s, P), panel in zip(axes, cases, "abcd", strict=True):
           f"{phases.find(run).regime}; escape / (8) = {escape / predicted:.6f}, "
           f"depth {depth:.5g} against (9) {theory.global_depth(problem):.5g}")
 axes[0].set(ylabel=r"FP correlation $\Phi/\log P$", ylim=(None, 2))
-handles = [axes[0].plot([], [], **plots.ROLES[sort])[0] for sort in ("own", "global", "others")]
+handles = [axes[0].plot([], [], **plots.ROLES[role])[0] for role in ("own", "global", "others")]
 figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=2.4)
 for ending in ("png", "pdf"):
     plots.save(figure, os.path.join(args.out, f"questions.{ending}"))

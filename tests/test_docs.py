@@ -60,8 +60,8 @@ def console(source):
         remarks = [line for line in wanted.splitlines(True) if line.startswith("dynsim: ")]
         wanted = "".join(line for line in wanted.splitlines(True) if line not in remarks)
         same = doctest.OutputChecker().check_output
-        told = all(any(same(remark, line, FLAGS) for line in err.getvalue().splitlines(True)) for remark in remarks)
-        if not told or (wanted.strip() and not same(wanted, out.getvalue(), FLAGS)):
+        printed = all(any(same(remark, line, FLAGS) for line in err.getvalue().splitlines(True)) for remark in remarks)
+        if not printed or (wanted.strip() and not same(wanted, out.getvalue(), FLAGS)):
             wrong.append(f"`{command}` printed\n{out.getvalue()}{err.getvalue()}\nwhere the page has\n{part}")
         elif not wanted.strip() and not remarks and status != 0:
             wrong.append(f"`{command}` ended with {status}: {err.getvalue()}")
@@ -130,8 +130,8 @@ def test_links_of_the_documents_lead_somewhere():
 
 
 def test_design_names_every_module():
-    house = (DOCS / "design.md").read_text(encoding="utf-8").split("```text")[1].split("```")[0]
-    named = set(re.findall(r"\b(\w+)(?:\.py|/)", house))
+    listed = (DOCS / "design.md").read_text(encoding="utf-8").split("```text")[1].split("```")[0]
+    named = set(re.findall(r"\b(\w+)(?:\.py|/)", listed))
     top = [path for path in (ROOT / "dynsim").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
     assert {path.stem for path in top if not path.name.startswith("_")} <= named
     assert named <= {"dynsim", *(path.stem for path in (ROOT / "dynsim").rglob("*"))}

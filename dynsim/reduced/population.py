@@ -6,8 +6,8 @@ How the masks are averaged is a choice (docs/model.md):
 ``masks``        class
 ===============  =============================================================================================
 "own-area"       closed: unmasked patches of the query's own area summed count by count (or by the Gauss rule of
-                 their law) and drawn without replacement, other areas through their conditional mean and second
-                 moment
+                 their law) and drawn without replacement, other areas through their conditional mean and
+                 second moment
 "mean-field"     closed: every area through its mean
 "exact"          every mask and every amplitude node, listed (P <= 16)
 "monte-carlo"    n new images for every evaluation, from (seed, step); n in the thousands

@@ -126,7 +126,7 @@ def test_moves_on_orbits_are_those_of_a_product_partition(capsys):
             assert set(c["pp"]) == set(d["pp"]) and c["area"] == d["area"]
 
 
-def test_a_drawn_seed_is_told_and_gives_the_run_again(capsys):
+def test_a_drawn_seed_is_printed_and_gives_the_run_again(capsys):
     status, out, err = run(capsys, *SMALL, "--json", "--seed", "random")
     record = json.loads(out)
     assert status == 0 and f"--seed {record['seed']}" in err

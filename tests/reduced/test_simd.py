@@ -48,7 +48,7 @@ CASES = [(add, 2), (subtract, 2), (multiply, 2), (divide, 2), (simd.maximum, 2),
 
 @pytest.mark.parametrize("size", [WIDTH, HALF_WIDTH])
 @pytest.mark.parametrize("function, count", CASES, ids=["add", "subtract", "multiply", "divide", "maximum", "clamp", "where"])
-def test_lane_by_lane(function, count, size):
+def test_element_by_element(function, count, size):
     rng = np.random.default_rng(0)
     run, mixed = compiled(function, count, MAKERS[size])
     for _ in range(30):
