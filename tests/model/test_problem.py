@@ -130,7 +130,7 @@ LAWS = [Uniform(0.8, 1.2), Uniform(0.5, 1.5), Uniform(1.1, 1.1), Fixed(2.0), Dis
 
 
 @pytest.mark.parametrize("law", LAWS, ids=str)
-def test_law_moments_are_exact(law):
+def test_powers_have_the_exact_mean(law):
     for power in range(5):
         if isinstance(law, Uniform) and law.L < law.U:
             exact = (law.U ** (power + 1) - law.L ** (power + 1)) / (power + 1) / (law.U - law.L)

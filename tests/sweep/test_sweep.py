@@ -558,7 +558,7 @@ def test_a_hundred_thousand_points_in_bounded_memory(tmp_path):
 
 
 def test_only_lokys_own_stumble_is_kept_quiet(monkeypatch):
-    """Threads that end badly while workers are shut down: KeyError is loky looking for work that it dropped, all else is printed."""
+    """Threads that fail while workers are shut down: KeyError is loky looking for work that it dropped, all else is printed."""
     heard = []
     monkeypatch.setattr(threading, "excepthook", lambda args: heard.append(args.exc_type))
 
