@@ -1,6 +1,7 @@
 """Draws of minibatches: which images a step sees, in which order, under which masks; and the field on them."""
 
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,8 @@ def test_as_many_patches_are_masked_as_the_image_has(part):
 
 def test_an_image_in_several_rows_is_one_image(problem, part):
     data = dynsim.sample(problem, part, n=6, masks=4)
+    again = dynsim.Dataset(**data.recipe())
+    np.testing.assert_array_equal(again.image, data.image)
     fresh, fixed = (draws.Resampled(part, data, 5, 0, masks=masks) for masks in ("step", "fixed"))
     assert (fresh.steps_per_epoch, fixed.steps_per_epoch) == (2, 5)  # 6 images, 24 rows
     assert sorted(np.concatenate([fresh(0).image, fresh(1).image])) == list(range(6))
@@ -170,24 +173,29 @@ def test_batches_of_a_field_are_as_loaded_alone(problem, part, images, kind):
 
 
 def hashed(threads):
-    """What a run on each kind of batches comes to; P = 77 has five blocks of queries."""
+    """Threads of each run, then what it comes to: 200 images at P = 77, with five blocks of queries."""
     problem = dynsim.Problem(K=4, gamma=0.7, P=77, kappa_c=0.8, kappa_s=0.4)
     part = dynsim.Partition.blocks(problem)
-    data = dynsim.sample(problem, part, n=100, seed=3)
-    found = []
-    for options in ({"masks": "step"}, {"masks": "epoch"}):
-        field = MinibatchField.resampled(part, data, n=64, **options, threads=threads)
-        run = descend(field, eta=3.0, steps=20, keep=10)
+    data = dynsim.sample(problem, part, n=300, seed=3)
+    used, found = [], []
+    for field in (
+        MinibatchField.resampled(part, data, n=200, threads=threads),
+        MinibatchField.resampled(part, data, n=200, masks="epoch", threads=threads),
+        MinibatchField.fresh(problem, part, n=200, threads=threads),
+    ):
+        run = descend(field, eta=3.0, steps=11, keep=4)
+        used.append(field._pool.threads)
         found.append(hashlib.sha256(b"".join(getattr(run, name).tobytes() for name in NAMES)).hexdigest())
-    run = descend(MinibatchField.fresh(problem, part, n=64, threads=threads), eta=3.0, steps=20, keep=10)
-    return [*found, hashlib.sha256(b"".join(getattr(run, name).tobytes() for name in NAMES)).hexdigest()]
+    return used, found
 
 
 def test_same_bits_in_two_processes_and_on_two_numbers_of_threads():
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_minibatch; print(*test_minibatch.hashed(1))"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_minibatch; print(*test_minibatch.hashed(1)[1])"
     command = [sys.executable, "-c", code, str(Path(__file__).parent)]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert out == hashed(1) == hashed(2) and len(set(out)) == 3
+    one, two = hashed(1), hashed(2)
+    assert one[0] == [1, 1, 1] and two[0] == [2, 2, 2]
+    assert out == one[1] == two[1] and len(set(out)) == 3
 
 
 class Stop(Exception):
@@ -232,6 +240,18 @@ def test_bad_input_is_named(problem, part, images):
         assert "\n" not in str(caught.value)
     assert resampled(part, images, n=64, replacement=True).draw(0).n == 64
     assert resampled(part, uneven, n=5, replacement=True).draw(0).n == 5
+
+
+@pytest.mark.parametrize("kind", ["fresh", "of", "step", "epoch", "fixed"])
+def test_recipe_makes_the_same_batches(problem, part, images, kind):
+    field = fields(problem, part, images)[kind]
+    plain, arrays = field.recipe()
+    again = MinibatchField.from_recipe(json.loads(json.dumps(plain)), arrays)
+    for step in (0, 4):
+        assert same(again.draw(step), field.draw(step))
+    assert again.describe() == field.describe()
+    with pytest.raises(dynsim.errors.NoRecipe, match="draw of minibatches of your own has no recipe"):
+        MinibatchField(part, lambda step: images).recipe()
 
 
 @pytest.mark.slow
