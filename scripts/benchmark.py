@@ -199,6 +199,14 @@ def orbit(P, kappa_c=0.9):
     return lambda: dynsim.reduced.flow(dynsim.reduced.OrbitField(problem, "LLLL"), t_end=t_end)
 
 
+def stochastic_row(rows, turns):
+    """Whole runs of 100 steps: 64 new images at every step against the same 64 at every step."""
+    problem, part, _, fixed, _ = case(n=64)
+    fresh = dynsim.reduced.MinibatchField.fresh(problem, part, n=64, threads=THREADS)
+    run = lambda field: lambda: dynsim.reduced.descend(field, steps=100, keep=100)  # noqa: E731
+    rows.add("64 fresh images / 64 fixed ones, whole runs", *in_turn(run(fresh), run(fixed), turns), "<= 2")
+
+
 def flow_rows(rows, turns):
     base = orbit(1e3)
     for P in (1e3, 1e12, 1e30, 1e100):
@@ -257,20 +265,24 @@ def start_rows(rows, turns):
     rows.add("dynsim simulate, first (compiling) / 20 s", [first], [20.0], "<= 1")
 
 
-def memory_row(rows):
-    code = (
-        "import dynsim; p = dynsim.Problem(P=196, K=4); a = dynsim.Partition.blocks(p);"
-        "f = dynsim.reduced.EmpiricalField(a, dynsim.sample(p, a, n=10000)); dynsim.reduced.descend(f, steps=2);"
-        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-    )  # (ru_maxrss would count the parent that it was forked from)
-    peak = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) / 2**10
-    rows.add(f"peak memory, P=196 n=10,000: {peak:.0f} MiB / 1 GiB", [peak], [1024.0], "<= 1")
+def memory_rows(rows):
+    epochs = "f = dynsim.reduced.MinibatchField.resampled(a, data, n=256, masks='epoch'); steps = f.draw.steps_per_epoch + 1"
+    fixed = "f = dynsim.reduced.EmpiricalField(a, data); steps = 2"
+    for name, field in (("P=196 n=10,000", fixed), ("an epoch of them", epochs)):
+        code = (
+            "import dynsim; p = dynsim.Problem(P=196, K=4); a = dynsim.Partition.blocks(p);"
+            f"data = dynsim.sample(p, a, n=10000); {field}; dynsim.reduced.descend(f, steps=steps, keep=[0, steps]);"
+            "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+        )  # (ru_maxrss would count the parent that it was forked from)
+        peak = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) / 2**10
+        rows.add(f"peak memory, {name}: {peak:.0f} MiB / 1 GiB", [peak], [1024.0], "<= 1")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer sizes and turns")
-    parser.add_argument("--only", choices=["recursion", "kernel", "flow", "sweep", "start", "memory"], help="one group of rows")
+    names = ["recursion", "kernel", "stochastic", "flow", "sweep", "start", "memory"]
+    parser.add_argument("--only", choices=names, help="one group of rows")
     parser.add_argument("--out", default="benchmark.json", help="where the rows go as JSON")
     options = parser.parse_args()
     turns = 9 if options.quick else 15
@@ -278,10 +290,11 @@ def main():
     groups = {
         "recursion": lambda: recursion_rows(rows, options.quick),
         "kernel": lambda: kernel_rows(rows, turns),
+        "stochastic": lambda: stochastic_row(rows, turns),
         "flow": lambda: flow_rows(rows, turns),
         "sweep": lambda: sweep_row(rows, options.quick),
         "start": lambda: start_rows(rows, turns),
-        "memory": lambda: memory_row(rows),
+        "memory": lambda: memory_rows(rows),
     }
     for name, group in groups.items():
         if options.only in (None, name):

@@ -4,14 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dynsim.analysis import attention, phases, scaling, summary
+    from dynsim.analysis import attention, generalisation, phases, scaling, summary
+    from dynsim.analysis.generalisation import evaluate
 
-__all__ = ["attention", "phases", "scaling", "summary"]
+__all__ = ["attention", "generalisation", "phases", "scaling", "summary", "evaluate"]
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'dynsim.analysis' has no attribute {name!r}")
+    if name == "evaluate":
+        return import_module("dynsim.analysis.generalisation").evaluate
     return import_module(f"dynsim.analysis.{name}")
 
 

@@ -7,7 +7,8 @@ import pytest
 from numba import njit
 
 import dynsim
-from dynsim.reduced import EmpiricalField, empirical
+from dynsim.reduced import EmpiricalField
+from dynsim.reduced import batch as batches
 from dynsim.reduced.kernels import reconstruction, threads
 from dynsim.reduced.kernels.simd import HALF_WIDTH, WIDTH, broadcast, fma, load, store
 
@@ -187,7 +188,7 @@ def test_bits_do_not_depend_on_the_batches(part, data, correlations, monkeypatch
     """Gradients with respect to keys are summed image by image, however many are gathered at a time."""
     expected = kernel(part, data, *correlations)
     for batch in (1, 7, data.n - 1):
-        monkeypatch.setattr(empirical, "BATCH", batch)
+        monkeypatch.setattr(batches, "BATCH", batch)
         for a, b in zip(kernel(part, data, *correlations), expected, strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -199,7 +200,7 @@ def test_bits_do_not_depend_on_where_in_a_vector_a_query_is(P):
     problem = dynsim.Problem(K=2, gamma=0.6, P=P, kappa_c=0.7, kappa_s=0.4)
     part = dynsim.Partition.random(problem, seed=4)
     data = dynsim.sample(problem, part, n=150, seed=5)
-    F, (own, masked, *images), floor, *rest = EmpiricalField(part, data, threads=1)._fixed
+    F, (own, masked, *images), floor, *rest = EmpiricalField(part, data, threads=1)._batch.arguments
     rng = np.random.default_rng(6)
     y = rng.normal(size=(F + P, P))
 
