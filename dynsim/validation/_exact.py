@@ -93,7 +93,8 @@ def exact(
         fields.append(ContrastiveField(part, pairs, temperature, stop_gradient, embedding=embedding))
     reduced = descend(fields[0], eta=eta, steps=steps, keep=keep)
     explicit = full.descend(
-        part, data, eta, steps, keep, embedding, basis_seed=seed, pairs=pairs, temperature=temperature, stop_gradient=stop_gradient
+        part, data, eta, steps, keep, embedding, basis_seed=seed,
+        pairs=pairs, temperature=temperature, stop_gradient=stop_gradient,
     )
     return compare(reduced, explicit, SINUSOIDAL if embedding is not None else None)
 
