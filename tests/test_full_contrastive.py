@@ -181,7 +181,7 @@ def test_descent_is_torch(part, data, pairs, mixed, stop, tau):
     fp, pp = full.correlations(Q.detach(), emb.E, emb.V)
     assert np.abs(traj.fp[-1] - fp).max() <= 1e-11 * np.abs(fp).max()
     assert np.abs(traj.pp[-1] - pp).max() <= 1e-11 * np.abs(fp).max()
-    terms = {name: np.array(values)[:-1] for name, values in traj.meta["terms"].items()}
+    terms = {name: values[:-1] for name, values in traj.terms.items()}
     followed = weight * terms["contrastive"] + (terms["reconstruction"] * data.masked_mean if mixed else 0.0)
     assert np.abs(followed / losses - 1).max() <= 1e-11
     assert np.abs(traj.fp[-2] - fp).max() > 1e-4 * np.abs(fp).max()  # control: one step less is seen
@@ -190,14 +190,14 @@ def test_descent_is_torch(part, data, pairs, mixed, stop, tau):
 def test_what_is_reported(part, data, pairs):
     """Per masked patch plus weight times L_con; the parts alone, without their weight, are those of runs alone at Q = 0."""
     mixed = full.descend(part, data, steps=3, keep=1, pairs=pairs, weight=7.0, temperature=0.4)
-    terms = {name: np.array(values) for name, values in mixed.meta["terms"].items()}
+    terms = mixed.terms
     assert list(terms) == ["reconstruction", "contrastive"] and len(mixed.loss) == 4
     np.testing.assert_allclose(mixed.loss, terms["reconstruction"] + 7.0 * terms["contrastive"], rtol=1e-15)
     alone = full.descend(part, None, steps=0, pairs=pairs, weight=7.0, temperature=0.4)
-    assert list(alone.meta["terms"]) == ["contrastive"]
+    assert list(alone.terms) == ["contrastive"]
     assert alone.loss[0] == pytest.approx(7.0 * terms["contrastive"][0], rel=1e-14)
     plain = full.descend(part, data, steps=0)
-    assert plain.loss[0] == terms["reconstruction"][0] and "terms" not in plain.meta and "contrastive" not in plain.meta
+    assert plain.loss[0] == terms["reconstruction"][0] and not plain.terms and "contrastive" not in plain.meta
     assert mixed.meta["contrastive"] == {"n": 9, "weight": 7.0, "temperature": 0.4, "stop_gradient": True}
     np.testing.assert_array_equal(mixed.attention[0], plain.attention[0])  # that of masked queries
 
@@ -306,7 +306,7 @@ def test_info_nce_keeps_its_digits():
 
 def test_descent_lowers_the_objective_and_a_step_too_large_is_seen(part, data, pairs):
     run = full.descend(part, data, eta=0.5, steps=50, keep=1, pairs=pairs, weight=20.0, stop_gradient=False)
-    terms = {name: np.array(values) for name, values in run.meta["terms"].items()}
+    terms = run.terms
     assert (np.diff(terms["reconstruction"] * data.masked_mean + 20.0 * terms["contrastive"]) < 0).all()
     small = embeddings(part)["random"]
     large = Embedding(small.E, 6 * small.V)  # of a loss steep enough to be overshot: bounded outputs seldom let it pass its start
@@ -323,7 +323,7 @@ def test_interrupt_keeps_what_was(part, pairs):
     with pytest.raises(dynsim.Interrupted) as caught:
         full.descend(part, None, steps=20, keep=1, pairs=pairs, progress=stop)
     kept = caught.value.trajectory
-    assert list(kept.step) == [0, 1, 2, 3, 4] and len(kept.meta["terms"]["contrastive"]) == 5
+    assert list(kept.step) == [0, 1, 2, 3, 4] and len(kept.terms["contrastive"]) == 5
 
 
 def test_bad_input_is_named(part, data, pairs):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from dynsim.reduced.sums import SumField
 
 __all__ = [
-    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ContrastiveField", "SumField", "Field", "Option", "descend", "flow",
-    "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
+    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ContrastiveField", "SumField", "Field", "Option",
+    "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
 ]
 
 FIELDS = {

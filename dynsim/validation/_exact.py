@@ -13,7 +13,7 @@ from dynsim.model.embedding import Embedding
 from dynsim.model.pairs import sample_pairs
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
-from dynsim.reduced import ContrastiveField, EmpiricalField, descend
+from dynsim.reduced import ContrastiveField, EmpiricalField, SumField, descend
 from dynsim.trajectory import Progress
 from dynsim.validation._comparison import Comparison, Row, compare
 from dynsim.validation._workers import in_parallel
@@ -35,8 +35,11 @@ CASES: dict[str, dict] = {
     "contrastive, uneven areas": {"objective": "contrastive", "K": 3, "uneven": True},
     "contrastive, K=1": {"objective": "contrastive", "K": 1, "amplitude": Uniform(0.1, 3.0)},  # it learns from the spread of z
     "contrastive, sinusoidal": {"objective": "contrastive", "K": 3, "sinusoidal": 64},
+    "mixed": {"objective": "mixed", "weight": 64.0, "K": 3},
+    "mixed, both views": {"objective": "mixed", "weight": 64.0, "K": 3, "stop_gradient": False},
+    "mixed, sinusoidal": {"objective": "mixed", "weight": 64.0, "K": 3, "sinusoidal": 64},
 }
-OBJECTIVES = ("reconstruction", "contrastive")
+OBJECTIVES = ("reconstruction", "contrastive", "mixed")
 SINUSOIDAL = dict.fromkeys(("fp", "pp", "loss", "attention"), 1e-11)  # two more products of matrices a step, with more roundings
 
 
@@ -49,6 +52,7 @@ def exact(
     part: Partition | None = None,
     keep: ArrayLike | None = None,
     objective: str = "reconstruction",
+    weight: float = 1.0,
     temperature: float = 0.5,
     stop_gradient: bool = True,
     embedding: Embedding | None = None,
@@ -66,8 +70,8 @@ def exact(
         As in `full.descend`.
     part : Partition, optional
         Blocks when left out.
-    objective : {"reconstruction", "contrastive"}
-    temperature, stop_gradient
+    objective : {"reconstruction", "contrastive", "mixed"}
+    weight, temperature, stop_gradient
         Of the contrastive loss.
     embedding : Embedding, optional
         Orthonormal when left out, turned at random for the explicit Q.
@@ -84,18 +88,17 @@ def exact(
     if objective not in OBJECTIVES:
         raise InputError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}: take 'reconstruction'")
     part = Partition.blocks(problem, seed) if part is None else part
-    data, pairs, fields = None, None, list[Any]()
-    if objective == "reconstruction":
+    data, pairs, terms = None, None, list[tuple[float, Any]]()
+    if objective != "contrastive":
         data = sample(problem, part, n, seed)
-        fields.append(EmpiricalField(part, data, embedding=embedding))
-    if objective == "contrastive":
+        terms.append((1.0, EmpiricalField(part, data, embedding=embedding)))
+    if objective != "reconstruction":
         pairs = sample_pairs(problem, part, n, [seed, 1])
-        fields.append(ContrastiveField(part, pairs, temperature, stop_gradient, embedding=embedding))
-    reduced = descend(fields[0], eta=eta, steps=steps, keep=keep)
-    explicit = full.descend(
-        part, data, eta, steps, keep, embedding, basis_seed=seed,
-        pairs=pairs, temperature=temperature, stop_gradient=stop_gradient,
-    )
+        terms.append((weight, ContrastiveField(part, pairs, temperature, stop_gradient, embedding=embedding)))
+    field = terms[0][1] if objective == "reconstruction" else SumField(terms)
+    reduced = descend(field, eta=eta, steps=steps, keep=keep)
+    contrastive = {"weight": weight, "temperature": temperature, "stop_gradient": stop_gradient}
+    explicit = full.descend(part, data, eta, steps, keep, embedding, basis_seed=seed, pairs=pairs, **contrastive)  # type: ignore
     return compare(reduced, explicit, SINUSOIDAL if embedding is not None else None)
 
 
@@ -111,14 +114,15 @@ def level(quick: bool, seed: int, progress: Progress | None) -> list[Row]:
 
 
 def case(name: str, n: int, steps: int, seed: int) -> Comparison:
-    """One of CASES: a Comparison. eta = 1 for reconstruction, P for the contrastive loss, where a query has 1/P of the output."""
+    """One of CASES: a Comparison. eta = 1, and P for the contrastive loss alone, where each query has 1/P of the output."""
     options = dict(CASES[name])
     uneven, d = options.pop("uneven", False), options.pop("sinusoidal", None)
-    how = {key: options.pop(key) for key in ("objective", "temperature", "stop_gradient") if key in options}
+    how = {key: options.pop(key) for key in ("objective", "weight", "temperature", "stop_gradient") if key in options}
     problem = Problem(**{"K": 4, "gamma": 0.8, "P": 64, **options})
     part = _uneven(problem, seed) if uneven else Partition.blocks(problem, seed)
     embedding = None if d is None else Embedding.sinusoidal_2d(part, d)
-    return exact(problem, n, seed, steps, float(problem.P) if how else 1.0, part, embedding=embedding, **how)
+    eta = float(problem.P) if how.get("objective") == "contrastive" else 1.0
+    return exact(problem, n, seed, steps, eta, part, embedding=embedding, **how)
 
 
 def _uneven(problem: Problem, seed: int) -> Partition:

@@ -1,11 +1,11 @@
-"""The exact level of the contrastive loss: what must pass passes, and each single mistake fails loudly."""
+"""The exact level of the contrastive loss and of mixtures: what must pass passes, and each single mistake fails loudly."""
 
 import numpy as np
 import pytest
 
 import dynsim
 from dynsim import Problem, full, validation
-from dynsim.reduced import ContrastiveField, descend
+from dynsim.reduced import ContrastiveField, EmpiricalField, SumField, descend
 from dynsim.validation import _exact
 
 RUN = {"eta": 20.0, "steps": 40, "keep": 5}
@@ -83,11 +83,41 @@ def test_a_wrong_gradient_fails(field, fails, part, pairs, explicit):
     assert fails <= failing(comparison)
 
 
+@pytest.fixture(scope="module")
+def explicit_mixture(part, data, pairs):
+    return full.descend(part, data, eta=1.0, steps=40, keep=5, pairs=pairs, weight=20.0, **OPTIONS)
+
+
+def mixture(part, data, pairs, weight=20.0, **wrong):
+    con = ContrastiveField(part, pairs, **{**OPTIONS, **wrong})
+    return descend(SumField([(1.0, EmpiricalField(part, data)), (weight, con)]), eta=1.0, steps=40, keep=5)
+
+
+def test_a_mixture_is_full(part, data, pairs, explicit_mixture):
+    run = mixture(part, data, pairs)
+    comparison = validation.compare(run, explicit_mixture)
+    assert comparison.passed and all(row.deviation <= 2e-14 for row in comparison.rows)
+    assert list(run.terms) == list(explicit_mixture.terms) == ["reconstruction", "contrastive"]
+    for name, values in run.terms.items():
+        np.testing.assert_allclose(values, explicit_mixture.terms[name], rtol=1e-12)
+        assert np.ptp(values) > 1e-3  # both move
+
+
+@pytest.mark.parametrize("wrong", [{"weight": 20.0 * (1 + 1e-8)}, {"temperature": 0.3 * (1 + 1e-8)}, {"stop_gradient": False}])
+def test_a_wrong_mixture_fails(wrong, part, data, pairs, explicit_mixture):
+    assert failing(validation.compare(mixture(part, data, pairs, **wrong), explicit_mixture)) == ALL
+
+
+def test_a_mixture_with_one_mask_used_twice_fails(part, data, pairs, explicit_mixture):
+    twice = dynsim.Pairs(pairs.cluster, pairs.z, pairs.masked[:, [0, 0]])
+    assert failing(validation.compare(mixture(part, data, twice), explicit_mixture)) == ALL
+
+
 NEW = [name for name, options in _exact.CASES.items() if "objective" in options]
 
 
 def test_the_cases_cover_the_options():
-    assert len(NEW) >= 7
+    assert {_exact.CASES[name]["objective"] for name in NEW} == {"contrastive", "mixed"}
     assert {_exact.CASES[name].get("temperature", 0.5) for name in NEW} == {0.1, 0.5, 2.0}
     assert any(_exact.CASES[name].get("stop_gradient") is False for name in NEW)
 
