@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dynsim.reduced.contrastive import ContrastiveField
     from dynsim.reduced.empirical import EmpiricalField
     from dynsim.reduced.field import Field, Option
     from dynsim.reduced.gradient_descent import descend
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from dynsim.reduced.sums import SumField
 
 __all__ = [
-    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "SumField", "Field", "Option", "descend", "flow",
-    "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
+    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ContrastiveField", "SumField", "Field", "Option",
+    "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
 ]
 
 FIELDS = {
@@ -28,6 +29,7 @@ FIELDS = {
     "samples": "dynsim.reduced.empirical:EmpiricalField",
     "population": "dynsim.reduced.population:PopulationField",
     "minibatch": "dynsim.reduced.minibatch:MinibatchField",
+    "contrastive-samples": "dynsim.reduced.contrastive:ContrastiveField",
     "sum": "dynsim.reduced.sums:SumField",
 }
 

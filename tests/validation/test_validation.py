@@ -147,7 +147,8 @@ def test_bad_input_is_named(part, data, explicit):
 @pytest.mark.parametrize("name", _exact.CASES)
 def test_cases_pass_in_small(name):
     comparison = _exact.case(name, n=4, steps=12, seed=1)
-    assert comparison.passed and all(row.deviation > 0 for row in comparison.rows)
+    assert comparison.passed
+    assert all(row.deviation > 0 for row in comparison.rows if row.quantity != "loss")  # few losses may agree to the last bit
 
 
 def test_uneven_areas_are_uneven():
