@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from dynsim.model.amplitude import Discrete, Fixed, Uniform
     from dynsim.model.dataset import Dataset, sample
     from dynsim.model.embedding import Embedding
+    from dynsim.model.images import Images
     from dynsim.model.partition import Partition
     from dynsim.model.problem import Problem
     from dynsim.trajectory import Trajectory
 
 __version__ = "0.1.0"
 __all__ = [
-    "Problem", "Uniform", "Fixed", "Discrete", "Partition", "Dataset", "sample", "Embedding", "Trajectory", "DynsimError",
-    "InputError", "FileError", "Diverged", "Interrupted", "reduced", "full", "theory", "analysis", "validation", "sweep", "plots",
-    "runs",
+    "Problem", "Uniform", "Fixed", "Discrete", "Partition", "Dataset", "sample", "Images", "Embedding", "Trajectory",
+    "DynsimError", "InputError", "FileError", "Diverged", "Interrupted", "reduced", "full", "theory", "analysis", "validation",
+    "sweep", "plots", "runs",
 ]
 
 _HOME = {
@@ -31,6 +32,7 @@ _HOME = {
     "Partition": "model.partition",
     "Dataset": "model.dataset",
     "sample": "model.dataset",
+    "Images": "model.images",
     "Embedding": "model.embedding",
     "Trajectory": "trajectory",
     "DynsimError": "errors",
