@@ -1,12 +1,12 @@
-"""What a run says: attention maps and measures, phases, summaries, exponents. Functions on trajectories and tables."""
+"""What runs and pictures say: attention maps and measures, phases, summaries, exponents, areas. Functions on results."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dynsim.analysis import attention, phases, scaling, summary
+    from dynsim.analysis import areas, attention, phases, scaling, summary
 
-__all__ = ["attention", "phases", "scaling", "summary"]
+__all__ = ["areas", "attention", "phases", "scaling", "summary"]
 
 
 def __getattr__(name: str) -> object:
