@@ -7,13 +7,15 @@ if TYPE_CHECKING:
     from dynsim.reduced.empirical import EmpiricalField
     from dynsim.reduced.gradient_descent import descend
     from dynsim.reduced.gradient_flow import flow
+    from dynsim.reduced.image import ImageField
     from dynsim.reduced.minibatch import MinibatchField
     from dynsim.reduced.optimisers import Adam, Descent, Momentum, Sign
     from dynsim.reduced.orbit import OrbitField
     from dynsim.reduced.population import PopulationField
 
 __all__ = [
-    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "descend", "flow", "Descent", "Momentum", "Adam", "Sign",
+    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ImageField", "descend", "flow", "Descent",
+    "Momentum", "Adam", "Sign",
 ]
 
 _HOME = {
@@ -21,6 +23,7 @@ _HOME = {
     "MinibatchField": "minibatch",
     "PopulationField": "population",
     "OrbitField": "orbit",
+    "ImageField": "image",
     "descend": "gradient_descent",
     "flow": "gradient_flow",
     "Descent": "optimisers",
