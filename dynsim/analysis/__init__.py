@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dynsim.analysis import areas, attention, phases, scaling, summary
+    from dynsim.analysis import areas, attention, image_attention, phases, prediction, scaling, summary
 
-__all__ = ["areas", "attention", "phases", "scaling", "summary"]
+__all__ = ["areas", "attention", "image_attention", "phases", "prediction", "scaling", "summary"]
 
 
 def __getattr__(name: str) -> object:
