@@ -152,12 +152,14 @@ class Images:
 
     def take(self, rows: ArrayLike) -> Images:
         """Those rows of the data, in the given order, with their pictures; weights are scaled to sum to 1."""
-        rows = np.asarray(rows)
-        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        try:
+            rows = np.arange(self.n)[np.asarray(rows)]
+        except IndexError as error:
+            raise InputError(f"rows must number n={self.n} rows from 0, or say of each whether it is wanted: {error}") from None
         weight = self.weight[rows]
-        used, image = np.unique(self.image[rows], return_inverse=True)
-        if not len(rows) or not weight.sum() > 0:
+        if not weight.sum() > 0:
             raise InputError(f"rows must hold one with a weight, got {len(rows)} rows: take e.g. range({self.n})")
+        used, image = np.unique(self.image[rows], return_inverse=True)
         return Images(self.patches[used], self.masked[rows], self.grid, weight / weight.sum(), image.reshape(-1))
 
     @classmethod
