@@ -20,7 +20,7 @@ from typing import Any
 from dynsim import __version__
 from dynsim.errors import DynsimError, Interrupted
 
-COMMANDS = ("simulate", "validate", "sweep", "scaling", "plot", "cite")
+COMMANDS = ("simulate", "validate", "sweep", "scaling", "areas", "plot", "cite")
 DONE, FAILED, BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 
 
