@@ -77,7 +77,7 @@ def run(args: Namespace) -> int:
         raise
     result = _record(found, drawn)
     if folder is not None:
-        _write(found, result, folder)
+        _write(found, result, folder, args.patch)
         _show.remark(args, f"wrote {args.out}")
     if args.json:
         _show.print_json(result)
@@ -107,7 +107,7 @@ def _record(found: Areas, drawn: int) -> dict:
     }  # fmt: skip
 
 
-def _write(found: Areas, result: dict, folder: Folder) -> None:
+def _write(found: Areas, result: dict, folder: Folder, patch: int) -> None:
     """areas.json; areas.npz with labels, features, clusters, amplitudes; areas.png."""
     import numpy as np
 
@@ -117,7 +117,7 @@ def _write(found: Areas, result: dict, folder: Folder) -> None:
     arrays: dict = {"labels": found.part.labels, "features": found.features, "cluster": data.cluster, "z": data.z}
     folder.write_text("areas.json", _show.strict_json(result))
     folder.write("areas.npz", lambda path: np.savez(path, masked=data.masked, **arrays))
-    folder.write("areas.png", lambda path: plots.save(plots.area_maps(found), path))
+    folder.write("areas.png", lambda path: plots.save(plots.area_maps(found, patch), path))
 
 
 def _report(found: Areas, result: dict) -> None:

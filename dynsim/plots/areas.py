@@ -22,11 +22,10 @@ TINT = 0.35  # opacity of an area's colour
 COLUMNS = 4  # clusters side by side
 
 
-def area_map(ax: Axes, found: Areas, cluster: int) -> AxesImage:
+def area_map(ax: Axes, found: Areas, cluster: int, patch: int | None = None) -> AxesImage:
     """Draw the areas of one cluster over its mean picture: the AxesImage of the picture.
 
-    The global area stays untinted within a red line; each local area has a tint (colours repeat) and dark lines. Patches that are
-    no square of pixels (d is no square, nor three of them) are drawn as one shade each, the norm of the mean patch.
+    The global area stays untinted within a red line; each local area has a tint (colours repeat) and dark lines.
 
     Parameters
     ----------
@@ -35,6 +34,9 @@ def area_map(ax: Axes, found: Areas, cluster: int) -> AxesImage:
         From `analysis.areas.fit`.
     cluster : int
         Number of the cluster, from 0.
+    patch : int, optional
+        Side of a patch in pixels. Left out, patches of s^2 numbers are taken as grey and of 3 s^2 as colour; others are drawn as
+        one shade each, the norm of the mean patch.
 
     Raises
     ------
@@ -48,7 +50,7 @@ def area_map(ax: Axes, found: Areas, cluster: int) -> AxesImage:
     labels = part.labels[cluster].reshape(part.grid)
     mean = found.images.patches[found.images.image[found.data.cluster == cluster]].mean(axis=0)
     place: dict = {"extent": (-0.5, columns - 0.5, rows - 0.5, -0.5), "interpolation": "nearest"}
-    image = ax.imshow(_picture(mean, part.grid), cmap="gray", **place)
+    image = ax.imshow(_picture(mean, part.grid, patch), cmap="gray", vmin=0, vmax=1, **place)
     tint = np.array([(0.0, 0.0, 0.0, 0.0)] + [to_rgba(COLOURS[m % len(COLOURS)], TINT) for m in range(int(labels.max()))])
     ax.imshow(tint[labels], **place)
     _outline(ax, labels)
@@ -57,7 +59,7 @@ def area_map(ax: Axes, found: Areas, cluster: int) -> AxesImage:
     return image
 
 
-def area_maps(found: Areas, width: float = DOUBLE) -> Figure:
+def area_maps(found: Areas, patch: int | None = None, width: float = DOUBLE) -> Figure:
     """A figure with the areas of every cluster, `width` inches wide: see `area_map`."""
     K, count = found.part.K, np.bincount(found.data.cluster, minlength=found.part.K)
     columns = min(K, COLUMNS)
@@ -66,25 +68,25 @@ def area_maps(found: Areas, width: float = DOUBLE) -> Figure:
     made, axes = figure(rows, columns, width, rows * (width / columns * ratio + 0.25), squeeze=False)
     for k, ax in enumerate(axes.flat):
         if k < K:
-            area_map(ax, found, k)
+            area_map(ax, found, k, patch)
             ax.set_title(f"cluster {k}: {count[k]} pictures, {found.part.N[k]} areas", fontsize=7)
         else:
             ax.set_axis_off()
     return made
 
 
-def _picture(patches: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Patches (P, d) as a picture between 0 and 1: grey (H, W), colour (H, W, 3), or one shade a patch."""
+def _picture(patches: np.ndarray, grid: tuple[int, int], side: int | None = None) -> np.ndarray:
+    """Patches (P, d) as a picture between 0 and 1: grey (H, W), colour (H, W, 3) without alpha, or one shade a patch."""
     d = patches.shape[1]
-    low, high = patches.min(), patches.max()
-    for channels in (1, 3, 4):
-        side = isqrt(d // channels)
-        if side * side * channels == d and side > 1:
-            pixels = (patches - low) / (high - low if high > low else 1.0)
-            pixels = pixels.reshape(*grid, side, side, channels).transpose(0, 2, 1, 3, 4)
-            pixels = pixels.reshape(grid[0] * side, grid[1] * side, channels)
-            return pixels[:, :, 0] if channels == 1 else pixels[:, :, :3]
-    return np.linalg.norm(patches, axis=1).reshape(grid)
+    if side is None:
+        side = next((s for s in (isqrt(d), isqrt(d // 3)) if s > 1 and d in (s * s, 3 * s * s)), None)
+    if side and d % side**2 == 0:
+        low, high = patches.min(), patches.max()
+        pixels = (patches - low) / (high - low if high > low else 1.0)
+        pixels = pixels.reshape(*grid, side, side, -1).transpose(0, 2, 1, 3, 4).reshape(grid[0] * side, grid[1] * side, -1)
+        return pixels[:, :, :3] if pixels.shape[2] > 2 else pixels[:, :, 0]
+    norm = np.linalg.norm(patches, axis=1).reshape(grid)
+    return norm / max(norm.max(), np.finfo(float).tiny)
 
 
 def _outline(ax: Axes, labels: np.ndarray) -> None:
