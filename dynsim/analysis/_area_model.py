@@ -89,23 +89,25 @@ def number_of_clusters(X: np.ndarray, areas: Number, seed: int) -> int:
 
 
 def kmeans(X: np.ndarray, K: int, seed: int, start: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Centres (K, D) and cluster (n,) of points X (n, D): the best of several starts, or from given centres."""
-    best, least = start, np.inf
+    """Centres (K, D) and cluster (n,) of points X (n, D): from given centres, or the best of several starts, those first in which
+    every cluster has enough points."""
+    best, least = start, (True, np.inf)
     for i in range(STARTS if start is None else 0):
         try:
             centres, cluster = kmeans2(X, K, iter=ROUGH, minit="++", missing="raise", seed=generator([seed, i]))
         except ClusterError:
             continue
-        off = float(((X - centres[cluster]) ** 2).sum())
-        if off < least:
+        off = bool(np.bincount(cluster, minlength=K).min() < LEAST), float(((X - centres[cluster]) ** 2).sum())
+        if best is None or off < least:
             best, least = centres, off
+    if best is None:
+        raise InputError(f"k-means found an empty cluster of K={K}: lower K")
     try:
-        if best is None:
-            raise ClusterError
-        centres, _ = kmeans2(X, best, iter=FINE if start is None else ROUGH, minit="matrix", missing="raise")
+        best, _ = kmeans2(X, best, iter=FINE if start is None else ROUGH, minit="matrix", missing="raise")
     except ClusterError:
-        raise InputError(f"k-means found an empty cluster of K={K}: lower K") from None
-    return centres, _nearest(X, centres)
+        if start is not None:
+            raise InputError(f"k-means found an empty cluster of K={K}: lower K") from None
+    return best, _nearest(X, best)
 
 
 def _nearest(X: np.ndarray, centres: np.ndarray) -> np.ndarray:
