@@ -153,14 +153,14 @@ class Images:
     def take(self, rows: ArrayLike) -> Images:
         """Those rows of the data, in the given order, with their pictures; weights are scaled to sum to 1."""
         try:
-            rows = np.arange(self.n)[np.asarray(rows)]
+            chosen = np.arange(self.n)[np.asarray(rows)]
         except IndexError as error:
             raise InputError(f"rows must number n={self.n} rows from 0, or say of each whether it is wanted: {error}") from None
-        weight = self.weight[rows]
+        weight = self.weight[chosen]
         if not weight.sum() > 0:
-            raise InputError(f"rows must hold one with a weight, got {len(rows)} rows: take e.g. range({self.n})")
-        used, image = np.unique(self.image[rows], return_inverse=True)
-        return Images(self.patches[used], self.masked[rows], self.grid, weight / weight.sum(), image.reshape(-1))
+            raise InputError(f"rows must hold one with a weight, got {len(chosen)} rows: take e.g. range({self.n})")
+        used, image = np.unique(self.image[chosen], return_inverse=True)
+        return Images(self.patches[used], self.masked[chosen], self.grid, weight / weight.sum(), image.reshape(-1))
 
     @classmethod
     def cut(

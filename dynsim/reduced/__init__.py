@@ -8,14 +8,15 @@ if TYPE_CHECKING:
     from dynsim.reduced.gradient_descent import descend
     from dynsim.reduced.gradient_flow import flow
     from dynsim.reduced.image import ImageField
+    from dynsim.reduced.image_contrastive import ImageContrastiveField
     from dynsim.reduced.minibatch import MinibatchField
     from dynsim.reduced.optimisers import Adam, Descent, Momentum, Sign
     from dynsim.reduced.orbit import OrbitField
     from dynsim.reduced.population import PopulationField
 
 __all__ = [
-    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ImageField", "descend", "flow", "Descent",
-    "Momentum", "Adam", "Sign",
+    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ImageField", "ImageContrastiveField",
+    "descend", "flow", "Descent", "Momentum", "Adam", "Sign",
 ]
 
 _HOME = {
@@ -24,6 +25,7 @@ _HOME = {
     "PopulationField": "population",
     "OrbitField": "orbit",
     "ImageField": "image",
+    "ImageContrastiveField": "image_contrastive",
     "descend": "gradient_descent",
     "flow": "gradient_flow",
     "Descent": "optimisers",

@@ -13,7 +13,7 @@ then share |mu|^2 of every step (I2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,9 +23,10 @@ from numpy.typing import ArrayLike
 
 from dynsim.errors import InputError, NoRecipe
 from dynsim.model import memory
-from dynsim.model.areas import ROLES, Layout, Table
+from dynsim.model.areas import Layout
 from dynsim.model.images import Images
 from dynsim.reduced.field import Field, Observation, Option, Recipe
+from dynsim.reduced.image_layout import ImageLayout
 
 if TYPE_CHECKING:
     from dynsim.model.problem import Problem
@@ -33,46 +34,6 @@ if TYPE_CHECKING:
 LARGEST_EXPONENT = 300.0  # Upsilon beyond this makes a one-hot softmax; scores of content are shifted by the kernel
 SMALL = 2e5  # multiply-adds below which handing work to threads costs more than it saves
 DEPARTURE = 0.05
-
-
-@dataclass(frozen=True)
-class ImageLayout:
-    """fp (P, d), pp (P, P), attention (P, P) of the queries of pictures, which have no areas."""
-
-    token: bool = False
-
-    @property
-    def dims(self) -> Mapping[str, tuple[str, ...]]:
-        """Names of the axes."""
-        return {"fp": ("query", "axis"), "pp": ("query", "key"), "attention": ("query", "key")}
-
-    @property
-    def coords(self) -> Mapping[str, Sequence[str]]:
-        """None of the axes has labels but numbers."""
-        return {}
-
-    @property
-    def query_type(self) -> np.ndarray:
-        """Empty: there are no areas."""
-        return np.empty(0, dtype=str)
-
-    @property
-    def is_global(self) -> np.ndarray:
-        """Empty: there are no areas."""
-        return np.empty(0, dtype=bool)
-
-    @property
-    def share(self) -> Mapping[str, float]:
-        """Empty: there are no areas."""
-        return {}
-
-    def areas(
-        self, fp: np.ndarray | None = None, pp: np.ndarray | None = None, attention: np.ndarray | None = None
-    ) -> Table:
-        """By role, each (0,)."""
-        roles = {"attention": (*ROLES, "masked"), "fp": ROLES, "pp": ("self", *ROLES)}
-        given = {"attention": attention, "fp": fp, "pp": pp}
-        return {name: {role: np.empty(0) for role in roles[name]} for name, table in given.items() if table is not None}
 
 
 @dataclass(frozen=True)
@@ -174,7 +135,7 @@ class ImageField(Field):
         self.mu, self.masked_value = self._token(token, masked_value), masked_value
         size = float(self.mu @ self.mu)
         self.embedding = TokenVectors(size) if token is not None else None  # type: ignore[assignment]  # what optimisers ask
-        self.layout: Layout = ImageLayout(token is not None)
+        self.layout: Layout = ImageLayout()
         self.limit = LARGEST_EXPONENT
         memory.check(6 * 8 * (self.d + self.P) * self.P, f"a run on P={self.P} patches", "take larger patches")
         self._coupling = size
@@ -285,7 +246,7 @@ class ImageField(Field):
     @classmethod
     def layout_of(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
         """The layout of the field of a recipe."""
-        return ImageLayout("token" in arrays)
+        return ImageLayout()
 
     # ---- inside
 
