@@ -128,7 +128,7 @@ for (name, (read, patch, eta, steps)), row in zip(sets.items(), axes, strict=Fal
         over_picture(ax, pictures[example], shown, attn[query], query)
     row[0].set_ylabel(name)
 
-for ax, title in zip(axes[0], ("picture, masked", "start", "end", "end, another query", "end, another query"), strict=True):
+for ax, title in zip(axes[0], ("picture, masked", "start", "end", "end, second query", "end, third query"), strict=True):
     ax.set_title(title)
 titles = ("distance / start", "entropy / start", "mutual information", "similarity of queries", "loss / start")
 for ax, title, letter in zip(axes[3], titles, "abcde", strict=True):
