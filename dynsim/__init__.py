@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dynsim.model.amplitude import Discrete, Fixed, Uniform
     from dynsim.model.dataset import Dataset, sample
     from dynsim.model.embedding import Embedding
+    from dynsim.model.images import Images
     from dynsim.model.pairs import Pairs, sample_pairs
     from dynsim.model.partition import Partition
     from dynsim.model.problem import Problem
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Problem", "Uniform", "Fixed", "Discrete", "Partition", "Dataset", "sample", "Pairs", "sample_pairs", "Embedding",
-    "Trajectory", "DynsimError", "InputError", "FileError", "Diverged", "Interrupted", "reduced", "full", "theory", "analysis",
-    "validation", "sweep", "plots", "runs",
+    "Problem", "Uniform", "Fixed", "Discrete", "Partition", "Dataset", "sample", "Pairs", "sample_pairs", "Images",
+    "Embedding", "Trajectory", "DynsimError", "InputError", "FileError", "Diverged", "Interrupted", "reduced", "full",
+    "theory", "analysis", "validation", "sweep", "plots", "runs",
 ]
 
 _HOME = {
@@ -34,6 +35,7 @@ _HOME = {
     "sample": "model.dataset",
     "Pairs": "model.pairs",
     "sample_pairs": "model.pairs",
+    "Images": "model.images",
     "Embedding": "model.embedding",
     "Trajectory": "trajectory",
     "DynsimError": "errors",

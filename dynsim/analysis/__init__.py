@@ -1,13 +1,15 @@
-"""What a run says: attention maps and measures, phases, summaries, exponents. Functions on trajectories and tables."""
+"""What runs and pictures say: attention maps and measures, phases, summaries, exponents, areas. Functions on results."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dynsim.analysis import attention, generalisation, phases, scaling, summary
+    from dynsim.analysis import areas, attention, generalisation, image_attention, phases, prediction, scaling, summary
     from dynsim.analysis.generalisation import evaluate
 
-__all__ = ["attention", "generalisation", "phases", "scaling", "summary", "evaluate"]
+__all__ = [
+    "areas", "attention", "generalisation", "image_attention", "phases", "prediction", "scaling", "summary", "evaluate",
+]
 
 
 def __getattr__(name: str) -> object:

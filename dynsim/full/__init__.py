@@ -10,9 +10,10 @@ query_p^T Q key_q, and output_p = sum_q attn_pq value_q, there are two losses:
 
 What is descended is L = L_rec + weight L_con, or one of them. Nothing here knows that few numbers describe Q: it imports
 nothing from dynsim.reduced, builds every patch as a vector of R^d in a basis turned at random, gives every patch its own map,
-and even steps Q with its own update rules.
+and even steps Q with its own update rules. `descend_images` is L_rec on any images.
 """
 
 from dynsim.full.descent import correlations, descend, gradient
+from dynsim.full.images import descend_images
 
-__all__ = ["correlations", "descend", "gradient"]
+__all__ = ["correlations", "descend", "descend_images", "gradient"]

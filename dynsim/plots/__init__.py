@@ -4,6 +4,7 @@ Every function draws on the Axes it is given; ``figure`` makes some at the width
 PDF or SVG whose bytes repeat. Time is t = eta x step, losses are per masked patch.
 """
 
+from dynsim.plots.areas import area_map, area_maps
 from dynsim.plots.curves import by_area, curves
 from dynsim.plots.maps import attention_map
 from dynsim.plots.overlay import deviation
@@ -35,6 +36,6 @@ from dynsim.plots.style import (
 
 __all__ = [
     "BLACK", "BLUE", "DOUBLE", "GREEN", "GREY", "IN_GLOBAL", "LOSS", "ORANGE", "PANELS", "PURPLE", "RED", "SHADES", "SINGLE",
-    "SKY", "ROLES", "STYLE", "TIME", "attention_map", "by_area", "curves", "deviation", "figure", "legend", "log_time",
-    "phase_diagram", "save", "shade", "summary",
+    "SKY", "ROLES", "STYLE", "TIME", "area_map", "area_maps", "attention_map", "by_area", "curves", "deviation", "figure",
+    "legend", "log_time", "phase_diagram", "save", "shade", "summary",
 ]

@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from dynsim.reduced.field import Field, Option
     from dynsim.reduced.gradient_descent import descend
     from dynsim.reduced.gradient_flow import flow
+    from dynsim.reduced.image import ImageField
+    from dynsim.reduced.image_contrastive import ImageContrastiveField
     from dynsim.reduced.minibatch import MinibatchField
+    from dynsim.reduced.mixed import MixedField
     from dynsim.reduced.optimisers import Adam, Descent, Momentum, Sign
     from dynsim.reduced.orbit import OrbitField
     from dynsim.reduced.population import PopulationField
     from dynsim.reduced.sums import SumField
 
 __all__ = [
-    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ContrastiveField", "SumField", "Field", "Option",
+    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ContrastiveField", "ImageField",
+    "ImageContrastiveField", "MixedField", "SumField", "Field", "Option",
     "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
 ]
 
@@ -30,6 +34,9 @@ FIELDS = {
     "population": "dynsim.reduced.population:PopulationField",
     "minibatch": "dynsim.reduced.minibatch:MinibatchField",
     "contrastive-samples": "dynsim.reduced.contrastive:ContrastiveField",
+    "any-images": "dynsim.reduced.image:ImageField",
+    "image-contrastive": "dynsim.reduced.image_contrastive:ImageContrastiveField",
+    "mixed-samples": "dynsim.reduced.mixed:MixedField",
     "sum": "dynsim.reduced.sums:SumField",
 }
 

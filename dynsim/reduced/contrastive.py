@@ -139,7 +139,7 @@ class ContrastiveField(ExplicitField):
         self._place(part, embedding, hold)
         self.pairs, self.temperature, self.stop_gradient = pairs, float(temperature), bool(stop_gradient)
         self.negatives, self.seed, self.one_row = negatives, seed, exact if one_row is None else bool(one_row)
-        self.deterministic = not callable(pairs)
+        self.deterministic, self.conservative = not callable(pairs), not self.stop_gradient
         self._threads = threads
         self._pool: ThreadPool | None = None
         self._drawn: int | None = None
@@ -242,6 +242,17 @@ class ContrastiveField(ExplicitField):
         seen = self.observe(y)
         on_global = self.layout.areas(attention=seen.attention)["attention"]["global"][local_pairs(self.layout)]
         return seen.loss, {"collapse": float(np.nanmean(on_global)) - 0.5}
+
+    def mobility(self, u: np.ndarray) -> np.ndarray:
+        """The inner products of the embedding; on one row, a query's share of what moves all P rows at once."""
+        if self.one_row:
+            moved = u / self.part.P
+            held = {None: slice(0), "fp": slice(self.part.F), "pp": slice(self.part.F, None)}[self.metric.hold]
+            moved[held] = 0.0
+            return moved
+        moved = u.copy()
+        self.metric.apply(moved)
+        return moved
 
     def describe(self) -> dict:
         """What this field is, as plain data; "state" says whether it has one row for all queries."""

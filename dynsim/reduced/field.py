@@ -46,6 +46,8 @@ class Option:
         Allowed values; empty for any.
     least : float, optional
         The smallest number allowed.
+    selects : bool
+        Whether giving it on the command line chooses the field, where no method is given.
 
     Examples
     --------
@@ -60,6 +62,7 @@ class Option:
     help: str
     choices: tuple[str, ...] = ()
     least: float | None = None
+    selects: bool = False
 
 
 class Observation(NamedTuple):
@@ -112,6 +115,8 @@ class Field:
         Whether ``from_options`` draws anything from the seed.
     deterministic : bool
         Whether the velocity is the same at every evaluation: what gradient flow needs.
+    conservative : bool
+        Whether the velocity is minus the gradient of the loss (not where a gradient is stopped on purpose).
     limit : float
         Largest correlation that the softmax takes.
     floor : float or None
@@ -158,6 +163,7 @@ class Field:
     seeded: ClassVar[bool] = True
     events: ClassVar[Mapping[str, str]] = EVENTS
     deterministic: bool = True
+    conservative: bool = True
     limit: float = 300.0
     floor: float | None = None
     embedding: Embedding | None = None

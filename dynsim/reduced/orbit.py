@@ -374,11 +374,11 @@ class OrbitField(Field):
         return size
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
-        """An entry stands for all areas of its role in the clusters of a letter, or all keys of its class; none where less than
-        half a key is in a class, whose velocity is held to what whole keys could weigh (docs/model.md)."""
+        """An entry stands for all areas of its role in the clusters of an area type, or all keys of its class; none where less
+        than half a key is in a class, whose velocity is held to what whole keys could weigh (docs/model.md)."""
         layout, problem = self.layout, self.problem
         occurs = layout.copies * (layout.sizes > 0)
-        areas = np.array([occurs[layout.letter == i].sum(axis=0) for i in range(len(layout.letters))])
+        areas = np.array([occurs[layout.type_of == i].sum(axis=0) for i in range(len(layout.types))])
         many = np.concatenate([areas.ravel(), layout.number, [1.0]])
         return np.where(many < 0.5, 0.0, problem.masked / problem.P * u / np.maximum(many, 0.5))
 

@@ -81,6 +81,7 @@ class SumField(Field):
         self.layout: Layout = first.layout
         self.embedding = next((field.embedding for field in self.fields if field.embedding is not None), None)
         self.deterministic = all(field.deterministic for field in self.fields)
+        self.conservative = all(field.conservative for field in self.fields)
         self.events = {name: text for field in reversed(self.fields) for name, text in field.events.items()}  # type: ignore[misc]
         self._more = np.empty(shape)
 
