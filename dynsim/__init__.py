@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from dynsim.model.amplitude import Discrete, Fixed, Uniform
     from dynsim.model.dataset import Dataset, sample
     from dynsim.model.embedding import Embedding
+    from dynsim.model.images import Images
+    from dynsim.model.pairs import Pairs, sample_pairs
     from dynsim.model.partition import Partition
     from dynsim.model.problem import Problem
     from dynsim.trajectory import Trajectory
 
 __version__ = "0.1.0"
 __all__ = [
-    "Problem", "Uniform", "Fixed", "Discrete", "Partition", "Dataset", "sample", "Embedding", "Trajectory", "DynsimError",
-    "InputError", "FileError", "Diverged", "Interrupted", "reduced", "full", "theory", "analysis", "validation", "sweep", "plots",
-    "runs", "explore",
+    "Problem", "Uniform", "Fixed", "Discrete", "Partition", "Dataset", "sample", "Pairs", "sample_pairs", "Images",
+    "Embedding", "Trajectory", "DynsimError", "InputError", "FileError", "Diverged", "Interrupted", "reduced", "full",
+    "theory", "analysis", "validation", "sweep", "plots", "runs", "explore",
 ]
 
 _HOME = {
@@ -31,6 +33,9 @@ _HOME = {
     "Partition": "model.partition",
     "Dataset": "model.dataset",
     "sample": "model.dataset",
+    "Pairs": "model.pairs",
+    "sample_pairs": "model.pairs",
+    "Images": "model.images",
     "Embedding": "model.embedding",
     "Trajectory": "trajectory",
     "DynsimError": "errors",

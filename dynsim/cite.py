@@ -1,4 +1,4 @@
-"""What to cite: this software, the paper whose model it runs, and the methods it stands on."""
+"""What to cite: this software, the paper whose model it runs, and the methods that it uses."""
 
 from dynsim import __version__
 
@@ -23,9 +23,36 @@ REFERENCES: tuple[dict[str, str], ...] = (
         "year": "2024",
     },
     {
+        "key": "oord2018representation",
+        "kind": "article",
+        "for": "the contrastive loss, InfoNCE",
+        "author": "van den Oord, Aaron and Li, Yazhe and Vinyals, Oriol",
+        "title": "Representation Learning with Contrastive Predictive Coding",
+        "journal": "arXiv:1807.03748",
+        "year": "2018",
+    },
+    {
+        "key": "chen2021empirical",
+        "kind": "inproceedings",
+        "for": "two views of an image with a stopped gradient, MoCo v3",
+        "author": "Chen, Xinlei and Xie, Saining and He, Kaiming",
+        "title": "An Empirical Study of Training Self-Supervised Vision Transformers",
+        "booktitle": "Proceedings of the IEEE/CVF International Conference on Computer Vision",
+        "year": "2021",
+    },
+    {
+        "key": "dosovitskiy2021image",
+        "kind": "inproceedings",
+        "for": "attention distance",
+        "author": "Dosovitskiy, Alexey and others",
+        "title": "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
+        "booktitle": "International Conference on Learning Representations",
+        "year": "2021",
+    },
+    {
         "key": "raghu2021vision",
         "kind": "inproceedings",
-        "for": "mean attention distance",
+        "for": "mean attention distance of trained vision transformers",
         "author": "Raghu, Maithra and Unterthiner, Thomas and Kornblith, Simon and Zhang, Chiyuan and Dosovitskiy, Alexey",
         "title": "Do Vision Transformers See Like Convolutional Neural Networks?",
         "booktitle": "Advances in Neural Information Processing Systems 34",
@@ -38,6 +65,15 @@ REFERENCES: tuple[dict[str, str], ...] = (
         "author": "Park, Namuk and Kim, Wonjae and Heo, Byeongho and Kim, Taekyung and Yun, Sangdoo",
         "title": "What Do Self-Supervised Vision Transformers Learn?",
         "booktitle": "International Conference on Learning Representations",
+        "year": "2023",
+    },
+    {
+        "key": "walmer2023teaching",
+        "kind": "inproceedings",
+        "for": "attention distance on the unit square, under many kinds of supervision",
+        "author": "Walmer, Matthew and Suri, Saksham and Gupta, Kamal and Shrivastava, Abhinav",
+        "title": "Teaching Matters: Investigating the Role of Supervision in Vision Transformers",
+        "booktitle": "Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition",
         "year": "2023",
     },
     {
@@ -93,7 +129,22 @@ _PLACE = ("journal", "booktitle", "note")
 
 
 def text() -> str:
-    """The references for people: a paragraph each."""
+    """Return the references as readable text.
+
+    Returns
+    -------
+    str
+        Two lines per reference: what it is for, and the reference.
+
+    Examples
+    --------
+    >>> from dynsim import cite
+    >>> print(cite.text())
+    this software
+        The dynsim developers (2026). dynsim: ...
+    the model and the theory
+        Yu Huang, Zixin Wen, Yuejie Chi, Yingbin Liang (2024). How Transformers Learn ...
+    """
     lines = []
     for entry in REFERENCES:
         place = "; ".join(entry[name] for name in _PLACE if name in entry)
@@ -105,7 +156,19 @@ def text() -> str:
 
 
 def bibtex() -> str:
-    """The references as BibTeX."""
+    """Return the references as BibTeX.
+
+    Returns
+    -------
+    str
+        An entry per reference.
+
+    Examples
+    --------
+    >>> from dynsim import cite
+    >>> cite.bibtex().count("@article")
+    4
+    """
     entries = []
     for entry in REFERENCES:
         kind = "misc" if entry["kind"] == "software" else entry["kind"]

@@ -17,13 +17,48 @@ Progress = Callable[[float, float], object]  # called with (done, total) along a
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """A run at T saved times.
+    """Saved times of a run; frozen, the arrays read-only.
 
-    t (T,), step (T,), loss (T,) per masked patch; fp, pp the FP and PP correlations (eq. 4): (T, P, F) and (T, P, P), for
-    orbits (T, K, 3) own/global/other and (T, S + 1) by class of keys; attention: expected area attention of a query, shaped as
-    fp. meta: plain data that says what was run (method, integrator, parameters, events). terms: for a sum of fields, the loss of
-    each by name, (T,), not weighted. layout: where each query finds its areas in these arrays (model/areas.py). recipe: plain
-    data and arrays that make the field again; None where it holds code of yours.
+    Parameters
+    ----------
+    t : ndarray of shape (T,)
+        Times, eta x step.
+    step : ndarray of int, shape (T,)
+        Numbers of the steps.
+    loss : ndarray of shape (T,)
+        Loss per masked patch.
+    fp : ndarray of shape (T, P, F) or (T, K, 3)
+        FP correlations (eq. 4); for orbits by cluster and role (own, global, others).
+    pp : ndarray of shape (T, P, P) or (T, S + 1)
+        PP correlations (eq. 4); for orbits by class of keys, the query itself last.
+    attention : ndarray of the shape of fp
+        Expected area attention of a masked query.
+    meta : dict
+        Plain data that says what was run (method, integrator, parameters, events).
+    terms : mapping of str to ndarray
+        For a sum of fields, the loss of each by name, (T,), not weighted.
+    layout : Layout, optional
+        Names of the axes of fp, pp and attention, and where each query finds its areas in them.
+    recipe : tuple, optional
+        Plain data and arrays that make the field again; None where it holds code of the user's own.
+
+    Raises
+    ------
+    InputError
+        If an array has not one entry for each time.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=32, seed=0))
+    >>> run = dynsim.reduced.descend(field, eta=2.0, steps=100, keep=[10, 100])
+    >>> len(run), run.t[-1].item(), run.fp.shape
+    (3, 200.0, (3, 16, 4))
+    >>> print(run)
+    Trajectory of samples, descend integrator
+    ...
     """
 
     t: np.ndarray
@@ -63,8 +98,31 @@ class Trajectory:
 
 
 def steps_to_keep(steps: int, keep: ArrayLike | None = None) -> np.ndarray:
-    """The steps to save of a run, sorted, without doubles: None for about 60 log-spaced ones, a number for every so many,
-    a sequence for exactly those. The first and the last step are always kept."""
+    """Return the saved steps of a run.
+
+    Parameters
+    ----------
+    steps : int
+        Number of steps.
+    keep : int or array_like of int, optional
+        Save every so many, or exactly these; about 60 log-spaced ones by default.
+
+    Returns
+    -------
+    ndarray of int
+        Sorted, without doubles; the first and the last step always belong to them.
+
+    Raises
+    ------
+    InputError
+        If a value breaks a rule.
+
+    Examples
+    --------
+    >>> from dynsim.trajectory import steps_to_keep
+    >>> steps_to_keep(10, 4), steps_to_keep(10, [3])
+    (array([ 0,  4,  8, 10]), array([ 0,  3, 10]))
+    """
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
         raise InputError(f"steps must be a whole number of at least 0, got {steps!r}: take e.g. steps=500")
     if keep is None:

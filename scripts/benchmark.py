@@ -199,6 +199,14 @@ def orbit(P, kappa_c=0.9):
     return lambda: dynsim.reduced.flow(dynsim.reduced.OrbitField(problem, "LLLL"), t_end=t_end)
 
 
+def stochastic_row(rows, turns):
+    """Whole runs of 100 steps: 64 new images at every step against the same 64 at every step."""
+    problem, part, _, fixed, _ = case(n=64)
+    fresh = dynsim.reduced.MinibatchField.fresh(problem, part, n=64, threads=THREADS)
+    run = lambda field: lambda: dynsim.reduced.descend(field, steps=100, keep=100)  # noqa: E731
+    rows.add("64 fresh images / 64 fixed ones, whole runs", *in_turn(run(fresh), run(fixed), turns), "<= 2")
+
+
 def flow_rows(rows, turns):
     base = orbit(1e3)
     for P in (1e3, 1e12, 1e30, 1e100):
@@ -257,20 +265,24 @@ def start_rows(rows, turns):
     rows.add("dynsim simulate, first (compiling) / 20 s", [first], [20.0], "<= 1")
 
 
-def memory_row(rows):
-    code = (
-        "import dynsim; p = dynsim.Problem(P=196, K=4); a = dynsim.Partition.blocks(p);"
-        "f = dynsim.reduced.EmpiricalField(a, dynsim.sample(p, a, n=10000)); dynsim.reduced.descend(f, steps=2);"
-        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-    )  # (ru_maxrss would count the parent that it was forked from)
-    peak = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) / 2**10
-    rows.add(f"peak memory, P=196 n=10,000: {peak:.0f} MiB / 1 GiB", [peak], [1024.0], "<= 1")
+def memory_rows(rows):
+    epochs = "f = dynsim.reduced.MinibatchField.resampled(a, data, n=256, masks='epoch'); steps = f.draw.steps_per_epoch + 1"
+    fixed = "f = dynsim.reduced.EmpiricalField(a, data); steps = 2"
+    for name, field in (("P=196 n=10,000", fixed), ("an epoch of them", epochs)):
+        code = (
+            "import dynsim; p = dynsim.Problem(P=196, K=4); a = dynsim.Partition.blocks(p);"
+            f"data = dynsim.sample(p, a, n=10000); {field}; dynsim.reduced.descend(f, steps=steps, keep=[0, steps]);"
+            "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+        )  # (ru_maxrss would count the parent that it was forked from)
+        peak = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) / 2**10
+        rows.add(f"peak memory, {name}: {peak:.0f} MiB / 1 GiB", [peak], [1024.0], "<= 1")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer sizes and turns")
-    parser.add_argument("--only", choices=["recursion", "kernel", "flow", "sweep", "start", "memory"], help="one group of rows")
+    names = ["recursion", "kernel", "stochastic", "flow", "sweep", "start", "memory", "images"]
+    parser.add_argument("--only", choices=names, help="one group of rows")
     parser.add_argument("--out", default="benchmark.json", help="where the rows go as JSON")
     options = parser.parse_args()
     turns = 9 if options.quick else 15
@@ -278,10 +290,12 @@ def main():
     groups = {
         "recursion": lambda: recursion_rows(rows, options.quick),
         "kernel": lambda: kernel_rows(rows, turns),
+        "stochastic": lambda: stochastic_row(rows, turns),
         "flow": lambda: flow_rows(rows, turns),
         "sweep": lambda: sweep_row(rows, options.quick),
         "start": lambda: start_rows(rows, turns),
-        "memory": lambda: memory_row(rows),
+        "memory": lambda: memory_rows(rows),
+        "images": lambda: image_rows(rows, turns),
     }
     for name, group in groups.items():
         if options.only in (None, name):
@@ -302,6 +316,78 @@ def processor():
             return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor()
+
+
+def any_images(P, patch, channels, n=1000):
+    """Random pictures cut into P patches, their field and a state that is not zero."""
+    rng = np.random.default_rng(0)
+    side = round(P**0.5) * patch
+    images = dynsim.Images.cut(rng.normal(size=(n, side, side, channels)), patch=patch, gamma=0.75, scale="unit")
+    field = dynsim.reduced.ImageField(images, threads=THREADS)
+    return images, field, 0.1 * rng.normal(size=field.start().shape)
+
+
+def image_torch(images):
+    """One gradient of full descent on any images in torch: explicit Q, autograd, batched over all images, double precision."""
+    P, D = images.P, images.P + images.d
+    X = torch.zeros(images.n, P, D, dtype=torch.float64)
+    X[:, :, : images.d] = torch.tensor(images.patches)
+    positions = torch.eye(D, dtype=torch.float64)[images.d :]
+    masked = torch.tensor(images.masked, dtype=torch.float64)
+    shown = X * (1 - masked)[:, :, None]
+    keys = (shown + positions).reshape(images.n * P, D)
+    Q = torch.zeros(D, D, dtype=torch.float64, requires_grad=True)
+
+    def step():
+        scores = (keys @ (positions @ Q).T).reshape(images.n, P, P).transpose(1, 2)
+        F = torch.softmax(scores, dim=-1) @ shown
+        loss = 0.5 * (((F - X) ** 2).sum(-1) * masked).sum() / images.n
+        return torch.autograd.grad(loss, Q)
+
+    return step
+
+
+def image_products(images):
+    """What a step on any images cannot avoid: for each image four products of masked queries, unmasked keys and d pixels, by BLAS
+    on arrays that are gathered already, and the exponentials of the scores."""
+    rng = np.random.default_rng(0)
+    hidden = int(images.masked[0].sum())
+    shown = images.patches[~images.masked].reshape(images.n, -1, images.d)
+    wide = np.ascontiguousarray(shown.transpose(0, 2, 1))
+    phi, score = rng.normal(size=(images.n, hidden, images.d)), rng.normal(size=(images.n, hidden, shown.shape[1]))
+    pp = rng.normal(size=(images.P, images.P))
+    outputs = np.empty_like(score), np.empty_like(phi)
+
+    def step():
+        for _ in range(2):
+            np.matmul(phi, wide, out=outputs[0])
+            np.matmul(score, shown, out=outputs[1])
+        np.exp(score, out=outputs[0])
+        np.exp(pp)
+
+    return step
+
+
+def image_rows(rows, turns):
+    for P, patch, channels in ((49, 4, 1), (64, 4, 3)):
+        images, field, y = any_images(P, patch, channels)
+        step, name = recursion(field, y), f"P={P} d={images.d} n={images.n}"
+        if torch is not None:
+            full = image_torch(images)
+            rows.add(f"any images: full in torch / exact recursion, {name}", *in_turn(full, step, 3, REST), ">= 20")
+        rows.add(
+            f"any images: exact recursion / its products and exponentials, {name}",
+            *in_turn(step, image_products(images), turns, REST), "<= 2.5",
+        )
+    code = (
+        "import numpy as np, dynsim; n, P, d = 10_000, 196, 48; rng = np.random.default_rng(0);"
+        "images = dynsim.Images(rng.normal(size=(n, P, d)), rng.permuted(np.tile(np.arange(P) % 4 > 0, (n, 1)), axis=1));"
+        "dynsim.reduced.descend(dynsim.reduced.ImageField(images), eta=1e-3, steps=2);"
+        "peak = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'));"
+        "print(int(peak) / 2**10 - images.patches.nbytes / 2**20)"
+    )
+    beside = float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    rows.add(f"any images: peak beside them, P=196 d=48 n=10,000: {beside:.0f} MiB / 2 GiB", [beside], [2048.0], "<= 1")
 
 
 if __name__ == "__main__":

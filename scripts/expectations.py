@@ -73,11 +73,11 @@ def by_orbit(problem, part, pp, fp):
     spread: the largest deviation of an entry from the mean of its orbit."""
     is_global = part.labels == 0
     found = {}
-    for letters in {tuple(column) for column in is_global.T}:
-        query = "".join("G" if letter else "L" for letter in letters)
+    for in_global in {tuple(column) for column in is_global.T}:
+        query = "".join("G" if here else "L" for here in in_global)
         layout = OrbitField(problem, query).layout
         entries = [[[] for _ in range(3)] for _ in range(part.K)], [[] for _ in range(len(layout.number) + 1)]
-        for p in np.flatnonzero((is_global.T == letters).all(axis=1)):
+        for p in np.flatnonzero((is_global.T == in_global).all(axis=1)):
             roles = np.where(part.labels == part.labels[:, [p]], 0, np.where(is_global, 1, 2))
             for k in range(part.K):
                 own, first = part.own[k, p], part.offset[k]

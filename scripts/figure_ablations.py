@@ -45,9 +45,9 @@ floor = theory.loss_floor(problem, part)
 axes[0].axhline(floor, color=plots.GREY, ls=":", lw=0.8, label="floor (6)")
 print(f"floor {floor:.4g}, loss at the start {run.loss[0]:.4g}")
 labels = (plots.LOSS, "own attention, local queries", "normalised mutual inf.")
-for ax, label, letter in zip(axes, labels, "abc", strict=True):
+for ax, label, panel in zip(axes, labels, "abc", strict=True):
     ax.set(xscale="log", xlim=(eta, end), xlabel=plots.TIME, ylabel=label)
-    ax.set_title(f"({letter})", loc="left")
+    ax.set_title(f"({panel})", loc="left")
 axes[0].set(yscale="log", ylim=(floor / 2, None))
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=2.4)
 for ending in ("png", "pdf"):

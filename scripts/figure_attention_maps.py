@@ -48,12 +48,13 @@ measured = attention.along(part, run, Dataset(images.cluster[:n // 4], images.z[
 loss = {"loss": run.loss}
 labelled = {"distance": "attention distance (patches)", "entropy": "entropy (nats)",
             "mutual_information": "normalised mutual inf.", "loss": plots.LOSS}
-for ax, (name, values), letter in zip(axes[2], {**measured, **loss}.items(), "abcd", strict=True):
+for ax, name, panel in zip(axes[2], labelled, "abcd", strict=True):
+    values = {**measured, **loss}[name]
     ax.plot(run.t, values, color=plots.BLUE)
     ax.axhline(values[0] if name != "loss" else theory.loss_floor(problem, part), color=plots.GREY, ls=":", lw=0.8)
     plots.log_time(ax, run.t)
     ax.set(ylim=(0, None), ylabel=labelled[name])
-    ax.set_title(f"({letter})", loc="left")
+    ax.set_title(f"({panel})", loc="left")
     print(f"{name}: {values[0]:.4g} -> {values[-1]:.4g}")
 print(f"loss floor {theory.loss_floor(problem, part):.4g}; areas of {problem.C_global} and {problem.C_local:.3g} patches")
 for ending in ("png", "pdf"):

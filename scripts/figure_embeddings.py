@@ -52,9 +52,9 @@ left.axhline(0.5, color=plots.GREY, lw=0.5, zorder=-1)
 right.axhline(reduced.EmpiricalField(part, data).floor, color=plots.GREY, ls=":", lw=0.8)
 left.set(ylabel="own attention, local queries", ylim=(0, 1))
 right.set(ylabel=plots.LOSS, yscale="log")
-for ax, letter in zip((left, right), "ab", strict=True):
+for ax, panel in zip((left, right), "ab", strict=True):
     ax.set(xscale="log", xlim=(1, end), xlabel=plots.TIME)
-    ax.set_title(f"({letter})", loc="left")
+    ax.set_title(f"({panel})", loc="left")
 figure.legend(loc="outside lower center", ncols=3, handlelength=2.4)
 for ending in ("png", "pdf"):
     plots.save(figure, os.path.join(args.out, f"embeddings.{ending}"))

@@ -57,9 +57,9 @@ for kappa_c, law, label, color, marker, dashes in cases:
           f"{depth[0]:.4g}, {theory_9[0]:.4g}")
 titles = (r"escape time $t_\mathrm{esc}$ ($\eta\times$step)", r"depth $-\Phi_g$ at the escape",
           r"$|t_\mathrm{esc}/$theory$-1|$", r"$|\Phi_g-$theory$|$")
-for ax, title, letter in zip(axes.flat, titles, "abcd", strict=True):
+for ax, title, panel in zip(axes.flat, titles, "abcd", strict=True):
     ax.set(xscale="log", yscale="log", ylabel=title)
-    ax.set_title(f"({letter})", loc="left")
+    ax.set_title(f"({panel})", loc="left")
 axes[1, 0].set_ylim(1e-13, None)
 axes[1, 0].axhline(1e-8, color=plots.GREY, lw=0.6, ls="--", zorder=-1)
 for ax in axes[1]:

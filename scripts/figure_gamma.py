@@ -49,8 +49,8 @@ right.plot(ratios, floor, color=plots.BLUE, label="floor (6)")
 right.plot(ratios, first, color=plots.GREY, ls="--", label="loss at the start")
 right.set(yscale="log", ylim=(1e-7, 3), xlabel=r"mask ratio $\gamma$", ylabel=plots.LOSS, xlim=(0, 1))
 plots.legend(right, loc="upper left", bbox_to_anchor=(0.0, 0.9))
-for ax, letter in zip((left, middle, right), "abc", strict=True):
-    ax.set_title(f"({letter})", loc="left")
+for ax, panel in zip((left, middle, right), "abc", strict=True):
+    ax.set_title(f"({panel})", loc="left")
 best = ratios[int(np.nanargmin(escape[:, 0]))]
 off = np.nanmax(abs(escape[:, 0] / escape[:, 2] - 1))
 print(f"escape is earliest at gamma={best} (measured on this grid); theory (15) is off by at most {off:.2g}")

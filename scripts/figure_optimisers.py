@@ -46,8 +46,8 @@ for rule, eta, name, color, dashes in (
     escape = np.interp(0.5, own, run.step) if own[-1] > 0.5 else np.nan
     print(f"{name}: own attention 1/2 at step {escape:.4g}; at step {steps} loss {run.loss[-1] - floor:.3g} above its floor, "
           f"own attention {own[-1]:.3g}, own FP {near[-1]:.3g}, global FP {far[-1]:.3g}")
-for ax, letter in zip(axes, "abc", strict=True):
-    ax.set_title(f"({letter})", loc="left")
+for ax, panel in zip(axes, "abc", strict=True):
+    ax.set_title(f"({panel})", loc="left")
 for ax in axes[:2]:
     ax.set(xscale="log", xlim=(1, steps), xlabel="step")
 axes[0].set(yscale="log", ylabel="loss above its floor")

@@ -53,8 +53,8 @@ right.set(xlabel="number of images $n$", ylabel="rms deviation at the end", xsca
 right.set_ylim(bottom=min(map(min, apart.values())) / 6)
 right.set_xticks(numbers, [str(n) for n in numbers])
 right.minorticks_off()
-for ax, letter in zip((left, middle, right), "abc", strict=True):
-    ax.set_title(f"({letter})", loc="left")
+for ax, panel in zip((left, middle, right), "abc", strict=True):
+    ax.set_title(f"({panel})", loc="left")
 plots.legend(middle)
 plots.legend(right, loc="lower left", ncols=2)
 for ending in ("png", "pdf"):

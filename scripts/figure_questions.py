@@ -20,7 +20,7 @@ from dynsim import Fixed, Problem, plots, reduced, theory
 from dynsim.analysis import phases, summary
 
 parser = argparse.ArgumentParser(description="What the paper leaves open")
-parser.add_argument("--quick", action="store_true", help="fewer moments")
+parser.add_argument("--quick", action="store_true", help="fewer saved times")
 parser.add_argument("--out", default=".", help="folder for questions.png and .pdf")
 args = parser.parse_args()
 os.makedirs(args.out, exist_ok=True)
@@ -28,7 +28,7 @@ matplotlib.rcParams.update(plots.STYLE)
 
 cases = [(0.25, 0.5, 1e30), (0.6, 0.7, 1e30), (0.7, 0.4, 1e30), (0.995, 0.02, 1e100)]
 figure, axes = plots.figure(1, 4, plots.DOUBLE, 2.2, sharey=True)
-for ax, (kappa_c, kappa_s, P), letter in zip(axes, cases, "abcd", strict=True):
+for ax, (kappa_c, kappa_s, P), panel in zip(axes, cases, "abcd", strict=True):
     problem = Problem(K=1, gamma=0.75, P=P, kappa_c=kappa_c, kappa_s=kappa_s, amplitude=Fixed(1.0))
     field, predicted = reduced.OrbitField(problem), theory.escape_time(problem)
     times = np.concatenate([[0], predicted * np.geomspace(1e-5, 30, 30 if args.quick else 300)])
@@ -36,7 +36,7 @@ for ax, (kappa_c, kappa_s, P), letter in zip(axes, cases, "abcd", strict=True):
     table = plots.by_area(run)["L"]["fp"]
     plots.curves(ax, run.t / predicted, {name: values / np.log(P) for name, values in table.items()})
     larger = ", local > global" if kappa_s > kappa_c else ""
-    ax.set_title(rf"({letter}) $\Delta={round(problem.Delta, 2) + 0.0:g}${larger}", loc="left", fontsize=7)
+    ax.set_title(rf"({panel}) $\Delta={round(problem.Delta, 2) + 0.0:g}${larger}", loc="left", fontsize=7)
     ax.set(xscale="log", xlim=(1e-5, 30), xlabel=r"$t\,/\,t_\mathrm{esc}$", xticks=[1e-4, 1e-2, 1])
     ax.text(0.04, 0.96, rf"$\kappa_c={kappa_c:g}$, $\kappa_s={kappa_s:g}$", transform=ax.transAxes, va="top", fontsize=7)
     ax.text(0.04, 0.86, rf"$P=10^{{{np.log10(P):.0f}}}$", transform=ax.transAxes, va="top", fontsize=7)
@@ -46,7 +46,7 @@ for ax, (kappa_c, kappa_s, P), letter in zip(axes, cases, "abcd", strict=True):
           f"{phases.find(run).regime}; escape / (8) = {escape / predicted:.6f}, "
           f"depth {depth:.5g} against (9) {theory.global_depth(problem):.5g}")
 axes[0].set(ylabel=r"FP correlation $\Phi/\log P$", ylim=(None, 2))
-handles = [axes[0].plot([], [], **plots.ROLES[sort])[0] for sort in ("own", "global", "others")]
+handles = [axes[0].plot([], [], **plots.ROLES[role])[0] for role in ("own", "global", "others")]
 figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=2.4)
 for ending in ("png", "pdf"):
     plots.save(figure, os.path.join(args.out, f"questions.{ending}"))

@@ -17,7 +17,7 @@ from dynsim import Problem, plots, reduced, theory
 from dynsim.analysis import phases, summary
 
 parser = argparse.ArgumentParser(description="Two phases against one")
-parser.add_argument("--quick", action="store_true", help="a smaller problem and fewer moments")
+parser.add_argument("--quick", action="store_true", help="a smaller problem and fewer saved times")
 parser.add_argument("--out", default=".", help="folder for two_phases.png and .pdf")
 args = parser.parse_args()
 os.makedirs(args.out, exist_ok=True)
@@ -25,17 +25,17 @@ matplotlib.rcParams.update(plots.STYLE)
 
 P, K, keep = (1e6, 2, 60) if args.quick else (1e12, 4, 400)
 figure, axes = plots.figure(2, 2, plots.DOUBLE, 3.7, sharex=True, sharey="row")
-for (above, below), kappa_c, letters in zip(axes.T, (0.9, 0.6), ("ac", "bd"), strict=True):
+for (above, below), kappa_c, panels in zip(axes.T, (0.9, 0.6), ("ac", "bd"), strict=True):
     problem = Problem(K=K, gamma=0.8, P=P, kappa_c=kappa_c, kappa_s=0.4)
     field = reduced.OrbitField(problem)
     end = 30 * theory.escape_time(problem)
     run = reduced.flow(field, t_end=end, keep=np.concatenate([[0], np.geomspace(1e-7 * end, end, keep)]))
     found = phases.find(run)
     tables = plots.by_area(run)["L"]
-    for ax, name, letter in ((above, "fp", letters[0]), (below, "attention", letters[1])):
+    for ax, name, panel in ((above, "fp", panels[0]), (below, "attention", panels[1])):
         plots.curves(ax, run.t, tables[name])
         plots.log_time(ax, run.t)
-        ax.set_title(f"({letter})", loc="left")
+        ax.set_title(f"({panel})", loc="left")
         ax.axvline(theory.escape_time(problem), color=plots.GREY, ls=":", lw=0.8, zorder=-1)
         plots.shade(ax, found, run.t[-1])
     above.axhline(theory.global_depth(problem), color=plots.RED, ls=(0, (1, 1)), lw=0.8)

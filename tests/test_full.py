@@ -1,4 +1,4 @@
-"""full.py against its formula: loops over patches, finite differences, torch autograd, and what must stay the same."""
+"""full/ against its formula: loops over patches, finite differences, torch autograd, and what must stay the same."""
 
 from types import SimpleNamespace
 
@@ -7,6 +7,7 @@ import pytest
 
 import dynsim
 from dynsim import full
+from dynsim.full import attention, reconstruction
 from dynsim.model.embedding import Embedding
 
 PROBLEM = dynsim.Problem(K=3, gamma=0.6, P=15, kappa_c=0.75, kappa_s=0.4)
@@ -188,7 +189,7 @@ def test_start_is_uniform_attention(part, data):
 def test_attention_of_a_trained_map(part, data):
     emb = embeddings(part)["rotated"]
     Q = 3 * np.random.default_rng(8).standard_normal((emb.d, emb.d))
-    attention = full._pass(Q, part, data, emb, attention=True)[2]
+    attention = reconstruction.loss_and_gradient(Q, part, data, emb, attention=True)[2]
     k, p = 1, 4
     paid = np.zeros(part.N[k])
     images = [i for i in range(data.n) if data.cluster[i] == k and data.masked[i, p]]
@@ -220,9 +221,9 @@ def test_basis_does_not_matter_but_the_images_do(part, data):
 def test_batches_do_not_matter(part, data, monkeypatch):
     emb = embeddings(part)["token, value token"]
     Q = np.random.default_rng(9).standard_normal((emb.d, emb.d))
-    whole = full._pass(Q, part, data, emb, attention=True)
-    monkeypatch.setattr(full, "BATCH_BYTES", 5 * 8 * part.P * (3 * part.P + 5 * emb.d))
-    pieces = full._pass(Q, part, data, emb, attention=True)  # 5 + 5 + 2 images
+    whole = reconstruction.loss_and_gradient(Q, part, data, emb, attention=True)
+    monkeypatch.setattr(attention, "BATCH_BYTES", 5 * 8 * part.P * (3 * part.P + 5 * emb.d))
+    pieces = reconstruction.loss_and_gradient(Q, part, data, emb, attention=True)  # 5 + 5 + 2 images
     for a, b in zip(whole, pieces, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
@@ -234,7 +235,8 @@ def test_weights_count_images(part, data):
     b = dynsim.Dataset(data.cluster[again], data.z[again], data.masked[again])
     emb = embeddings(part)["rotated"]
     Q = np.random.default_rng(10).standard_normal((emb.d, emb.d))
-    for x, y in zip(full._pass(Q, part, a, emb, True), full._pass(Q, part, b, emb, True), strict=True):
+    weighted, repeated = (reconstruction.loss_and_gradient(Q, part, images, emb, True) for images in (a, b))
+    for x, y in zip(weighted, repeated, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-14)
     assert abs(full.gradient(Q, part, data, emb)[0] / full.gradient(Q, part, a, emb)[0] - 1) > 1e-3
 

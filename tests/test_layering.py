@@ -1,4 +1,4 @@
-"""The order of the house: imports, read with ast, point only upward in the list of docs/design.md."""
+"""The order of modules: imports, read with ast, point only upward in the list of docs/design.md."""
 
 import ast
 import re
@@ -87,7 +87,7 @@ def wrong(code, order):
                 found.append(f"{module} imports {name}")
             if root == "numba" and not module.startswith("dynsim.reduced.kernels."):
                 found.append(f"{module} imports {name}")
-            if module == "dynsim.full" and name.startswith("dynsim.reduced"):
+            if module.startswith("dynsim.full") and name.startswith("dynsim.reduced"):
                 found.append(f"{module} imports {name}")
             own = name.startswith(module + ".")  # what a package shows of its own parts
             if name in code and name not in FREE and module not in FREE and at is not None and not own:

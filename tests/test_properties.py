@@ -169,9 +169,9 @@ def test_orbits(problem, data):
     assert 1 + field.layout.number.sum() == pytest.approx(problem.P, rel=1e-13)
     assert field.layout.sizes.sum(axis=1) == pytest.approx(problem.P, rel=1e-13)
     traj = goes_downhill(field, problem.amplitude.U)
-    for k, letter in enumerate(query):
+    for k, area in enumerate(query):
         own, at_global, others = traj.attention[:, k].T
-        total = own + (letter == "L") * at_global + field.layout.copies[k, 2] * others
+        total = own + (area == "L") * at_global + field.layout.copies[k, 2] * others
         # typical areas of no whole number of patches, of which few may be unmasked, are only interpolated
         rel = 1e-9 if field.layout.sizes[k, 0] % 1 == 0 or problem.P > 2**53 else 0.1
         assert (total <= 1 + 1e-12).all() and total[0] == pytest.approx(problem.unmasked / problem.P, rel=rel)

@@ -91,8 +91,14 @@ def named_elsewhere(sources):
     for module, text in sources.items():
         names = {name for home, _, name in places.values() if home != module}
         keys = {key for key, (home, _, _) in places.items() if home != module}
+        tree = ast.parse(text)
+        for node in ast.walk(tree):  # docstrings may show fields in examples
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+                text = text.replace(ast.get_source_segment(sources[module], body[0].value) or "\0", "")
+                body[0].value.value = ""
         found += [f"{module}: {name}" for name in names if re.search(rf"\b{name}\b", text)]
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and node.value in keys:
                 found.append(f"{module}: {node.value!r}")
     return found
@@ -110,6 +116,7 @@ def sources():
 
 BUILDS = {  # fields that are others on other images, by way of the registry
     "dynsim.reduced.minibatch: 'samples'", "dynsim.reduced.population: 'samples'", "dynsim.reduced.population: 'minibatch'",
+    "dynsim.reduced.mixed: 'samples'", "dynsim.reduced.mixed: 'contrastive-samples'", "dynsim.reduced.mixed: SumField",
 }
 
 

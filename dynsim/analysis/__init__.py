@@ -1,17 +1,22 @@
-"""What a run says: attention maps and measures, phases, summaries, exponents. Functions on trajectories and tables."""
+"""What runs and pictures say: attention maps and measures, phases, summaries, exponents, areas. Functions on results."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dynsim.analysis import attention, phases, scaling, summary
+    from dynsim.analysis import areas, attention, generalisation, image_attention, phases, prediction, scaling, summary
+    from dynsim.analysis.generalisation import evaluate
 
-__all__ = ["attention", "phases", "scaling", "summary"]
+__all__ = [
+    "areas", "attention", "generalisation", "image_attention", "phases", "prediction", "scaling", "summary", "evaluate",
+]
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'dynsim.analysis' has no attribute {name!r}")
+    if name == "evaluate":
+        return import_module("dynsim.analysis.generalisation").evaluate
     return import_module(f"dynsim.analysis.{name}")
 
 

@@ -12,20 +12,100 @@ PARAMETERS = {"K": 4.0, "gamma": 0.8, "P": 196.0, "kappa_c": 0.9, "kappa_s": 0.4
 
 
 def axes(table: Table) -> dict[str, np.ndarray]:
-    """The parameters that vary in a table from `load`, each with its sorted values: {name: array}."""
+    """Return the parameters that vary in a table.
+
+    Parameters
+    ----------
+    table : mapping of str to ndarray
+        Columns by name, as from ``sweep.load``.
+
+    Returns
+    -------
+    dict
+        Name of each parameter with more than one value (also ``seed``) -> its sorted values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.analysis import columns
+    >>> ones = {name: np.ones(4) for name in (*columns.PARAMETERS, "seed")}
+    >>> table = {**ones, "kappa_c": np.array([0.5, 0.9, 0.5, 0.9])}
+    >>> columns.axes(table)
+    {'kappa_c': array([0.5, 0.9])}
+    """
     found = {name: np.unique(table[name]) for name in (*PARAMETERS, "seed")}
     return {name: values for name, values in found.items() if len(values) > 1}
 
 
 def plane(table: Table, name: str, x: str = "kappa_c", y: str = "kappa_s") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Column `name` on the axes x and y: x values (X,), y values (Y,), and an array (Y, X), NaN where there is no row.
+    """Lay a column out on two axes.
 
-    Raises InputError where several rows fall on one place (another parameter varies)."""
+    Parameters
+    ----------
+    table : mapping of str to ndarray
+        Columns by name, as from ``sweep.load``.
+    name : str
+        The column.
+    x, y : str
+        Columns whose values are the axes.
+
+    Returns
+    -------
+    x : ndarray of shape (X,)
+        Sorted values of the first axis.
+    y : ndarray of shape (Y,)
+        Sorted values of the second axis.
+    values : ndarray of shape (Y, X)
+        The column; NaN, or empty text, where there is no row.
+
+    Raises
+    ------
+    InputError
+        If several rows have the same x and y, because another parameter varies.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim import sweep
+    >>> table = {"kappa_c": np.array([0.5, 0.9, 0.5]), "kappa_s": np.array([0.1, 0.1, 0.4]), "escape": np.array([1.0, 2.0, 3.0])}
+    >>> sweep.plane(table, "escape")[2]
+    array([[ 1.,  2.],
+           [ 3., nan]])
+    """
     xs, ys = np.unique(table[x]), np.unique(table[y])
     return xs, ys, on_axes(table, name, {y: ys, x: xs})
 
 
 def on_axes(table: Table, name: str, named: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Lay a column out on any number of axes.
+
+    Parameters
+    ----------
+    table : mapping of str to ndarray
+        Columns by name, as from ``sweep.load``.
+    name : str
+        The column.
+    named : mapping of str to ndarray
+        Columns whose values are the axes -> their sorted values.
+
+    Returns
+    -------
+    ndarray
+        The column, one dimension per axis; NaN, or empty text, where there is no row.
+
+    Raises
+    ------
+    InputError
+        If several rows fall on one element, because another parameter varies.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.analysis.columns import on_axes
+    >>> table = {"P": np.array([10.0, 100.0]), "escape": np.array([1.0, 2.0])}
+    >>> on_axes(table, "escape", {"P": np.array([10.0, 100.0, 1000.0])})
+    array([ 1.,  2., nan])
+    """
     places = tuple(np.searchsorted(values, table[axis]) for axis, values in named.items())
     shape = tuple(map(len, named.values()))
     if len(np.unique(np.ravel_multi_index(places, shape))) < len(table[name]):

@@ -1,13 +1,17 @@
-"""The phases of a run, from its trajectory alone (docs/what-to-expect.md).
+"""Phases of a run, from its trajectory alone (docs/what-to-expect.md).
 
-Means over the clusters in which a query is local, of its own and its global area, give three moments that part a run:
+Means over the clusters in which a query is local, of its own and its global area, give three times that divide a run:
 
-    I            the global FP correlation moves faster than the own one: it decouples         0 .. |dPhi_g| = |dPhi_own|
-    II           the own FP correlation moves faster, until own attention takes off           .. own attention = 1/2
-    convergence  the loss comes down to its floor                                             .. 1 % of the excess is left
+===========  =========================================================================  ===========================
+phase        what happens                                                               until
+===========  =========================================================================  ===========================
+I            the global FP correlation moves faster than the own one: it decouples      abs(dPhi_g) = abs(dPhi_own)
+II           the own FP correlation moves faster, until own attention takes off         own attention = 1/2
+convergence  the loss comes down to its floor                                           1 % of the excess is left
+===========  =========================================================================  ===========================
 
-Moments between two kept ones are interpolated in log time; those that the run itself has found (gradient flow: events) are
-taken over. Time is t = eta x step. Whether the exponents of the problem say the same is for theory.regime to answer.
+Between saved times they are interpolated in log time; those that the run itself has found (gradient flow: events) are taken
+over. Time is t = eta x step. Which phases the exponents of the problem predict is for ``theory.regime`` to answer.
 """
 
 import warnings
@@ -23,7 +27,7 @@ from dynsim.trajectory import Trajectory
 
 TAKE_OFF = 0.5  # own attention at escape
 LEFT = 0.01  # of the excess loss, at the end of the convergence
-APART = 1e-6  # kept moments closer than this (relative) are one: their difference is rounding
+APART = 1e-6  # saved times closer than this (relative) are one: their difference is rounding
 CURVES = (("fp", "own"), ("fp", "global"), ("attention", "own"))
 GLOBAL_FASTER = "the global FP correlation moves faster than the own one"
 OWN_FASTER = "the own FP correlation moves faster, until own attention passes one half"
@@ -32,7 +36,25 @@ CONVERGES = "from the escape until 1 % of the excess loss at the start is left"
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase: `name`, `start` and `end` (t = eta x step; None where the run ends before it), `defined_by`."""
+    """One phase of a run.
+
+    Parameters
+    ----------
+    name : str
+        "I", "II" or "convergence".
+    start : float or None
+        Time t = eta x step; None where the run ends before it.
+    end : float or None
+        Time; None where the run ends before it.
+    defined_by : str
+        What happens, in words.
+
+    Examples
+    --------
+    >>> from dynsim.analysis.phases import Phase
+    >>> Phase("I", 0.0, 12.5, "the global correlation moves faster").end
+    12.5
+    """
 
     name: str
     start: float | None
@@ -42,7 +64,24 @@ class Phase:
 
 @dataclass(frozen=True)
 class Phases:
-    """The three phases of a run, and its `regime`: "two phases" where phase I lasts, "one phase" where it does not."""
+    """Result of ``find``: the three phases of a run; iterates over them.
+
+    Parameters
+    ----------
+    regime : str
+        "two phases" where phase I lasts, "one phase" where it does not.
+    decoupling, growth, convergence : Phase
+        Phases I, II and convergence.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e12))
+    >>> run = dynsim.reduced.flow(field, t_end=3 * dynsim.theory.escape_time(field.problem))
+    >>> found = dynsim.analysis.phases.find(run)
+    >>> [phase.name for phase in found], found.to_dict()["regime"]
+    (['I', 'II', 'convergence'], 'two phases')
+    """
 
     regime: str
     decoupling: Phase
@@ -53,20 +92,51 @@ class Phases:
         return iter((self.decoupling, self.growth, self.convergence))
 
     def to_dict(self) -> dict:
-        """Plain data: regime, and the phases in order."""
+        """Return the phases as plain data.
+
+        Returns
+        -------
+        dict
+            "regime", and "phases" in order.
+        """
         return {"regime": self.regime, "phases": [asdict(phase) for phase in self]}
 
 
 def find(traj: Trajectory, part: Partition | None = None, floor: float | None = None) -> Phases:
-    """Phases of a trajectory.
+    """Find the phases of a trajectory.
 
-    part: the Partition of trajectories that do not say where their areas lie (files of other programs). floor: loss per
-    masked patch that no training removes (Field.floor, theory.loss_floor); by default what the run says of
-    itself, else 0. Raises InputError for fewer than three moments, a missing partition, or one that does not fit.
+    Parameters
+    ----------
+    traj : Trajectory
+        A run.
+    part : Partition, optional
+        Areas of a trajectory that does not say itself where they lie (files of other programs).
+    floor : float, optional
+        Loss per masked patch that no training removes (``Field.floor``, ``theory.loss_floor``); by default what the run
+        says of itself, else 0.
+
+    Returns
+    -------
+    Phases
+        The three phases.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than three saved times, or a partition is missing or does not fit.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e12, amplitude=dynsim.Fixed(1.0)))
+    >>> escape = dynsim.theory.escape_time(field.problem)
+    >>> found = dynsim.analysis.phases.find(dynsim.reduced.flow(field, t_end=3 * escape))
+    >>> round(found.decoupling.end / escape, 2)  # one third, docs/what-to-expect.md
+    0.33
     """
-    moments = _moments(traj.t)
-    if len(moments) < 3:
-        raise InputError(f"phases need at least 3 kept moments, got {len(moments)}: keep more of the run")
+    apart = _apart(traj.t)
+    if len(apart) < 3:
+        raise InputError(f"phases need at least 3 saved times, got {len(apart)}: save more of the run")
     own, at_global, attention = _curves(traj, part)
     events = traj.meta.get("events", {})
     floor = traj.meta.get("loss_floor", 0.0) if floor is None else floor
@@ -76,7 +146,7 @@ def find(traj: Trajectory, part: Partition | None = None, floor: float | None = 
     else:
         escape = _first(traj.t, attention / TAKE_OFF)
         end = _first(traj.t, LEFT / np.maximum(excess, 1e-300))
-    slower = _overtaken(traj.t[moments], own[moments], at_global[moments])
+    slower = _overtaken(traj.t[apart], own[apart], at_global[apart])
     if escape is not None:
         slower = escape if slower is None else min(slower, escape)
     return Phases(
@@ -87,13 +157,13 @@ def find(traj: Trajectory, part: Partition | None = None, floor: float | None = 
     )
 
 
-def _moments(t: np.ndarray) -> np.ndarray:
-    """Indices of the kept moments that are apart from the one before."""
-    kept = [0]
+def _apart(t: np.ndarray) -> np.ndarray:
+    """Indices of the saved times that are apart from the one before."""
+    chosen = [0]
     for i in range(1, len(t)):
-        if t[i] - t[kept[-1]] > APART * t[i]:
-            kept.append(i)
-    return np.array(kept)
+        if t[i] - t[chosen[-1]] > APART * t[i]:
+            chosen.append(i)
+    return np.array(chosen)
 
 
 def _curves(traj: Trajectory, part: Partition | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -111,7 +181,33 @@ def _curves(traj: Trajectory, part: Partition | None) -> tuple[np.ndarray, np.nd
 
 
 def layout_for(traj: Trajectory, part: Partition | None) -> Layout:
-    """Where the queries of a trajectory find their areas: as `part` says, or the trajectory itself. Raises InputError."""
+    """Return the layout that says where the queries of a trajectory find their areas.
+
+    Parameters
+    ----------
+    traj : Trajectory
+        A run.
+    part : Partition or None
+        Areas, in place of those that the trajectory itself knows.
+
+    Returns
+    -------
+    Layout
+        The layout.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the partition does not fit.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e6))
+    >>> run = dynsim.reduced.flow(field, t_end=10.0, keep=3)
+    >>> dynsim.analysis.phases.layout_for(run, None) is run.layout
+    True
+    """
     if part is None and traj.layout is None:
         raise InputError("this trajectory has a correlation for every patch: say which lies where, phases.find(traj, part)")
     if part is not None and (traj.fp.ndim != 3 or traj.fp.shape[1] != part.P or traj.attention.shape[2:] != (part.F,)):
@@ -135,7 +231,7 @@ def _overtaken(t: np.ndarray, own: np.ndarray, at_global: np.ndarray) -> float |
 
 
 def _first(t: np.ndarray, x: np.ndarray) -> float | None:
-    """When x > 0 first passes 1, interpolated in log x and log t; None: never, or not within the kept moments."""
+    """When x > 0 first passes 1, interpolated in log x and log t; None: never, or not within the saved times."""
     above = np.flatnonzero(x >= 1)
     if not above.size:
         return None

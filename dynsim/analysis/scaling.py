@@ -1,15 +1,17 @@
-"""Exponents: how escape time, depth, late loss and PP size grow or fall, measured on orbit flows, beside what theory derives.
+"""Exponents of escape time, depth, late loss and PP size, measured on orbit flows, beside what theory derives.
 
 A quantity y is followed along x (P at fixed exponents kappa, or t), and its *local slopes* d log y / d log x are taken
 between neighbours. The rule is the same for all:
 
-    window     x from x_max^(1/3) to x_max: the upper two thirds on the log axis
-    exponent   the last local slope
-    error      how far the local slopes in the window lie apart, and what the integrator's accuracy leaves open
+========  ======================================================================================================
+window    x from x_max^(1/3) to x_max: the upper two thirds on the log axis
+exponent  the last local slope
+error     how far the local slopes in the window lie apart, and what the integrator's accuracy leaves open
+========  ======================================================================================================
 
 A slope that tends to its limit as x^-b, b > 0, or as 1 / log x, has at x_max^(1/3) at least three times the error that it has
-at x_max, so the limit lies within the error (at most half of it, but for wiggles). It is an error of the window, not of chance:
-there is none.
+at x_max, so the limit lies within the error (at most half of it, for a monotonic slope). It is an error of the window, not a
+statistical one: nothing is random.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,9 +29,9 @@ from dynsim.trajectory import Progress, Trajectory
 
 DEFAULT_P = tuple(float(f"{P:.12g}") for P in np.geomspace(1e6, 1e30, 13))
 RTOL = 1e-8
-NOISE = 1e-6  # relative accuracy of events and correlations at that rtol, on the safe side
-LATE = 100.0  # escape times after which the late stage begins; it is followed to the third power of that time,
-BEGIN = 1e16  # at the largest P where it begins before this
+NOISE = 1e-6  # upper bound of the relative error of events and correlations at that rtol
+LATE = 100.0  # escape times after which the late stage begins; it is followed to the third power of that time
+BEGIN = 1e16  # the late stage is measured at the largest P where it begins before this
 LEAST = 4  # points in a window
 Reals = Sequence[float] | np.ndarray
 QUANTITIES = ("escape_time", "depth", "late_loss", "pp_size")
@@ -37,9 +39,39 @@ QUANTITIES = ("escape_time", "depth", "late_loss", "pp_size")
 
 @dataclass(frozen=True)
 class Exponent:
-    """One measured exponent. x, y: what was measured, all of it; window: smallest and largest x used; slopes: local slopes in
-    it; exponent, error: see the module; derived: its limit for large x; expected: the last local slope of the closed form at
-    the same finite x; published: a bound from the paper or None; meaning: what the exponent is of what."""
+    """One measured exponent.
+
+    Parameters
+    ----------
+    quantity : str
+        Name in QUANTITIES.
+    meaning : str
+        What grows with what.
+    x, y : tuple of float
+        All that was measured.
+    window : tuple of float
+        Smallest and largest x used.
+    slopes : tuple of float
+        Local slopes in the window.
+    exponent : float
+        The last of them.
+    error : float
+        Its error, by the rule of this module.
+    derived : float
+        The limit of the exponent for large x.
+    expected : float
+        The last local slope of the closed form at the same finite x.
+    published : dict, optional
+        A bound from the paper.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=1, gamma=0.75)
+    >>> (found,) = dynsim.analysis.scaling.measure(problem, [1e9, 1e12, 1e15, 1e18, 1e21], ["escape_time"])
+    >>> found.meaning, round(found.exponent, 3), found.derived, found.agrees
+    ('t_esc ~ P^x', 0.6, 0.6, True)
+    """
 
     quantity: str
     meaning: str
@@ -60,16 +92,66 @@ class Exponent:
 
 
 def local_slopes(x: Reals, y: Reals) -> np.ndarray:
-    """Slopes d log|y| / d log x between neighbours: (n - 1,) for x, y (n,)."""
+    """Return the slopes d log|y| / d log x between neighbours.
+
+    Parameters
+    ----------
+    x, y : array_like of shape (n,)
+        Coordinates of a curve, x positive.
+
+    Returns
+    -------
+    ndarray of shape (n - 1,)
+        The slopes.
+
+    Examples
+    --------
+    >>> from dynsim.analysis import scaling
+    >>> scaling.local_slopes([1.0, 2.0, 4.0], [1.0, 4.0, 16.0]).round(12)
+    array([2., 2.])
+    """
     return np.diff(np.log(np.abs(y))) / np.diff(np.log(x))
 
 
 def exponent(
     x: Reals, y: Reals, noise: float = NOISE
 ) -> tuple[float, float, tuple[float, float], tuple[float, ...]]:
-    """(exponent, error, window, slopes) of y along rising x > 1, by the rule of this module. noise: relative accuracy of y.
+    """Return the exponent of y along x, by the rule of this module.
 
-    Raises InputError where the window holds fewer than four points, or y is not finite there."""
+    Parameters
+    ----------
+    x : array_like of shape (n,)
+        Rising values > 1.
+    y : array_like of shape (n,)
+        Values of one sign.
+    noise : float
+        Relative accuracy of y.
+
+    Returns
+    -------
+    exponent : float
+        The last local slope.
+    error : float
+        Its error.
+    window : tuple of float
+        Smallest and largest x used.
+    slopes : tuple of float
+        Local slopes in the window.
+
+    Raises
+    ------
+    InputError
+        If the window holds fewer than four points, or y is not finite there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.analysis import scaling
+    >>> x = np.geomspace(1e3, 1e9, 7)
+    >>> slope, error, window, _ = scaling.exponent(x, x**0.5 + 1)
+    >>> round(slope, 4), round(error, 3), window
+    (0.5, 0.009, (1000.0, 1000000000.0))
+    """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     inside = x >= x[-1] ** (1 / 3) * (1 - 1e-9)
     if inside.sum() < LEAST or not (np.diff(x) > 0).all() or x[0] <= 1:
@@ -91,26 +173,55 @@ def measure(
     quantities: Sequence[str] = QUANTITIES,
     progress: Progress | None = None,
 ) -> list[Exponent]:
-    """Exponents of a problem's local queries, at the given P in place of its own: a list of Exponent.
+    """Measure exponents of the local queries of a problem.
 
-    progress(done, total) is called after every run. Raises InputError (too few P, unknown quantity, a P at which no query
-    escapes), Interrupted."""
+    Parameters
+    ----------
+    problem : Problem
+        Gives all but P.
+    P : iterable of float
+        Numbers of patches.
+    quantities : sequence of str
+        Names in QUANTITIES.
+    progress : callable, optional
+        Called with (done, total) after every run.
+
+    Returns
+    -------
+    list of Exponent
+        One for each quantity.
+
+    Raises
+    ------
+    InputError
+        If P are too few, a quantity does not exist, or no query escapes at some P.
+    Interrupted
+        On Ctrl-C.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, kappa_c=0.6, kappa_s=0.4)
+    >>> P = [1e9, 1e12, 1e15, 1e18, 1e21]
+    >>> [round(row.exponent, 2) for row in dynsim.analysis.scaling.measure(problem, P, ["escape_time", "depth"])]
+    [0.6, -0.2]
+    """
     for name in quantities:
         if name not in QUANTITIES:
             raise InputError(f"quantities are {', '.join(QUANTITIES)}, got {name!r}: take one of them")
     P = sorted({float(value) for value in P})
     problems = [replace(problem, P=value) for value in P]
     total = len(P) + ("late_loss" in quantities)
-    told = progress or (lambda done, total: None)
+    report = progress or (lambda done, total: None)
     try:
         found = []
         for i, one in enumerate(problems):
             found.append(_at_escape(one))
-            told(i + 1, total)
+            report(i + 1, total)
         rows = [_along_P(name, problems, found) for name in quantities if name != "late_loss"]
         if "late_loss" in quantities:
             rows.insert(quantities.index("late_loss"), _late(problems))
-            told(total, total)
+            report(total, total)
     except KeyboardInterrupt:
         raise Interrupted("stopped before all exponents were measured: run it again") from None
     return rows
@@ -125,7 +236,7 @@ def _at_escape(problem: Problem) -> dict[str, float]:
         raise InputError(
             f"own attention must pass one half, at P={problem.P:.4g} it did not by t={limit:.4g}: take larger P or kappa_s"
         )
-    at = _moment(traj, escape)
+    at = _escape_index(traj, escape)
     one_area = field.layout.class_of(np.array([[0], *[[2]] * (problem.K - 1)]))[0]  # own in one cluster, other elsewhere
     return {"escape_time": escape, "depth": _fallen(problem, traj.fp[at][:, 1].mean()), "pp_size": traj.pp[at][one_area]}
 
@@ -135,8 +246,8 @@ def _orbit(problem: Problem) -> Any:
     return reduced.field_class(reduced.method_key()).from_options(problem)
 
 
-def _moment(traj: Trajectory, escape: float) -> int:
-    """Index of the escape: beyond P = 1e20 the whole take-off has one t, and the escape is its moment with half the attention."""
+def _escape_index(traj: Trajectory, escape: float) -> int:
+    """Index of the saved time of the escape. Beyond P = 1e20 the take-off has one t throughout: take that with half attention."""
     same = np.flatnonzero(traj.t == escape)
     return same[np.abs(traj.attention[same, :, 0].mean(axis=1) - 0.5).argmin()]
 
@@ -167,8 +278,8 @@ def _late(problems: Sequence[Problem]) -> Exponent:
     field, start = _orbit(problem), LATE * theory.escape_time(problem)
     times = np.geomspace(start, start**3, 34)
     traj = reduced.flow(field, t_end=times[-1], keep=times, rtol=RTOL)
-    kept = np.isin(traj.t, times)
-    x, y = traj.t[kept], traj.loss[kept] - field.floor
+    saved = np.isin(traj.t, times)
+    x, y = traj.t[saved], traj.loss[saved] - field.floor
     value, error, window, slopes = exponent(x, y)
     expected = local_slopes(times[-2:], theory.late_loss(problem, times[-2:], finite=True))[0]
     measured = tuple(x.tolist()), tuple(y.tolist()), window, slopes, value, error
@@ -177,8 +288,29 @@ def _late(problems: Sequence[Problem]) -> Exponent:
 
 @dataclass(frozen=True)
 class Boundary:
-    """Where one phase turns into two, by P: Delta there (mean over kappa_s) and its spread; and the fit Delta = limit +
-    slope / log P with the limit's error (its range as one P after another is left out). Theory: limit 0, slope log(1 / rho)."""
+    """Where one phase turns into two, by P, and its limit for large P.
+
+    Parameters
+    ----------
+    P : tuple of float
+        Numbers of patches.
+    Delta : tuple of float
+        Information gap at the boundary for each P, mean over kappa_s.
+    spread : tuple of float
+        Largest less smallest Delta over kappa_s.
+    limit : float
+        Of the fit Delta = limit + slope / log P. Theory: 0.
+    error : float
+        Range of the limit as one P after another is left out.
+    slope : float
+        Of the fit. Theory: log(1 / rho).
+
+    Examples
+    --------
+    >>> from dynsim.analysis.scaling import Boundary
+    >>> Boundary((1e6, 1e9, 1e12), (0.1, 0.07, 0.05), (0.0, 0.0, 0.0), limit=0.0, error=1e-3, slope=1.4).limit
+    0.0
+    """
 
     P: tuple[float, ...]
     Delta: tuple[float, ...]
@@ -189,11 +321,40 @@ class Boundary:
 
 
 def boundary(table: Mapping[str, np.ndarray]) -> Boundary:
-    """The boundary between one and two phases in the (kappa_c, kappa_s) plane, from trajectories alone: a Boundary.
+    """Locate the boundary between one and two phases in the (kappa_c, kappa_s) plane, from runs alone.
 
-    There the global and the own FP correlation start equally fast; theory's speeds are in the ratio rho P^Delta. table: from
-    sweep.load, method orbit, three or more P. The place is interpolated between neighbouring kappa_c, in the logarithm of the
-    ratio. Raises InputError for fewer P, or where no boundary crosses the grid."""
+    Parameters
+    ----------
+    table : mapping of str to ndarray
+        Columns by name, as from ``sweep.load``, method orbit, for three or more P.
+
+    Returns
+    -------
+    Boundary
+        The boundary for each P, and its limit.
+
+    Raises
+    ------
+    InputError
+        If there are fewer P, or the boundary does not cross the grid.
+
+    Notes
+    -----
+    At the boundary the global and the own FP correlation start equally fast; the ratio of theory's speeds is rho P^Delta. The
+    place is interpolated between neighbouring kappa_c, in the logarithm of the ratio.
+
+    Examples
+    --------
+    >>> import itertools
+    >>> import numpy as np
+    >>> from dynsim.analysis import scaling
+    >>> grid = np.array(list(itertools.product([1e6, 1e9, 1e12], np.linspace(0.5, 0.95, 10), [0.2, 0.4]))).T
+    >>> ratio = 0.25 * grid[0] ** ((1 - grid[2]) - 2 * (1 - grid[1]))
+    >>> table = dict(zip(("P", "kappa_c", "kappa_s"), grid), speed_own=np.ones(60), speed_global=-ratio)
+    >>> found = scaling.boundary(table)
+    >>> abs(found.limit) < 1e-12, abs(found.slope - float(np.log(4))) < 1e-12
+    (True, True)
+    """
     where, spread, Ps = [], [], np.unique(table["P"])
     if len(Ps) < 3:
         raise InputError(f"a limit for large P needs at least 3 values of P, got {len(Ps)}: sweep --P over more")
@@ -223,5 +384,22 @@ def _crossing(x: np.ndarray, y: np.ndarray) -> float | None:
 
 
 def expected_boundary(problem: Problem) -> float:
-    """Delta at which the starting speeds of eq. 5 are equal: log(1 / rho) / log P."""
+    """Return the information gap at which the starting speeds of (eq. 5) are equal.
+
+    Parameters
+    ----------
+    problem : Problem
+        Gives rho and P.
+
+    Returns
+    -------
+    float
+        The gap, log(1 / rho) / log P.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> round(dynsim.analysis.scaling.expected_boundary(dynsim.Problem(gamma=0.75, P=1e12)), 4)
+    0.0502
+    """
     return log(1 / problem.rho) / log(problem.P)

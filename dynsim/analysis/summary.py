@@ -1,7 +1,7 @@
-"""What a run came to, in numbers: by query type, how attention and correlations moved.
+"""Summary of a run in numbers: by query type, how attention and correlations moved.
 
-Within a query type (a letter per cluster, L local and G global), clusters where the query is local and clusters where it is
-global are told apart. Attention is that of a query on the unmasked patches of its own area, of the global one, of all others
+Within a query type (L local, G global for each cluster), clusters where the query is local and clusters where it is global are
+listed separately. Attention is that of a query on the unmasked patches of its own area, of the global one, of all others
 together, and on masked patches; FP and PP are means over areas and keys of that role.
 """
 
@@ -22,23 +22,66 @@ __all__ = ["ROLES", "by_query_type", "global_depth"]
 
 
 def by_query_type(traj: Trajectory, layout: Layout | None = None) -> list[dict]:
-    """A plain dict for every query type of a run, with `query`, `share` of the patches and, under `clusters`, one dict for each
-    letter with start and end of attention, fp and pp by role. layout: of the run, where it does not say itself."""
+    """Summarise a run by query type.
+
+    Parameters
+    ----------
+    traj : Trajectory
+        A run.
+    layout : Layout, optional
+        Layout of a run that does not have one itself.
+
+    Returns
+    -------
+    list of dict
+        Plain data for every query type: "query", "share" of the patches, and under "clusters" one dict for clusters with "area" L
+        and one for G, with start and end of attention, fp and pp by role.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=2, gamma=0.75, P=1e6), query="LG")
+    >>> run = dynsim.reduced.flow(field, t_end=10.0, keep=3)
+    >>> (row,) = dynsim.analysis.summary.by_query_type(run)
+    >>> row["query"], [cluster["area"] for cluster in row["clusters"]], sorted(row["clusters"][0]["fp"])
+    ('LG', ['L', 'G'], ['global', 'others', 'own'])
+    """
     layout = traj.layout if layout is None else layout
     ends = [layout.areas(traj.fp[at], traj.pp[at], traj.attention[at]) for at in (0, -1)]
     found = []
     for query, share in layout.share.items():
         rows = []
-        for letter in sorted(set(query), reverse=True):
-            pairs = (layout.query_type == query) & (layout.is_global == (letter == "G"))
-            rows.append({"letter": letter, **_moves(ends, pairs)})
+        for area in sorted(set(query), reverse=True):
+            pairs = (layout.query_type == query) & (layout.is_global == (area == "G"))
+            rows.append({"area": area, **_moves(ends, pairs)})
         found.append({"query": query, "share": share, "clusters": rows})
     return found
 
 
 def global_depth(traj: Trajectory, t: float | None) -> float:
-    """FP correlation with the global area at the saved time t, mean over the pairs of query and cluster in which the query is
-    local; NaN where there is none."""
+    """Return the FP correlation with the global area at a saved time.
+
+    Parameters
+    ----------
+    traj : Trajectory
+        A run.
+    t : float or None
+        A saved time.
+
+    Returns
+    -------
+    float
+        Mean over the pairs of query and cluster in which the query is local; NaN where there is none, or t is None.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e12))
+    >>> run = dynsim.reduced.flow(field, t_end=2 * dynsim.theory.escape_time(field.problem), keep=2)
+    >>> depth = dynsim.analysis.summary.global_depth(run, run.meta["events"]["escape"])
+    >>> abs(depth / dynsim.theory.global_depth(field.problem, finite=True) - 1) < 1e-3
+    True
+    """
     if t is None or traj.layout.is_global.all():
         return float("nan")
     at = np.flatnonzero(traj.t == t)[0]

@@ -120,6 +120,11 @@ def add_field_options(group: Any) -> None:
     for name, users in _options_of(known).items():
         first = next(iter(users.values()))
         kind = {int: whole(int(first.least or 0)), float: number}.get(first.type, str)
+        if first.type is bool:
+            on = argparse.BooleanOptionalAction
+            text = f"{first.help} ({', '.join(users)}; {'yes' if first.default else 'no'})"
+            group.add_argument("--" + name.replace("_", "-"), action=on, default=None, help=text)
+            continue
         choices = list(dict.fromkeys(choice for option in users.values() for choice in option.choices))
         metavar = "{" + ",".join(choices) + "}" if choices else {int: "N", float: "X"}.get(first.type, "TEXT")
         defaults = dict.fromkeys(option.default for option in users.values() if option.default is not None)
@@ -154,6 +159,9 @@ def chosen_method(args: argparse.Namespace) -> str:
 
     try:
         key = reduced.method_key(getattr(args, "objective", "reconstruction"), args.method)
+        for name, users in _options_of(fields()).items():
+            if args.method is None and getattr(args, name) is not None and next(iter(users.values())).selects:
+                key = next(iter(users))
     except InputError:
         key = ""
     if key not in fields():
@@ -185,7 +193,7 @@ def add_output(parser: argparse.ArgumentParser, folder: str | None = None) -> No
 
 
 def seed_from(args: argparse.Namespace) -> int:
-    """The seed asked for; one drawn by itself is told. An int."""
+    """The seed asked for, or one drawn at random, which is printed. An int."""
     if args.seed is not None:
         return args.seed
     import secrets

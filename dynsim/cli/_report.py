@@ -22,7 +22,7 @@ LIES = {"L": "local", "G": "global"}
 def record(
     args: Namespace, problem: Problem, seed: int, fields: Sequence[Any], runs: Sequence[Trajectory], wall: float
 ) -> dict:
-    """Everything that is told of these runs, as one plain object."""
+    """All that the report says of these runs, as one plain object."""
     from dynsim import theory
 
     result = {
@@ -97,8 +97,8 @@ def show(result: dict) -> None:
         table(columns, [[r["query"], short(r["share"], 3), *(short(r[name]) for name in names)] for r in rows])
     if not rows:
         return
-    say("\nAttention of a masked query, by query type (a letter per cluster) and how it lies in a cluster")
-    lines = [(r, c, [r["query"], LIES[c["letter"]]]) for r in rows for c in r["clusters"]]
+    say("\nAttention of a masked query, by query type (L local, G global per cluster) and how it lies in a cluster")
+    lines = [(r, c, [r["query"], LIES[c["area"]]]) for r in rows for c in r["clusters"]]
     roles = ("own", "global", "others")
     moved = [[*head, *(_arrow(ends) for ends in c["attention"].values())] for _, c, head in lines]
     table(["query", "lies", "own area", "global area", "others", "masked"], moved, left=2)
@@ -109,5 +109,5 @@ def show(result: dict) -> None:
 
 
 def _arrow(ends: Sequence[float]) -> str:
-    told = " -> ".join(short(value, 2) for value in ends)
-    return "-" if told == "- -> -" else told
+    text = " -> ".join(short(value, 2) for value in ends)
+    return "-" if text == "- -> -" else text

@@ -128,7 +128,7 @@ def _other(integrator: str, problem: Problem) -> dict:
         return {"eta": 1.0, "steps": 500}
     from dynsim import theory
 
-    return {"t_end": 100 * max(theory.escape_time(problem, letter) for letter in "LG"), "rtol": 1e-5, "keep": SAVED}
+    return {"t_end": 100 * max(theory.escape_time(problem, area) for area in "LG"), "rtol": 1e-5, "keep": SAVED}
 
 
 def _move(
@@ -187,7 +187,7 @@ def _again(args: Namespace) -> int:
         _show.print_json(record)
     else:
         changed = ", ".join(f"{name} {pair['then']} -> {pair['now']}" for name, pair in versions.items()) or "the same versions"
-        _show.say(f"{args.file} run again, {len(result.trajectory)} moments, {changed}")
+        _show.say(f"{args.file} run again, {len(result.trajectory)} saved times, {changed}")
         verdict = "all bits agree" if result.same else f"the bits differ, by {result.deviation:.2g} of the largest value at most"
         _show.say(verdict)
     return 0 if result.same or versions else 1

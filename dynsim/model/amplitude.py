@@ -1,4 +1,4 @@
-"""Laws of the amplitude z that multiplies a feature in an image, and what else is drawn: generators from seeds."""
+"""Laws of the amplitude z that multiplies a feature in an image, and random generators from seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,29 @@ _leggauss = lru_cache(np.polynomial.legendre.leggauss)
 
 
 class Law(Protocol):
-    """A law of amplitudes z in [L, U]; one of your own needs no more than this."""
+    """Protocol of a law of amplitudes z in [L, U]; one of your own needs no more than this.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> import numpy as np
+    >>> class Power:
+    ...     "Density proportional to z on [0, 1] + 1/2."
+    ...     L, U = 0.5, 1.5
+    ...     def sample(self, rng, size):
+    ...         return 0.5 + np.sqrt(rng.random(size))
+    ...     def nodes(self, n):
+    ...         x, weight = np.polynomial.legendre.leggauss(n)
+    ...         return 1 + x / 2, weight * (1 + x) / 2
+    ...     def moment(self, power):
+    ...         z, weight = self.nodes(power + 2)
+    ...         return float(weight @ z**power)
+    >>> law = Power()
+    >>> round(law.moment(1), 6)
+    1.166667
+    >>> dynsim.Problem(amplitude=law).amplitude is law
+    True
+    """
 
     @property
     def L(self) -> float:
@@ -25,18 +47,78 @@ class Law(Protocol):
         """Largest amplitude."""
 
     def sample(self, rng: np.random.Generator, size: tuple[int, ...], /) -> np.ndarray:
-        """Draw amplitudes of the given shape."""
+        """Draw amplitudes.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of randomness.
+        size : tuple of int
+            Shape of the result.
+
+        Returns
+        -------
+        ndarray of shape ``size``
+            Independent amplitudes.
+        """
 
     def nodes(self, n: int, /) -> tuple[np.ndarray, np.ndarray]:
-        """About n amplitudes and probabilities, each (nodes,), for averages over z."""
+        """Return amplitudes and probabilities for averages over z.
+
+        Parameters
+        ----------
+        n : int
+            About how many.
+
+        Returns
+        -------
+        z : ndarray of shape (nodes,)
+            Amplitudes.
+        weight : ndarray of shape (nodes,)
+            Their probabilities, which sum to one.
+        """
 
     def moment(self, power: int, /) -> float:
-        """E[z^power]."""
+        """Return E[z^power].
+
+        Parameters
+        ----------
+        power : int
+            Exponent, at least 0.
+
+        Returns
+        -------
+        float
+            The mean of z^power.
+        """
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Amplitudes uniform on [L, U]."""
+    """Amplitudes uniform on [L, U].
+
+    Parameters
+    ----------
+    L : float
+        Smallest amplitude, between 1e-6 and 1e6.
+    U : float
+        Largest amplitude, between L and 1e6.
+
+    Raises
+    ------
+    InputError
+        If a bound is out of range, or L > U.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> law = dynsim.Uniform(0.5, 1.5)
+    >>> round(law.moment(2), 6)
+    1.083333
+    >>> import numpy as np
+    >>> law.sample(np.random.default_rng(0), (2, 3)).shape
+    (2, 3)
+    """
 
     L: float = 0.8
     U: float = 1.2
@@ -47,25 +129,79 @@ class Uniform:
             raise InputError(f"amplitudes need L <= U, got L={self.L:g} and U={self.U:g}: swap them")
 
     def sample(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
-        """Draw amplitudes of the given shape from a `numpy.random.Generator`."""
+        """Draw amplitudes.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of randomness.
+        size : int or tuple of int
+            Shape of the result.
+
+        Returns
+        -------
+        ndarray of shape ``size``
+            Independent amplitudes.
+        """
         return rng.uniform(self.L, self.U, size)
 
     def nodes(self, n: int = 16) -> tuple[np.ndarray, np.ndarray]:
-        """Gauss-Legendre amplitudes and probabilities, each (n,): exact for polynomials up to degree 2n - 1."""
+        """Return Gauss-Legendre amplitudes and probabilities.
+
+        Parameters
+        ----------
+        n : int
+            Number of nodes; the rule is exact for polynomials up to degree 2n - 1.
+
+        Returns
+        -------
+        z : ndarray of shape (n,)
+            Amplitudes; a single one where L = U.
+        weight : ndarray of shape (n,)
+            Their probabilities, which sum to one.
+        """
         if self.L == self.U:
             return np.array([float(self.L)]), np.ones(1)
         x, weight = _leggauss(n)
         return 0.5 * (self.L + self.U) + 0.5 * (self.U - self.L) * x, 0.5 * weight
 
     def moment(self, power: int) -> float:
-        """E[z^power]."""
+        """Return E[z^power], exact to rounding.
+
+        Parameters
+        ----------
+        power : int
+            Exponent, at least 0.
+
+        Returns
+        -------
+        float
+            The mean of z^power.
+        """
         z, weight = self.nodes(max(2, power))
         return float(weight @ z**power)
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """Every amplitude equal to z."""
+    """Every amplitude equal to z.
+
+    Parameters
+    ----------
+    z : float
+        The amplitude, between 1e-6 and 1e6.
+
+    Raises
+    ------
+    InputError
+        If z is out of range.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> dynsim.Fixed(2.0).moment(3)
+    8.0
+    """
 
     z: float = 1.0
 
@@ -83,21 +219,78 @@ class Fixed:
         return self.z
 
     def sample(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
-        """The amplitude, in the given shape; draws nothing."""
+        """Return the amplitude in a given shape.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Not used: nothing is drawn.
+        size : int or tuple of int
+            Shape of the result.
+
+        Returns
+        -------
+        ndarray of shape ``size``
+            The amplitude throughout.
+        """
         return np.full(size, float(self.z))
 
     def nodes(self, n: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """The one amplitude and its probability, each (1,)."""
+        """Return the one amplitude and its probability.
+
+        Parameters
+        ----------
+        n : int
+            Not used.
+
+        Returns
+        -------
+        z : ndarray of shape (1,)
+            The amplitude.
+        weight : ndarray of shape (1,)
+            One.
+        """
         return np.array([float(self.z)]), np.ones(1)
 
     def moment(self, power: int) -> float:
-        """E[z^power]."""
+        """Return z^power.
+
+        Parameters
+        ----------
+        power : int
+            Exponent, at least 0.
+
+        Returns
+        -------
+        float
+            The mean of z^power.
+        """
         return float(self.z) ** power
 
 
 @dataclass(frozen=True)
 class Discrete:
-    """Amplitudes from a finite list with given probabilities (equal when left out)."""
+    """Amplitudes from a finite list with given probabilities.
+
+    Parameters
+    ----------
+    values : sequence of float
+        The amplitudes, each between 1e-6 and 1e6.
+    weights : sequence of float, optional
+        As many positive numbers, scaled to sum to one; equal by default.
+
+    Raises
+    ------
+    InputError
+        If an amplitude is out of range, or weights are not positive or not as many.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> law = dynsim.Discrete((0.5, 1.5), (3, 1))
+    >>> law.weights, law.moment(1)
+    ((0.75, 0.25), 0.75)
+    """
 
     values: tuple[float, ...]
     weights: tuple[float, ...] = None  # type: ignore[assignment]  # never None once built
@@ -126,15 +319,52 @@ class Discrete:
         return max(self.values)
 
     def sample(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
-        """Draw amplitudes of the given shape from a `numpy.random.Generator`."""
+        """Draw amplitudes.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of randomness.
+        size : int or tuple of int
+            Shape of the result.
+
+        Returns
+        -------
+        ndarray of shape ``size``
+            Independent amplitudes.
+        """
         return rng.choice(self.values, size, p=self.weights)
 
     def nodes(self, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """All amplitudes and their probabilities: exact."""
+        """Return all amplitudes and their probabilities: averages are exact.
+
+        Parameters
+        ----------
+        n : int, optional
+            Not used.
+
+        Returns
+        -------
+        z : ndarray of shape (values,)
+            Amplitudes.
+        weight : ndarray of shape (values,)
+            Their probabilities, which sum to one.
+        """
         return np.array(self.values), np.array(self.weights)
 
     def moment(self, power: int) -> float:
-        """E[z^power]."""
+        """Return E[z^power].
+
+        Parameters
+        ----------
+        power : int
+            Exponent, at least 0.
+
+        Returns
+        -------
+        float
+            The mean of z^power.
+        """
         z, weight = self.nodes()
         return float(weight @ z**power)
 
@@ -148,13 +378,52 @@ def _check_amplitudes(values: Sequence[float], what: str) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is one finite real number."""
+    """Return whether a value is one finite real number.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+
+    Returns
+    -------
+    bool
+        False also for truth values and text.
+
+    Examples
+    --------
+    >>> from dynsim.model.amplitude import is_number
+    >>> is_number(1e3), is_number(True), is_number("3"), is_number(float("nan"))
+    (True, False, False, False)
+    """
     real = not isinstance(value, (bool, str)) and np.isscalar(value) and np.isreal(value)
     return bool(real and isfinite(value))
 
 
 def generator(seed: int | Sequence[int]) -> np.random.Generator:
-    """The `numpy.random.Generator` of a seed. Raises InputError where it is none."""
+    """Return the random generator of a seed.
+
+    Parameters
+    ----------
+    seed : int or sequence of int
+        Whole numbers of at least 0.
+
+    Returns
+    -------
+    numpy.random.Generator
+        A new generator: the same draws for the same seed.
+
+    Raises
+    ------
+    InputError
+        If the seed is none.
+
+    Examples
+    --------
+    >>> from dynsim.model.amplitude import generator
+    >>> generator(0).integers(100, size=3).tolist() == generator(0).integers(100, size=3).tolist()
+    True
+    """
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError):

@@ -1,7 +1,7 @@
 """How the arrays of a run are laid out: names of their axes, and where each query finds its own, the global and other areas.
 
-A query type has a letter for each cluster: L where the query lies in a local area of it, G where in the global one; clusters are
-interchangeable, so letters are sorted ("LLLG"). The role of an area for a query in a cluster is *own*, *global* or *others*.
+A query type has L or G for each cluster: L where the query lies in a local area of it, G where in the global one. Clusters are
+interchangeable, so these are sorted ("LLLG"). The role of an area for a query in a cluster is *own*, *global* or *others*.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,18 @@ Table = dict[str, dict[str, np.ndarray]]  # attention, fp, pp; then by role
 
 
 class Layout(Protocol):
-    """What summaries, phases, figures and files ask of a run's arrays."""
+    """Protocol of what summaries, phases, figures and files ask of a run's arrays.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.model.areas import PartitionLayout
+    >>> layout = PartitionLayout(dynsim.Partition([[0, 0, 1], [0, 1, 1]]))
+    >>> layout.query_type
+    array(['GG', 'LG', 'LL', 'GG', 'LG', 'LL'], dtype='<U2')
+    >>> [round(share, 3) for share in layout.share.values()]
+    [0.333, 0.333, 0.333]
+    """
 
     @property
     def dims(self) -> Mapping[str, tuple[str, ...]]:
@@ -43,31 +54,117 @@ class Layout(Protocol):
     def areas(
         self, fp: np.ndarray | None = None, pp: np.ndarray | None = None, attention: np.ndarray | None = None
     ) -> Table:
-        """Those of fp, pp and attention (one saved time) that are given, by role, each (pairs,); NaN where there is none.
+        """Arrange correlations and attention by the role of areas.
 
-        attention: on the unmasked patches of the own, the global, all other areas, and on masked patches. fp: mean over areas.
-        pp: of the query itself ("self"), and means over keys."""
+        Parameters
+        ----------
+        fp : ndarray, optional
+            FP correlations at one saved time, without the time axis.
+        pp : ndarray, optional
+            PP correlations at one saved time.
+        attention : ndarray, optional
+            Area attention at one saved time.
+
+        Returns
+        -------
+        dict
+            Those of "fp", "pp" and "attention" that are given, by role, each (pairs,); NaN where there is none. attention: on the
+            unmasked patches of the own, the global, all other areas, and on masked patches. fp: mean over areas. pp: of the query
+            itself ("self"), and means over keys.
+        """
 
 
 def query_types(K: int) -> list[str]:
-    """All query types, from the all-local to the all-global one."""
+    """List all query types, from the all-local to the all-global one.
+
+    Parameters
+    ----------
+    K : int
+        Clusters.
+
+    Returns
+    -------
+    list of str
+        K + 1 types.
+
+    Examples
+    --------
+    >>> from dynsim.model.areas import query_types
+    >>> query_types(2)
+    ['LL', 'LG', 'GG']
+    """
     return ["L" * (K - g) + "G" * g for g in range(K + 1)]
 
 
 def local_pairs(layout: Layout) -> np.ndarray:
-    """The pairs of query and cluster in which the query is local, bool (pairs,); all where none is."""
+    """Select the pairs of query and cluster in which the query is local.
+
+    Parameters
+    ----------
+    layout : Layout
+        Gives the pairs.
+
+    Returns
+    -------
+    ndarray of bool, shape (pairs,)
+        All true where the query is local in no cluster.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.model.areas import PartitionLayout, local_pairs
+    >>> local_pairs(PartitionLayout(dynsim.Partition([[0, 0, 1], [0, 1, 1]])))
+    array([False, False,  True, False,  True,  True])
+    """
     local = ~np.asarray(layout.is_global)
     return local | ~local.any()
 
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a / b, NaN where b is not positive."""
+    """Divide where the divisor is positive.
+
+    Parameters
+    ----------
+    a, b : array_like
+        Arrays of shapes that broadcast.
+
+    Returns
+    -------
+    ndarray
+        The quotient a / b, NaN where b is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.model.areas import divide
+    >>> divide(np.array([1.0, 2.0]), np.array([4.0, 0.0]))
+    array([0.25,  nan])
+    """
     return np.divide(a, b, out=np.full(np.broadcast(a, b).shape, np.nan), where=np.asarray(b) > 0)
 
 
 @dataclass(frozen=True, eq=False)
 class PartitionLayout:
-    """fp (P, F) or, with a mask token, (P, F + 1), pp (P, P), attention (P, F) of the queries of a partition."""
+    """Layout of runs on a partition: fp (P, F) or, with a mask token, (P, F + 1), pp (P, P), attention (P, F).
+
+    Parameters
+    ----------
+    part : Partition
+        The partition.
+    token : bool
+        Whether fp has the correlation with a mask token as its last column.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.model.areas import PartitionLayout
+    >>> layout = PartitionLayout(dynsim.Partition([[0, 0, 1, 2]]))
+    >>> layout.query_type
+    array(['G', 'G', 'L', 'L'], dtype='<U1')
+    >>> layout.areas(fp=np.arange(12.0).reshape(4, 3))["fp"]["own"]
+    array([ 0.,  3.,  7., 11.])
+    """
 
     part: Partition
     token: bool = False
@@ -80,30 +177,45 @@ class PartitionLayout:
 
     @property
     def coords(self) -> Mapping[str, Sequence[str]]:
-        """None of the axes has labels but numbers."""
+        """Labels along axes: none, but numbers."""
         return {}
 
     @cached_property
     def is_global(self) -> np.ndarray:
-        """(K P,), cluster by cluster."""
+        """Whether the query lies in the global area of the cluster, bool (K P,), cluster by cluster."""
         return (self.part.labels == 0).ravel()
 
     @cached_property
     def query_type(self) -> np.ndarray:
-        """(K P,), cluster by cluster."""
+        """Query type of each pair, str (K P,), cluster by cluster."""
         count = (self.part.labels == 0).sum(axis=0)
         return np.tile(np.array(query_types(self.part.K))[count], self.part.K)
 
     @cached_property
     def share(self) -> Mapping[str, float]:
-        """Of the query types that occur."""
+        """Fraction of all patches that are of each query type that occurs."""
         count = np.bincount((self.part.labels == 0).sum(axis=0), minlength=self.part.K + 1)
         return {query: float(n) / self.part.P for query, n in zip(query_types(self.part.K), count, strict=True) if n}
 
     def areas(
         self, fp: np.ndarray | None = None, pp: np.ndarray | None = None, attention: np.ndarray | None = None
     ) -> Table:
-        """By role, each (K P,)."""
+        """Arrange correlations and attention by the role of areas, each (K P,).
+
+        Parameters
+        ----------
+        fp : ndarray of shape (P, F) or (P, F + 1), optional
+            FP correlations at one saved time.
+        pp : ndarray of shape (P, P), optional
+            PP correlations at one saved time.
+        attention : ndarray of shape (P, F), optional
+            Area attention at one saved time.
+
+        Returns
+        -------
+        dict
+            As Layout.areas.
+        """
         found: Table = {}
         if attention is not None:
             own, at_global, others, total = self._by_area(attention)

@@ -1,9 +1,9 @@
-"""The vectors that stand for positions and features: any of them, not only orthonormal ones.
+"""Embedding: the vectors that stand for positions and features, orthonormal or not.
 
 Position p has the vector e_p = E[:, p], feature f the vector v_f = V[:, f], both in R^d. A masked patch carries the mask
 token mu: as a query its vector is e_p + mu, as a key e_q + mu, and its value is 0 ("zero") or mu ("token"); an unmasked
-patch has key X_q + e_q and value X_q (docs/model.md, eq. B1-B3). The paper takes E and V orthonormal and mu = 0. Which
-dynamics follow depends on the vectors only through their inner products.
+patch has key X_q + e_q and value X_q (docs/beyond.md, eq. B1-B3). The paper takes E and V orthonormal and mu = 0. The
+dynamics depend on the vectors only through their inner products.
 """
 
 from dataclasses import dataclass, field, replace
@@ -20,12 +20,39 @@ ORTHONORMAL = 1e-13  # largest entry of B^T B - I that counts as rounding
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """Positions `E` (d, P), features `V` (d, F), mask token `mu` (d,) or None, `masked_value` "zero" or "token".
+    """Vectors of positions and features, and a mask token; frozen, the arrays copied and made read-only.
 
-    Frozen; the arrays are copied and made read-only. `origin` says how they came about, in plain data.
-    Derived: `d`, `P`, `F`, `keys` (d, F + P) or with a token (d, F + 1 + P), `queries` (d, P), `gram` of the keys.
+    Parameters
+    ----------
+    E : array_like of shape (d, P)
+        Vectors of the positions, one per column.
+    V : array_like of shape (d, F)
+        Vectors of the features, one per column, counted cluster by cluster.
+    mu : array_like of shape (d,), optional
+        Mask token; none by default.
+    masked_value : {"zero", "token"}
+        What a masked key has as its value.
+    origin : dict, optional
+        How the vectors came about, as plain data.
 
-    Raises InputError for wrong shapes, entries that are not finite, a token value without a token.
+    Raises
+    ------
+    InputError
+        If shapes are wrong, entries not finite, or a token value is asked for without a token.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> part = dynsim.Partition.blocks(dynsim.Problem(K=2, gamma=0.75, P=16))
+    >>> embedding = dynsim.Embedding.sinusoidal_2d(part, d=64)
+    >>> embedding
+    Embedding: 16 positions and 4 features in R^64, no mask token
+        sinusoidal_2d, temperature=10000.0, seed=0, normalise=True
+    >>> embedding.is_orthonormal, embedding.has_orthonormal_features
+    (False, True)
+    >>> dynsim.Embedding(embedding.E, embedding.V[:, :3]).check(part)
+    Traceback (most recent call last):
+    dynsim.errors.InputError: V needs one column per feature ..., 4 here, got 3: build it for this partition
     """
 
     E: np.ndarray
@@ -61,6 +88,16 @@ class Embedding:
         if self.masked_value == "token" and self.mu is None:
             raise InputError("masked_value='token' needs a mask token, got mu=None: give mu of shape (d,)")
 
+    def __repr__(self) -> str:
+        token = "no mask token"
+        if self.mu is not None:
+            token = f'mask token of norm {np.linalg.norm(self.mu):.3g}, masked value "{self.masked_value}"'
+        origin = ", ".join([str(self.origin.get("kind")), *(f"{k}={v!r}" for k, v in self.origin.items() if k != "kind")])
+        return (
+            f"Embedding: {self.P} positions and {self.F} features in R^{self.d}, {token}\n"
+            f"    {origin if len(origin) < 120 else origin[:117] + '...'}"
+        )
+
     @property
     def d(self) -> int:
         """Dimension of the space."""
@@ -78,12 +115,12 @@ class Embedding:
 
     @property
     def queries(self) -> np.ndarray:
-        """Vectors of the masked queries, e_p + mu, (d, P)."""
+        """Vectors of the masked queries, e_p + mu, of shape (d, P)."""
         return self.E if self.mu is None else self.E + self.mu[:, None]
 
     @property
     def content(self) -> np.ndarray:
-        """Vectors that a key carries beside its position: the features, then the mask token if any, (d, F or F + 1)."""
+        """Vectors that a key carries beside its position: features, then the mask token if any, (d, F) or (d, F + 1)."""
         return self.V if self.mu is None else np.column_stack([self.V, self.mu])
 
     @cached_property
@@ -93,7 +130,7 @@ class Embedding:
 
     @cached_property
     def gram(self) -> np.ndarray:
-        """Inner products of the vectors in `keys`."""
+        """Inner products of the vectors in ``keys``."""
         return self.keys.T @ self.keys
 
     @cached_property
@@ -108,29 +145,99 @@ class Embedding:
 
     @cached_property
     def is_onehot(self) -> bool:
-        """Whether, besides, every vector is a coordinate axis, so that rules acting on each entry of Q reduce exactly."""
+        """Whether the vectors are orthonormal and coordinate axes, so that elementwise optimisers reduce exactly."""
         return self.is_orthonormal and bool(np.isin(self.keys, (0.0, 1.0)).all())
 
     def with_token(self, mu: np.ndarray, masked_value: str = "zero") -> "Embedding":
-        """The same positions and features with mask token `mu` (d,)."""
+        """Return the same positions and features with a mask token.
+
+        Parameters
+        ----------
+        mu : array_like of shape (d,)
+            The mask token.
+        masked_value : {"zero", "token"}
+            What a masked key has as its value.
+
+        Returns
+        -------
+        Embedding
+            A new embedding.
+
+        Raises
+        ------
+        InputError
+            If mu has another shape, or entries that are not finite.
+
+        Examples
+        --------
+        >>> import dynsim
+        >>> import numpy as np
+        >>> part = dynsim.Partition.blocks(dynsim.Problem(K=1, gamma=0.75, P=16))
+        >>> dynsim.Embedding.random(part, d=8).with_token(np.full(8, 0.5), "token")
+        Embedding: 16 positions and 2 features in R^8, mask token of norm 1.41, masked value "token"
+            random, seed=0
+        """
         return replace(self, mu=mu, masked_value=masked_value)
 
     def check(self, part: Partition) -> None:
-        """Raise InputError unless these vectors fit the partition `part`."""
+        """Raise InputError unless these vectors fit a partition.
+
+        Parameters
+        ----------
+        part : Partition
+            The partition they are to be used with.
+
+        Raises
+        ------
+        InputError
+            If the number of positions or features is another.
+        """
         for name, columns, wanted in (("E", self.P, part.P), ("V", self.F, part.F)):
             if columns != wanted:
                 what = "position" if name == "E" else "feature (one per area, cluster by cluster)"
                 raise InputError(f"{name} needs one column per {what}, {wanted} here, got {columns}: build it for this partition")
 
     def describe(self) -> dict:
-        """What this embedding is, in plain data."""
+        """Return what this embedding is, as plain data.
+
+        Returns
+        -------
+        dict
+            The origin, ``d``, whether the vectors are ``orthonormal``, and the ``token`` (norm and masked value, or None).
+        """
         token = None if self.mu is None else {"norm": float(np.linalg.norm(self.mu)), "masked_value": self.masked_value}
         return {**self.origin, "d": self.d, "orthonormal": self.is_orthonormal, "token": token}
 
     @classmethod
     def orthonormal(cls, part: Partition, d: int | None = None, seed: int | None = None) -> "Embedding":
-        """Orthonormal positions and features in R^d (d = P + F when left out), the paper's assumption: coordinate axes, or
-        with a `seed` a random rotation of them. Raises InputError for d < P + F."""
+        """Return orthonormal positions and features, the paper's assumption.
+
+        Parameters
+        ----------
+        part : Partition
+            Gives the numbers of positions and features.
+        d : int, optional
+            Dimension, at least P + F, which is the default.
+        seed : int, optional
+            Seed of a random rotation; coordinate axes by default.
+
+        Returns
+        -------
+        Embedding
+            An orthonormal embedding.
+
+        Raises
+        ------
+        InputError
+            If d < P + F.
+
+        Examples
+        --------
+        >>> import dynsim
+        >>> part = dynsim.Partition.blocks(dynsim.Problem(K=1, gamma=0.75, P=16))
+        >>> dynsim.Embedding.orthonormal(part).is_onehot, dynsim.Embedding.orthonormal(part, seed=0).is_onehot
+        (True, False)
+        """
         need = part.P + part.F
         d = need if d is None else _dimension(d)
         if d < need:
@@ -142,11 +249,43 @@ class Embedding:
     def sinusoidal_2d(
         cls, part: Partition, d: int, temperature: float = 10000.0, seed: int = 0, normalise: bool = True
     ) -> "Embedding":
-        """Sines and cosines of the place of a patch on `part.grid`, as in the reference implementation of masked
-        autoencoders: d / 2 entries for its column, then d / 2 for its row, each d / 4 sines, then d / 4 cosines, of
-        frequencies temperature^(-i / (d / 4)). There every vector has norm sqrt(d / 2); here they are divided by it unless
-        normalise=False. Features: random, orthonormal among themselves where d >= F (not to the positions), else unit vectors.
-        Raises InputError unless 4 divides d."""
+        """Return sines and cosines of the place of a patch on the grid, as in masked autoencoders.
+
+        Parameters
+        ----------
+        part : Partition
+            Gives the grid and the number of features.
+        d : int
+            Dimension, a multiple of 4.
+        temperature : float
+            Ratio of the longest to the shortest wavelength.
+        seed : int
+            Seed of the features.
+        normalise : bool
+            Whether vectors are divided by their norm sqrt(d / 2), which the reference implementation leaves.
+
+        Returns
+        -------
+        Embedding
+            Features are random, orthonormal among themselves where d >= F (not to the positions), else unit vectors.
+
+        Raises
+        ------
+        InputError
+            Unless 4 divides d and the temperature is positive.
+
+        Notes
+        -----
+        d / 2 entries for the column of a patch, then d / 2 for its row; of each, d / 4 sines, then d / 4 cosines, of frequencies
+        temperature^(-i / (d / 4)).
+
+        Examples
+        --------
+        >>> import dynsim
+        >>> part = dynsim.Partition.blocks(dynsim.Problem(K=1, gamma=0.75, P=16))
+        >>> dynsim.Embedding.sinusoidal_2d(part, d=8).E.shape
+        (8, 16)
+        """
         d = _dimension(d)
         if d % 4:
             raise InputError(f"d must be a multiple of 4 (sines and cosines of two axes), got {d}: take d={d + 4 - d % 4}")
@@ -163,14 +302,67 @@ class Embedding:
 
     @classmethod
     def random(cls, part: Partition, d: int, seed: int = 0) -> "Embedding":
-        """Positions and features drawn uniformly from the unit sphere of R^d, any d."""
+        """Draw positions and features uniformly from the unit sphere.
+
+        Parameters
+        ----------
+        part : Partition
+            Gives the numbers of positions and features.
+        d : int
+            Dimension, any.
+        seed : int
+            Seed of the draws.
+
+        Returns
+        -------
+        Embedding
+            Inner products are of size d^(-1/2).
+
+        Raises
+        ------
+        InputError
+            If d is no whole number of at least 1.
+
+        Examples
+        --------
+        >>> import dynsim
+        >>> part = dynsim.Partition.blocks(dynsim.Problem(K=1, gamma=0.75, P=16))
+        >>> dynsim.Embedding.random(part, d=8).V.shape
+        (8, 2)
+        """
         d, rng = _dimension(d), generator(seed)
         return cls(_unit(rng, d, part.P), _unit(rng, d, part.F), origin={"kind": "random", "seed": seed})
 
     @classmethod
     def correlated(cls, part: Partition, gram: np.ndarray) -> "Embedding":
-        """Orthonormal positions, and features orthogonal to them with inner products `gram` (F, F) among themselves.
-        Raises InputError unless gram is symmetric and has no negative eigenvalue."""
+        """Return orthonormal positions, and features orthogonal to them with given inner products.
+
+        Parameters
+        ----------
+        part : Partition
+            Gives the numbers of positions and features.
+        gram : array_like of shape (F, F)
+            Inner products of the features, counted cluster by cluster: symmetric, without negative eigenvalues.
+
+        Returns
+        -------
+        Embedding
+            In R^(P + F).
+
+        Raises
+        ------
+        InputError
+            If gram has another shape, is not symmetric, or has a negative eigenvalue.
+
+        Examples
+        --------
+        >>> import dynsim
+        >>> import numpy as np
+        >>> part = dynsim.Partition.blocks(dynsim.Problem(K=1, gamma=0.75, P=16))
+        >>> embedding = dynsim.Embedding.correlated(part, 0.8 * np.eye(2) + 0.2)
+        >>> round(float(embedding.V[:, 0] @ embedding.V[:, 1]), 12)
+        0.2
+        """
         gram, F = np.array(gram, dtype=float), part.F
         if gram.shape != (F, F):
             raise InputError(f"gram must be (F, F) with F={F} features, got {gram.shape}: features count cluster by cluster")

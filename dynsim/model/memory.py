@@ -1,4 +1,4 @@
-"""Memory: a run that cannot fit says so before it starts."""
+"""Memory: a run that does not fit is refused before it starts."""
 
 import os
 
@@ -6,7 +6,19 @@ from dynsim.errors import InputError
 
 
 def available() -> float:
-    """Bytes that can still be had: what the system calls available, less where a control group allows less."""
+    """Return how much memory can still be allocated.
+
+    Returns
+    -------
+    float
+        Bytes: what the system calls available, or less where a control group allows less.
+
+    Examples
+    --------
+    >>> from dynsim.model import memory
+    >>> memory.available() > 0
+    True
+    """
     free: float
     try:
         with open("/proc/meminfo") as lines:
@@ -22,14 +34,53 @@ def available() -> float:
 
 
 def check(need: float, what: str, instead: str) -> None:
-    """Raise InputError where `need` bytes for `what` are not available; `instead` says what to do."""
+    """Raise InputError where an allocation does not fit.
+
+    Parameters
+    ----------
+    need : float
+        Bytes.
+    what : str
+        What needs them.
+    instead : str
+        What to do instead.
+
+    Raises
+    ------
+    InputError
+        If fewer bytes are available.
+
+    Examples
+    --------
+    >>> from dynsim.model import memory
+    >>> memory.check(1e20, "a table", "take a smaller P")
+    Traceback (most recent call last):
+    dynsim.errors.InputError: a table needs about 9.09e+07 TiB of memory, ... are free: take a smaller P
+    """
     free = available()
     if need > free:
         raise InputError(f"{what} needs about {readable(need)} of memory, {readable(free)} are free: {instead}")
 
 
 def readable(count: float) -> str:
-    """A number of bytes for a person: 1.5 GiB."""
+    """Return a number of bytes as text.
+
+    Parameters
+    ----------
+    count : float
+        Bytes.
+
+    Returns
+    -------
+    str
+        Such as "1.5 GiB".
+
+    Examples
+    --------
+    >>> from dynsim.model import memory
+    >>> memory.readable(1.5 * 2**30)
+    '1.5 GiB'
+    """
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.3g} {unit}"

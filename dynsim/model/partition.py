@@ -1,8 +1,8 @@
-"""Which patch lies in which area, for every cluster.
+"""Partition: which patch lies in which area, for every cluster.
 
-A partition is an integer table `labels` (K, P): `labels[k, p]` is the area of patch p in cluster k, areas numbered from 0
-without gaps, 0 the global one. Features are counted cluster by cluster: feature `offset[k] + m` is area m of cluster k,
-and that is the order of the columns of `fp` everywhere.
+A partition is an integer table ``labels`` (K, P): ``labels[k, p]`` is the area of patch p in cluster k, areas numbered from
+0 without gaps, 0 the global one. Features are counted cluster by cluster: feature ``offset[k] + m`` is area m of cluster k,
+and that is the order of the columns of ``fp`` everywhere.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,47 @@ from dynsim.model.problem import Problem
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Areas of every cluster: `labels` int (K, P). Frozen; the table is copied and made read-only.
+    """Areas of every cluster; frozen, the table copied and made read-only.
 
-    Derived: `K`, `P`, `N` (K,) areas per cluster, `F` features in all, `offset` (K + 1,) first feature of each cluster,
-    `own` (K, P) the feature of the area that each patch lies in, `size` (F,) patches per area, `grid` (rows, columns).
+    Parameters
+    ----------
+    labels : array_like of int, shape (K, P)
+        Area of every patch in every cluster: 0 the global one, local ones 1, 2, ... without gaps.
+    grid : tuple of int, optional
+        Rows and columns of the patch grid; by default the factors of P nearest to a square.
 
-    Raises InputError for labels with gaps, of the wrong type or shape.
+    Attributes
+    ----------
+    K : int
+        Clusters.
+    P : int
+        Patches.
+    F : int
+        Features, one for each area of each cluster.
+    N : ndarray of int, shape (K,)
+        Areas of each cluster.
+    offset : ndarray of int, shape (K + 1,)
+        First feature of each cluster.
+    own : ndarray of int, shape (K, P)
+        Feature of the area that each patch lies in.
+    size : ndarray of int, shape (F,)
+        Patches of each area.
+
+    Raises
+    ------
+    InputError
+        If labels have gaps, or the wrong type or shape, or the grid does not hold P patches.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> part = dynsim.Partition([[0, 0, 1, 1], [0, 1, 0, 1]])
+    >>> part
+    Partition: K=2 clusters, P=4 patches on a 2 x 2 grid, F=4 areas in all
+        2 areas in every cluster: one global area of 2 patches, local ones of 2
+    >>> part.own
+    array([[0, 0, 1, 1],
+           [2, 3, 2, 3]])
     """
 
     labels: np.ndarray
@@ -77,10 +112,54 @@ class Partition:
         for name in ("labels", "N", "offset", "own", "size"):
             getattr(self, name).setflags(write=False)
 
+    def __repr__(self) -> str:
+        first = np.zeros(self.F, dtype=bool)
+        first[self.offset[:-1]] = True
+        local = self.size[~first]
+        sizes = f"one global area of {_span(self.size[first])} patches"
+        sizes += f", local ones of {_span(local)}" if local.size else ""
+        return (
+            f"Partition: K={self.K} clusters, P={self.P} patches on a {self.grid[0]} x {self.grid[1]} grid, "
+            f"F={self.F} areas in all\n"
+            f"    {_span(self.N)} areas in every cluster: {sizes}"
+        )
+
     @classmethod
     def blocks(cls, problem: Problem, seed: int | Sequence[int] = 0) -> "Partition":
-        """Compact areas on a 2-D patch grid: the default. Each cluster cuts the grid in two again and again, across the
-        longer side, until every piece is one area; where the areas lie is drawn anew for each cluster from `seed`."""
+        """Draw compact areas on a 2-D patch grid: the default.
+
+        Parameters
+        ----------
+        problem : Problem
+            Gives the number of clusters and the area sizes; P at most 2^20.
+        seed : int or sequence of int
+            Seed of the places of the areas, drawn anew for each cluster.
+
+        Returns
+        -------
+        Partition
+            Areas of the sizes of ``problem.sizes()``.
+
+        Raises
+        ------
+        InputError
+            If P is too large to be listed, or the seed is none.
+
+        Notes
+        -----
+        Each cluster cuts the grid in two recursively, across the longer side, until every piece is one area.
+
+        Examples
+        --------
+        >>> import dynsim
+        >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16, kappa_c=0.75, kappa_s=0.5)
+        >>> part = dynsim.Partition.blocks(problem, seed=1)
+        >>> part.labels[0].reshape(part.grid)
+        array([[2, 2, 1, 1],
+               [2, 2, 1, 1],
+               [0, 0, 0, 0],
+               [0, 0, 0, 0]])
+        """
         P, rng = _check_explicit(problem), generator(seed)
         grid = _grid(P)
         place = np.stack(np.divmod(np.arange(P), grid[1]))
@@ -94,7 +173,33 @@ class Partition:
 
     @classmethod
     def random(cls, problem: Problem, seed: int | Sequence[int] = 0) -> "Partition":
-        """Areas of the problem's sizes made of patches drawn at random, independently for each cluster."""
+        """Draw areas of patches scattered at random, independently for each cluster.
+
+        Parameters
+        ----------
+        problem : Problem
+            Gives the number of clusters and the area sizes; P at most 2^20.
+        seed : int or sequence of int
+            Seed of the draws.
+
+        Returns
+        -------
+        Partition
+            Areas of the sizes of ``problem.sizes()``.
+
+        Raises
+        ------
+        InputError
+            If P is too large to be listed, or the seed is none.
+
+        Examples
+        --------
+        >>> import dynsim
+        >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+        >>> part = dynsim.Partition.random(problem, seed=0)
+        >>> bool((part.size[:part.N[0]] == problem.sizes()).all())
+        True
+        """
         _check_explicit(problem)
         rng = generator(seed)
         areas = np.repeat(np.arange(problem.N), problem.sizes())
@@ -102,8 +207,36 @@ class Partition:
 
     @classmethod
     def product(cls, problem: Problem) -> "Partition":
-        """Areas of different clusters intersect exactly as if independent. Patch p is written as K digits (and a rest),
-        and its area in cluster k is read off digit k, so P must be a multiple of n^K with n = P / C_local."""
+        """Return areas of different clusters that intersect exactly as if independent.
+
+        Parameters
+        ----------
+        problem : Problem
+            Its areas must be multiples of P / n, with n = P / C_local and n^K dividing P.
+
+        Returns
+        -------
+        Partition
+            A product partition; nothing is drawn.
+
+        Raises
+        ------
+        InputError
+            If P and the area sizes do not allow it.
+
+        Notes
+        -----
+        Patch p is written as K digits (and a rest) in base n, and its area in cluster k is read off digit k. On product
+        partitions orbits are exact (docs/model.md, "Orbits: any P").
+
+        Examples
+        --------
+        >>> import dynsim
+        >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16, kappa_c=0.75, kappa_s=0.5)
+        >>> dynsim.Partition.product(problem).labels
+        array([[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2],
+               [0, 0, 1, 2, 0, 0, 1, 2, 0, 0, 1, 2, 0, 0, 1, 2]])
+        """
         P, K, C_local = _check_explicit(problem), problem.K, int(round(problem.C_local))
         n = P // C_local
         if problem.C_local != C_local or P != n * C_local or problem.C_global % C_local or P % n**K:
@@ -114,6 +247,12 @@ class Partition:
         area = np.maximum(np.arange(n) - (problem.C_global // C_local - 1), 0)
         digits = np.array(list(product(range(n), repeat=K))).T.repeat(P // n**K, axis=1)
         return cls(area[digits])
+
+
+def _span(counts: np.ndarray) -> str:
+    """Smallest to largest of some counts."""
+    low, high = counts.min(), counts.max()
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _check_explicit(problem: Problem) -> int:

@@ -1,8 +1,8 @@
-"""The problem: clusters, areas, mask ratio and amplitudes.
+"""Problem: clusters, areas, mask ratio and amplitudes of the images.
 
-`P` patches; `K` clusters drawn uniformly; cluster k partitions the patches into one *global* area (number 0) of about
+``P`` patches; ``K`` clusters drawn uniformly; cluster k partitions the patches into one *global* area (number 0) of about
 P^kappa_c patches and *local* areas of about P^kappa_s patches. Given k, every area draws an amplitude z in [L, U]
-independently, and X_p = z_m v_{k,m} for p in area m (docs/model.md, eq. 1). `round(gamma P)` patches are masked,
+independently, and X_p = z_m v_{k,m} for p in area m (docs/model.md, eq. 1). ``round(gamma P)`` patches are masked,
 uniformly without replacement.
 """
 
@@ -20,16 +20,57 @@ EXACT_INTEGERS = 2.0**53  # above this a float no longer counts patches one by o
 
 @dataclass(frozen=True)
 class Problem:
-    """One masked-reconstruction problem; frozen and valid once built.
+    """One masked-reconstruction problem; frozen, and valid once built.
 
-    K: clusters. gamma: mask ratio in (0, 1). P: patches, an integer, or up to 1e100 for the orbit field.
-    kappa_c, kappa_s: exponents of the global and the local area sizes. amplitude: law of z.
+    Parameters
+    ----------
+    K : int
+        Clusters, at least 1.
+    gamma : float
+        Mask ratio, in (0, 1).
+    P : int or float
+        Patches, from 2 to 1e100; more than about 1e6 for the orbit fields only.
+    kappa_c : float
+        Exponent of the size of the global area, in [0, 1).
+    kappa_s : float
+        Exponent of the size of the local areas, in [0, 1).
+    amplitude : Law
+        Law of the amplitude z; ``Uniform(0.8, 1.2)`` by default.
 
-    Derived: `masked` and `unmasked` counts; `C_global` and `C_local` area sizes (C_local is the mean over the local
-    areas, which differ by at most one patch); `n_local` local areas and `N` = 1 + n_local areas per cluster;
-    `Delta` the information gap (eq. 7). For P beyond 2^53 the counts are real numbers.
+    Attributes
+    ----------
+    masked : int or float
+        Masked patches of an image, round(gamma P).
+    unmasked : int or float
+        The other patches.
+    C_global : int or float
+        Patches of the global area.
+    C_local : float
+        Patches of a local area: the mean, as they differ by at most one.
+    n_local : int or float
+        Local areas of a cluster.
+    N : int or float
+        Areas of a cluster, 1 + n_local.
 
-    Raises InputError where a value breaks a rule.
+    Raises
+    ------
+    InputError
+        If a value breaks a rule, or the areas do not fit.
+
+    Notes
+    -----
+    For P beyond 2^53 the counts are real numbers.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=4, gamma=0.8, P=196)
+    >>> problem
+    Problem(K=4, gamma=0.8, P=196, kappa_c=0.9, kappa_s=0.4, amplitude=Uniform(L=0.8, U=1.2))
+        157 of 196 patches masked, information gap Delta = 0.4
+        in every cluster one global area of 116 patches, 10 local ones of 8
+    >>> problem.masked, problem.C_global, problem.N
+    (157, 116, 11)
     """
 
     K: int = 4
@@ -92,6 +133,18 @@ class Problem:
         set_("C_local", rest / self.n_local)
         set_("N", 1 + self.n_local)
 
+    def __repr__(self) -> str:
+        law = repr(self.amplitude)
+        if len(law) > 60 or "\n" in law:  # many values, or a law of the user's own
+            law = f"<{type(self.amplitude).__name__} on [{self.amplitude.L:g}, {self.amplitude.U:g}]>"
+        name = f"Problem(K={self.K}, gamma={self.gamma:g}, P={self.P:.6g}, kappa_c={self.kappa_c:g}, kappa_s={self.kappa_s:g}"
+        return (
+            f"{name}, amplitude={law})\n"
+            f"    {self.masked:.6g} of {self.P:.6g} patches masked, information gap Delta = {self.Delta:.4g}\n"
+            f"    in every cluster one global area of {self.C_global:.6g} patches, "
+            f"{self.n_local:.6g} local ones of {self.C_local:.4g}"
+        )
+
     @property
     def rho(self) -> float:
         """Unmasked fraction, exactly unmasked / P."""
@@ -99,17 +152,34 @@ class Problem:
 
     @property
     def Delta(self) -> float:
-        """Information gap (eq. 7): positive, two phases; negative, one."""
+        """Information gap (eq. 7): positive for two phases, negative for one."""
         return (1 - self.kappa_s) - 2 * (1 - self.kappa_c)
 
     def sizes(self) -> np.ndarray:
-        """Area sizes of one cluster, int (N,), the global one first; local ones differ by at most one patch."""
+        """Return the area sizes of one cluster.
+
+        Returns
+        -------
+        ndarray of int, shape (N,)
+            The global area first; local ones differ by at most one patch.
+        """
         small, extra = divmod(self.P - self.C_global, self.n_local)
         local = [small + 1] * extra + [small] * (self.n_local - extra)  # type: ignore[operator]  # whole numbers up to 2^53
         return np.array([self.C_global, *local], dtype=np.int64)
 
     def recipe(self) -> dict:
-        """Plain data from which `from_recipe` makes the same problem. Raises NoRecipe for a law of amplitudes of your own."""
+        """Return plain data from which ``from_recipe`` makes the same problem.
+
+        Returns
+        -------
+        dict
+            Numbers by name, and the amplitude law.
+
+        Raises
+        ------
+        NoRecipe
+            If the amplitude law is one of the user's own.
+        """
         law: Any = self.amplitude
         if type(law) not in LAWS.values():
             raise NoRecipe(f"a law of amplitudes of your own has no recipe, got {law!r}: pass the field itself")
@@ -117,7 +187,18 @@ class Problem:
 
     @classmethod
     def from_recipe(cls, plain: dict) -> "Problem":
-        """The problem of a recipe."""
+        """Build the problem of a recipe.
+
+        Parameters
+        ----------
+        plain : dict
+            As from ``recipe``.
+
+        Returns
+        -------
+        Problem
+            The same problem, with the same bits.
+        """
         law = dict(plain["amplitude"])
         name, weights = law.pop("law"), law.get("weights")
         amplitude = LAWS[name](**law)

@@ -1,9 +1,10 @@
 """Figures for a two-column paper; the only package that imports matplotlib.
 
-Every function draws on the Axes it is given; `figure` makes some at the width of one or of two columns, `save` writes PNG, PDF or
-SVG whose bytes repeat. Time is t = eta x step, losses are per masked patch.
+Every function draws on the Axes it is given; ``figure`` makes some at the width of one or of two columns, ``save`` writes PNG,
+PDF or SVG whose bytes repeat. Time is t = eta x step, losses are per masked patch.
 """
 
+from dynsim.plots.areas import area_map, area_maps
 from dynsim.plots.curves import by_area, curves
 from dynsim.plots.maps import attention_map
 from dynsim.plots.movie import frame, movie, save_movie
@@ -36,6 +37,6 @@ from dynsim.plots.style import (
 
 __all__ = [
     "BLACK", "BLUE", "DOUBLE", "GREEN", "GREY", "IN_GLOBAL", "LOSS", "ORANGE", "PANELS", "PURPLE", "RED", "SHADES", "SINGLE",
-    "SKY", "ROLES", "STYLE", "TIME", "attention_map", "by_area", "curves", "deviation", "figure", "frame", "legend", "log_time",
-    "movie", "phase_diagram", "save", "save_movie", "shade", "summary",
+    "SKY", "ROLES", "STYLE", "TIME", "area_map", "area_maps", "attention_map", "by_area", "curves", "deviation", "figure",
+    "frame", "legend", "log_time", "movie", "phase_diagram", "save", "save_movie", "shade", "summary",
 ]

@@ -15,9 +15,37 @@ def attention_map(
     labels: np.ndarray | None = None,
     vmax: float | None = None,
 ) -> AxesImage:
-    """Draw what one query pays to every patch, `row` (P,), on the patch grid (rows, columns): the AxesImage, for a colour bar.
+    """Draw the attention of one query to every patch, on the patch grid.
 
-    query: the patch that asks, marked by a cross. labels (P,): areas, whose edges are drawn. vmax: top of the colour scale."""
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw.
+    row : ndarray of shape (P,)
+        Attention to each patch.
+    grid : tuple of int
+        Rows and columns of the patch grid.
+    query : int, optional
+        The query's patch, marked by a cross.
+    labels : ndarray of shape (P,), optional
+        Areas, whose edges are drawn.
+    vmax : float, optional
+        Top of the colour scale.
+
+    Returns
+    -------
+    matplotlib.image.AxesImage
+        For a colour bar.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim import plots
+    >>> made, ax = plots.figure()
+    >>> image = plots.attention_map(ax, np.full(16, 1 / 16), (4, 4), query=5)
+    >>> image.get_array().shape
+    (4, 4)
+    """
     image = ax.imshow(np.reshape(row, grid), cmap="cividis", vmin=0, vmax=vmax, interpolation="nearest")
     if labels is not None:
         _edges(ax, np.reshape(labels, grid))

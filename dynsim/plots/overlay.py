@@ -34,15 +34,46 @@ TINY = 1e-18  # stands for a deviation of zero on a logarithmic axis
 def deviation(
     reduced: Trajectory, full: Trajectory, bounds: Mapping[str, float] | None = None, entries: int = 5
 ) -> Figure:
-    """Two runs of the same images or problem on top of each other: FP, PP and loss of `reduced` (lines) and `full` (circles)
-    along time above; below their absolute deviation, over all entries the median, the 5th to 95th percentile and the largest,
-    with the bound of each where `bounds` gives one: a Figure.
+    """Draw two runs on top of each other, and their deviation.
 
-    entries: so many FP and PP correlations are drawn, evenly spread over the order of their last values. bounds: {"fp" | "pp" |
-    "loss": absolute bound}. Raises InputError for runs that were not kept at the same moments or differ in shape."""
+    FP, PP and loss of ``reduced`` (lines) and ``full`` (circles) along time above. Below, their absolute deviation over all
+    entries: the median, the 5th to 95th percentile and the largest, with the bound of each where ``bounds`` gives one.
+
+    Parameters
+    ----------
+    reduced : Trajectory
+        The run that is drawn as lines.
+    full : Trajectory
+        The run that is drawn as circles, of the same images or problem.
+    bounds : mapping of str to float, optional
+        Absolute bounds by name: "fp", "pp", "loss".
+    entries : int
+        So many FP and PP correlations are drawn, evenly chosen in the order of their last values.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two columns wide.
+
+    Raises
+    ------
+    InputError
+        If the runs were not saved at the same times, or differ in shape.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> data = dynsim.sample(problem, part, n=8, seed=0)
+    >>> reduced = dynsim.reduced.descend(dynsim.reduced.EmpiricalField(part, data), steps=5)
+    >>> made = dynsim.plots.deviation(reduced, dynsim.full.descend(part, data, steps=5), {"fp": 1e-12})
+    >>> len(made.axes)
+    6
+    """
     if reduced.fp.shape != full.fp.shape or reduced.pp.shape != full.pp.shape or not np.array_equal(reduced.t, full.t):
         raise InputError(
-            f"two runs are compared moment by moment, got {len(reduced)} and {len(full)} moments, FP of shape "
+            f"two runs must be saved at the same times, got {len(reduced)} and {len(full)} of them, FP of shape "
             f"{reduced.fp.shape[1:]} and {full.fp.shape[1:]}: run both on one partition with the same keep"
         )
     made, axes = figure(2, 3, DOUBLE, 3.6, sharex=True, height_ratios=(3, 2))

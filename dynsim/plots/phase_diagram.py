@@ -1,4 +1,4 @@
-"""The plane of area sizes: where one phase becomes two."""
+"""Phase diagram: where in the plane of area sizes one phase becomes two."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,44 @@ from dynsim.plots.style import ORANGE
 
 
 def phase_diagram(ax: Axes, table: Mapping[str, np.ndarray], vmax: float | None = None) -> QuadMesh:
-    """Draw a sweep over (kappa_c, kappa_s) at one P: colour is how deep the global FP correlation has fallen at the escape,
-    -Phi_g / log P; a solid line parts one phase from two (at t = 0 the global and the own correlation move equally fast), a
-    dashed one is Delta = 0 (eq. 7). table: from sweep.load. Returns the colour mesh, for a colour bar. Raises InputError."""
+    """Draw a sweep over (kappa_c, kappa_s) at one P.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw.
+    table : mapping of str to ndarray
+        Columns by name, as from ``sweep.load``.
+    vmax : float, optional
+        Top of the colour scale.
+
+    Returns
+    -------
+    matplotlib.collections.QuadMesh
+        For a colour bar.
+
+    Raises
+    ------
+    InputError
+        If the table has several P, or several rows for one place.
+
+    Notes
+    -----
+    Colour is how deep the global FP correlation has fallen at the escape, -Phi_g / log P. A solid line divides one phase from two
+    (at t = 0 the global and the own correlation move equally fast), a dashed one is Delta = 0 (eq. 7).
+
+    Examples
+    --------
+    >>> import itertools
+    >>> import numpy as np
+    >>> from dynsim import plots
+    >>> kappa_c, kappa_s = np.array(list(itertools.product([0.5, 0.7, 0.9], [0.1, 0.4]))).T
+    >>> table = {"P": np.full(6, 1e6), "kappa_c": kappa_c, "kappa_s": kappa_s, "depth": -kappa_c, "speed_own": np.ones(6)}
+    >>> made, ax = plots.figure()
+    >>> mesh = plots.phase_diagram(ax, {**table, "speed_global": -10 * kappa_c**4})
+    >>> mesh.get_array().size
+    6
+    """
     P = np.unique(table["P"])
     if len(P) != 1:
         raise InputError(f"a phase diagram is one of a single P, got {len(P)} values: select rows of the table first")

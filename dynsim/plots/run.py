@@ -20,7 +20,30 @@ from dynsim.trajectory import Trajectory
 
 
 def shade(ax: Axes, found: phases.Phases, end: float, label: bool = True) -> None:
-    """Shade the phases `found` by phases.find up to time `end`, and name them at the top."""
+    """Shade the phases of a run, and name them at the top.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw; its time axis is logarithmic.
+    found : Phases
+        As from ``phases.find``.
+    end : float
+        Time at which the axis ends.
+    label : bool
+        Whether phases are named.
+
+    Examples
+    --------
+    >>> from dynsim import plots
+    >>> from dynsim.analysis.phases import Phase, Phases
+    >>> found = Phases("two phases", Phase("I", 0.0, 10.0, ""), Phase("II", 10.0, 30.0, ""), Phase("convergence", 30.0, None, ""))
+    >>> made, ax = plots.figure()
+    >>> plots.log_time(ax, [0.0, 1.0, 100.0])
+    >>> plots.shade(ax, found, 100.0)
+    >>> [text.get_text() for text in ax.texts]
+    ['I', 'II', 'conv.']
+    """
     for phase, color, name in zip(found, SHADES, ("I", "II", "conv."), strict=True):
         stop = end if phase.end is None else phase.end
         if phase.start is None or stop <= max(phase.start, ax.get_xlim()[0]):
@@ -36,12 +59,39 @@ def shade(ax: Axes, found: phases.Phases, end: float, label: bool = True) -> Non
 def summary(
     trajs: Trajectory | list[Trajectory] | tuple[Trajectory, ...], problem: Problem, part: Partition | None = None
 ) -> Figure:
-    """Four panels of a run: FP, PP, area attention and loss, with the phases shaded and the theory's escape time (eq. 8, 15),
-    depth (eq. 9), late loss (eq. 12) and floor (eq. 6) drawn in: a Figure.
+    """Draw FP, PP, area attention and loss of a run in four panels, with its phases and what theory predicts.
 
-    trajs: a Trajectory or a list of them (one per query type: the most local and the most global one are drawn), means over
-    pairs of query and cluster with a band. part: the partition of a run that does not say itself where its areas lie. Raises
-    InputError.
+    Parameters
+    ----------
+    trajs : Trajectory or list of Trajectory
+        A run; or one run per query type, of which the most local and the most global one are drawn.
+    problem : Problem
+        What was simulated.
+    part : Partition, optional
+        Areas of a run that does not say itself where they lie.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two columns wide.
+
+    Raises
+    ------
+    InputError
+        If there are several runs of all query types, or a partition is missing or does not fit.
+
+    Notes
+    -----
+    Means over pairs of query and cluster, with a band. Drawn in: escape time (eq. 8, 15), depth (eq. 9), late loss (eq. 12) and
+    floor (eq. 6).
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e6))
+    >>> run = dynsim.reduced.flow(field, t_end=10 * dynsim.theory.escape_time(field.problem))
+    >>> len(dynsim.plots.summary(run, field.problem).axes)
+    4
     """
     drawn = _chosen(list(trajs) if isinstance(trajs, (list, tuple)) else [trajs], part)
     runs = list({id(traj): traj for traj in drawn.values()}.values())
@@ -51,11 +101,11 @@ def summary(
         ax.set(xscale="log", xlim=(start, end), ylabel=label)
         ax.set_title(f"({name})", loc="left", fontsize=STYLE["axes.titlesize"])
     handles: dict = {}
-    for letter, traj in drawn.items():
-        tables = by_area(traj, part).get(letter, {})
+    for area, traj in drawn.items():
+        tables = by_area(traj, part).get(area, {})
         for ax, name in zip(axes.flat, PANELS, strict=True):
             if name in tables:
-                curves(ax, traj.t, tables[name], letter)
+                curves(ax, traj.t, tables[name], area)
         for role in tables.get("attention", ()):
             handles.setdefault(role, axes[0, 0].plot([], [], **ROLES[role])[0])
     for traj in runs:
@@ -81,7 +131,7 @@ def _chosen(trajs: Sequence[Trajectory], part: Partition | None) -> dict[str, Tr
         raise InputError(f"one run of all query types makes a figure, got {len(trajs)} runs: draw them one by one")
     local = [float(np.mean(~layout.is_global)) for layout in layouts]
     best = {"L": int(np.argmax(local)), "G": int(np.argmin(local))}
-    return {letter: trajs[i] for letter, i in best.items() if (local[i] > 0 if letter == "L" else local[i] < 1)}
+    return {area: trajs[i] for area, i in best.items() if (local[i] > 0 if area == "L" else local[i] < 1)}
 
 
 def _span(runs: Sequence[Trajectory]) -> tuple[float, float]:

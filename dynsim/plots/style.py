@@ -48,7 +48,33 @@ PANELS = {"fp": r"FP correlation $\Phi$", "pp": r"PP correlation $\Upsilon$", "a
 def figure(
     rows: int = 1, cols: int = 1, width: float = SINGLE, height: float | None = None, **subplots: Any
 ) -> tuple[Figure, Any]:
-    """A Figure of rows x cols Axes, `width` inches wide, 8 pt; returns (Figure, Axes or array of them)."""
+    """Make a figure for a paper: 8 pt type, constrained layout.
+
+    Parameters
+    ----------
+    rows, cols : int
+        Numbers of Axes.
+    width : float
+        Width in inches: SINGLE or DOUBLE for one or two columns.
+    height : float, optional
+        Height in inches; by default three quarters of the width of an Axes for each row.
+    **subplots : object
+        Passed on to ``Figure.subplots``.
+
+    Returns
+    -------
+    made : matplotlib.figure.Figure
+        The figure.
+    axes : Axes or ndarray of Axes
+        What ``Figure.subplots`` returns.
+
+    Examples
+    --------
+    >>> from dynsim import plots
+    >>> made, axes = plots.figure(1, 2, plots.DOUBLE)
+    >>> axes.shape, float(made.get_figwidth())
+    ((2,), 6.75)
+    """
     with rc_context(STYLE):
         made = Figure(figsize=(width, 0.75 * width * rows / cols if height is None else height), layout="constrained")
         axes = made.subplots(rows, cols, **subplots)
@@ -58,7 +84,28 @@ def figure(
 
 
 def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 160) -> None:
-    """Write `figure` to `path`, in the format its ending names. The same figure gives the same bytes. Raises InputError."""
+    """Write a figure to a file whose bytes repeat.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        What to write.
+    path : str or path
+        Name of the file; it ends in .png, .pdf or .svg.
+    dpi : float
+        Dots per inch of PNG.
+
+    Raises
+    ------
+    InputError
+        If the name ends in something else.
+
+    Examples
+    --------
+    >>> from dynsim import plots
+    >>> made, ax = plots.figure()
+    >>> plots.save(made, "empty.svg")
+    """
     ending = os.path.splitext(path)[1][1:].lower()
     if ending not in BARE:
         raise InputError(f"figures are written as png, pdf or svg, got {str(path)!r}: name the file e.g. figure.pdf")
@@ -67,17 +114,75 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 160) -> None
 
 
 def legend(ax: Axes, *entries: Any, **options: Any) -> Legend:
-    """A legend one point smaller than the axis labels, without frame."""
+    """Add a legend one point smaller than the axis labels, without frame.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw.
+    *entries : object
+        Passed on to ``Axes.legend``.
+    **options : object
+        Passed on to ``Axes.legend``.
+
+    Returns
+    -------
+    matplotlib.legend.Legend
+        The legend.
+
+    Examples
+    --------
+    >>> from dynsim import plots
+    >>> made, ax = plots.figure()
+    >>> line = ax.plot([0, 1], label="loss")
+    >>> plots.legend(ax).get_frame_on()
+    False
+    """
     return ax.legend(*entries, **{"fontsize": smaller(ax), "frameon": False, **options})
 
 
 def smaller(ax: Any) -> float:
-    """One point less than the axis labels."""
+    """Return one point less than the size of the axis labels.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Axes with labels.
+
+    Returns
+    -------
+    float
+        Size in points.
+
+    Examples
+    --------
+    >>> from dynsim import plots
+    >>> from dynsim.plots.style import smaller
+    >>> made, ax = plots.figure()
+    >>> smaller(ax)
+    7.0
+    """
     return ax.xaxis.label.get_size() - 1
 
 
 def log_time(ax: Axes, t: np.ndarray) -> None:
-    """A logarithmic time axis from the first positive moment to the last."""
+    """Make the time axis logarithmic, from the first positive saved time to the last.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Its x axis.
+    t : array_like of shape (T,)
+        Saved times.
+
+    Examples
+    --------
+    >>> from dynsim import plots
+    >>> made, ax = plots.figure()
+    >>> plots.log_time(ax, [0.0, 1.0, 100.0])
+    >>> ax.get_xscale(), [float(x) for x in ax.get_xlim()]
+    ('log', [1.0, 100.0])
+    """
     t = np.asarray(t)
     ax.set_xscale("log")
     ax.set_xlim(t[t > 0][0], t[-1])

@@ -1,26 +1,31 @@
-"""The reduced dynamics: fields and two integrators, the face for figure scripts.
+"""The reduced dynamics: fields and two integrators, the interface for figure scripts.
 
-FIELDS is the registry: a field has one line here, its name in files and where it lies. The name is what comes after `--method`;
-with another objective than reconstruction, objective-method, and `--objective` chooses it.
+FIELDS is the registry: a field has one line here, its name in files and its module and class. The name is what comes after
+``--method``; with another objective than reconstruction, objective-method, and ``--objective`` chooses it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dynsim.reduced.contrastive import ContrastiveField
     from dynsim.reduced.empirical import EmpiricalField
     from dynsim.reduced.field import Field, Option
     from dynsim.reduced.gradient_descent import descend
     from dynsim.reduced.gradient_flow import flow
+    from dynsim.reduced.image import ImageField
+    from dynsim.reduced.image_contrastive import ImageContrastiveField
     from dynsim.reduced.minibatch import MinibatchField
+    from dynsim.reduced.mixed import MixedField
     from dynsim.reduced.optimisers import Adam, Descent, Momentum, Sign
     from dynsim.reduced.orbit import OrbitField
     from dynsim.reduced.population import PopulationField
     from dynsim.reduced.sums import SumField
 
 __all__ = [
-    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "SumField", "Field", "Option", "descend", "flow",
-    "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
+    "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ContrastiveField", "ImageField",
+    "ImageContrastiveField", "MixedField", "SumField", "Field", "Option",
+    "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
 ]
 
 FIELDS = {
@@ -28,6 +33,10 @@ FIELDS = {
     "samples": "dynsim.reduced.empirical:EmpiricalField",
     "population": "dynsim.reduced.population:PopulationField",
     "minibatch": "dynsim.reduced.minibatch:MinibatchField",
+    "contrastive-samples": "dynsim.reduced.contrastive:ContrastiveField",
+    "any-images": "dynsim.reduced.image:ImageField",
+    "image-contrastive": "dynsim.reduced.image_contrastive:ImageContrastiveField",
+    "mixed-samples": "dynsim.reduced.mixed:MixedField",
     "sum": "dynsim.reduced.sums:SumField",
 }
 
@@ -45,7 +54,29 @@ _HOME = {
 
 
 def field_class(method: str) -> Any:
-    """The class of a registered field. Raises InputError for a name that is not registered."""
+    """Return the class of a registered field.
+
+    Parameters
+    ----------
+    method : str
+        Name in FIELDS.
+
+    Returns
+    -------
+    type
+        A class derived from Field.
+
+    Raises
+    ------
+    InputError
+        If the name is not registered.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> dynsim.reduced.field_class("orbit").__name__
+    'OrbitField'
+    """
     if method not in FIELDS:
         from dynsim.errors import InputError
 
@@ -55,8 +86,31 @@ def field_class(method: str) -> Any:
 
 
 def method_key(objective: str = "reconstruction", method: str | None = None) -> str:
-    """The name in FIELDS of an objective and a method; without a method, of the first one registered for that objective. Raises
-    InputError where there is none."""
+    """Return the name in FIELDS of an objective and a method.
+
+    Parameters
+    ----------
+    objective : str
+        What is minimised.
+    method : str, optional
+        The method; by default the first one registered for that objective.
+
+    Returns
+    -------
+    str
+        Name in FIELDS.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> dynsim.reduced.method_key(), dynsim.reduced.method_key("reconstruction", "samples")
+    ('orbit', 'samples')
+    """
     of = {key.removeprefix(f"{objective}-"): key for key in FIELDS if key.startswith(f"{objective}-")}
     if objective == "reconstruction":
         of = {key: key for key in FIELDS}

@@ -33,9 +33,24 @@ VECTORS = (
 
 
 class ExplicitField(Field):
-    """A field of the correlations of every query with every area and key of `part`, under an embedding.
+    """Base of the fields of the correlations of every query with every area and key of a partition.
 
-    Derived classes call `_place` first."""
+    Derived classes call ``_place`` first.
+
+    Attributes
+    ----------
+    part : Partition
+        The partition.
+    metric : Metric
+        Inner products of the embedding.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.explicit import ExplicitField
+    >>> issubclass(dynsim.reduced.EmpiricalField, ExplicitField)
+    True
+    """
 
     part: Partition
     metric: Metric
@@ -48,19 +63,32 @@ class ExplicitField(Field):
 
     @cached_property
     def layout(self) -> Layout:  # type: ignore[override]  # an attribute of Field
-        """Where each query finds its areas."""
+        """Layout of the queries' areas."""
         return PartitionLayout(self.part, self.metric.content > self.part.F)
 
     def start(self) -> np.ndarray:
-        """The state at Q = 0: all correlations zero."""
+        """Return the state at Q = 0: all correlations zero."""
         return np.zeros((self.metric.content + self.part.P, self.part.P))
 
     def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """FP (P, F), with a mask token (P, F + 1), and PP (P, P) correlations of state y, copied."""
+        """Return FP (P, F), with a mask token (P, F + 1), and PP (P, P) correlations, copied."""
         return y[: self.metric.content].T.copy(), y[self.metric.content :].T.copy()
 
     def state(self, fp: np.ndarray, pp: np.ndarray) -> np.ndarray:
-        """The state that has these correlations: the inverse of `correlations`."""
+        """Return the state that has given correlations: the inverse of ``correlations``.
+
+        Parameters
+        ----------
+        fp : array_like of shape (P, F) or (P, F + 1)
+            FP correlations.
+        pp : array_like of shape (P, P)
+            PP correlations.
+
+        Returns
+        -------
+        ndarray
+            State.
+        """
         return np.concatenate([np.transpose(fp), np.transpose(pp)])
 
     def masked_patches(self) -> float:
@@ -84,17 +112,55 @@ class ExplicitField(Field):
 
     @classmethod
     def layout_of(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
-        """The layout of the field of a recipe."""
+        """Return the layout of the field of a recipe."""
         return PartitionLayout(part_of(plain, arrays), "embedding.mu" in arrays)
 
 
 def part_of(plain: dict, arrays: Mapping[str, np.ndarray]) -> Partition:
-    """The partition of a recipe."""
+    """Return the partition of a recipe.
+
+    Parameters
+    ----------
+    plain : dict
+        As from ``recipe``.
+    arrays : mapping of str to ndarray
+        As from ``recipe``.
+
+    Returns
+    -------
+    Partition
+        The partition.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.explicit import part_of
+    >>> part_of({"grid": [1, 4]}, {"part.labels": [[0, 0, 1, 1]]}).grid
+    (1, 4)
+    """
     return Partition(arrays["part.labels"], tuple(plain["grid"]))
 
 
 def vectors_of(plain: dict, arrays: Mapping[str, np.ndarray]) -> dict:
-    """The options `embedding` and `hold` of a recipe."""
+    """Return the arguments ``embedding`` and ``hold`` of a recipe.
+
+    Parameters
+    ----------
+    plain : dict
+        As from ``recipe``.
+    arrays : mapping of str to ndarray
+        As from ``recipe``.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of a field.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.explicit import vectors_of
+    >>> vectors_of({"hold": "pp"}, {})
+    {'hold': 'pp'}
+    """
     options: dict = {"hold": plain["hold"]}
     if "embedding" in plain:
         vectors = without_prefix(arrays, "embedding")
@@ -103,7 +169,36 @@ def vectors_of(plain: dict, arrays: Mapping[str, np.ndarray]) -> dict:
 
 
 def choose_partition(problem: Problem, kind: str, seed: int, n: int = 0) -> Partition:
-    """The partition that the option of this name asks for, once sure that it, n images and the saved times fit into memory."""
+    """Return the partition that the option of this name asks for.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is simulated.
+    kind : {"blocks", "random", "product"}
+        How areas lie.
+    seed : int
+        Seed of the areas.
+    n : int
+        Images that have to fit into memory, too.
+
+    Returns
+    -------
+    Partition
+        The partition.
+
+    Raises
+    ------
+    InputError
+        If the partition, n images and the saved times do not fit into memory, or the name is unknown.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.explicit import choose_partition
+    >>> choose_partition(dynsim.Problem(K=2, gamma=0.75, P=16), "random", seed=0).K
+    2
+    """
     P, F = problem.P, problem.K * problem.N
     tables, images = 6, f" and {n} images" if n else ""
     memory.check(
@@ -119,7 +214,38 @@ def choose_partition(problem: Problem, kind: str, seed: int, n: int = 0) -> Part
 
 
 def choose_vectors(part: Partition, embedding: str, d: int | None, hold: str | None, seed: int) -> dict:
-    """The arguments `embedding` and `hold` that the options VECTORS ask for."""
+    """Return the arguments ``embedding`` and ``hold`` that the options VECTORS ask for.
+
+    Parameters
+    ----------
+    part : Partition
+        Gives the numbers of positions and features.
+    embedding : {"orthonormal", "sinusoidal", "random"}
+        Positions and features.
+    d : int or None
+        Dimension; by default P + F for orthonormal vectors, else 4 P.
+    hold : {None, "fp", "pp"}
+        Correlation held at zero.
+    seed : int
+        Seed of the vectors.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of a field.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.explicit import choose_vectors
+    >>> choose_vectors(dynsim.Partition([[0, 0, 1, 1]]), "random", 3, None, seed=0)["embedding"].d
+    3
+    """
     if embedding not in VECTORS[0].choices:
         raise InputError(f"embedding must be {', '.join(VECTORS[0].choices)}, got {embedding!r}: take orthonormal")
     if embedding == "orthonormal":
@@ -129,7 +255,24 @@ def choose_vectors(part: Partition, embedding: str, d: int | None, hold: str | N
 
 
 def check_memory(part: Partition) -> None:
-    """Raise InputError where the tables of a run on `part` cannot fit: the state, its velocity, two copies on the way."""
+    """Raise InputError where the tables of a run cannot fit: state, velocity, and two temporary copies.
+
+    Parameters
+    ----------
+    part : Partition
+        Gives the sizes.
+
+    Raises
+    ------
+    InputError
+        If they do not fit.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.explicit import check_memory
+    >>> check_memory(dynsim.Partition([[0, 0, 1, 1]]))
+    """
     need = 4 * 8 * (part.F + part.P) * part.P
     if need > SMALL_TABLES:
         what = f"a run on an explicit partition, with tables of {part.F + part.P} x {part.P} correlations,"

@@ -1,4 +1,4 @@
-"""What a field is: a state, the correlations in whatever shape, with its loss, its velocity, and all that others ask of it.
+"""Field: a state, the correlations in whatever shape, with its loss, its velocity, and all that others ask of it.
 
 A field is one file. Integrators, result files, summaries, phases, figures, the command line and sweeps know this class only; to
 add a field, write its file, add a line to FIELDS in reduced/__init__.py, and pass validation.check_field.
@@ -30,11 +30,31 @@ EVENTS = {
 
 @dataclass(frozen=True)
 class Option:
-    """One choice about a field, as data: the command line, sweeps and the docs read it.
+    """One choice about a field, as data that the command line, sweeps and the docs read.
 
-    name: of the keyword argument of `from_options`, with - for _ that of the command line. type: int, float, str or bool.
-    default: None where it depends on other choices; `help` then says how. choices: allowed values, empty for any. least: the
-    smallest number allowed."""
+    Parameters
+    ----------
+    name : str
+        Keyword argument of ``from_options``; with - for _ that of the command line.
+    type : type
+        One of int, float, str, bool.
+    default : object
+        Value where nothing is chosen; None where it depends on other choices (``help`` then says how).
+    help : str
+        One line.
+    choices : tuple of str
+        Allowed values; empty for any.
+    least : float, optional
+        The smallest number allowed.
+    selects : bool
+        Whether giving it on the command line chooses the field, where no method is given.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> [option.name for option in dynsim.reduced.OrbitField.options]
+    ['query', 'masks', 'intersections', 'nodes']
+    """
 
     name: str
     type: type
@@ -42,11 +62,31 @@ class Option:
     help: str
     choices: tuple[str, ...] = ()
     least: float | None = None
+    selects: bool = False
 
 
 class Observation(NamedTuple):
-    """What one evaluation gives of a state: loss per masked patch, dy/dt, attention in its public shape, and the loss of each
-    term of a sum by name (unweighted; empty for a field that is no sum)."""
+    """Result of one evaluation of a field.
+
+    Parameters
+    ----------
+    loss : float
+        Loss per masked patch.
+    velocity : ndarray
+        The velocity dy/dt, in the shape of the state.
+    attention : ndarray
+        Expected area attention, in its public shape.
+    terms : mapping of str to float
+        Loss of each term of a sum by name, not weighted; empty for a field that is no sum.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e6), query="L")
+    >>> seen = field.observe(field.start())
+    >>> round(seen.loss, 3), seen.attention.shape, seen.terms
+    (0.509, (1, 3), {})
+    """
 
     loss: float
     velocity: np.ndarray
@@ -55,10 +95,11 @@ class Observation(NamedTuple):
 
 
 class Field:
-    """A state y, the correlations in whatever shape, with its loss and its velocity dy/dt = -dL/dy.
+    """Base of the fields: a state y, the correlations, with its loss and its velocity dy/dt = -dL/dy.
 
-    A field of your own derives from this class, sets `layout` and defines `start`, `velocity`, `correlations`, `attention` and
-    `describe`; for the command line and sweeps also `options` and `from_options`, for result files `recipe` and `from_recipe`.
+    A field of your own derives from this class, sets ``layout`` and defines ``start``, ``velocity``, ``correlations``,
+    ``attention`` and ``describe``; for the command line and sweeps also ``options`` and ``from_options``, for result files
+    ``recipe`` and ``from_recipe``.
 
     Attributes
     ----------
@@ -69,11 +110,13 @@ class Field:
     options : tuple of Option
         What a person may choose.
     integrator : str
-        "descend" or "flow": what the command line and sweeps run it with unless told otherwise.
+        "descend" or "flow": what the command line and sweeps run it with by default.
     seeded : bool
-        Whether `from_options` draws anything from the seed.
+        Whether ``from_options`` draws anything from the seed.
     deterministic : bool
         Whether the velocity is the same at every evaluation: what gradient flow needs.
+    conservative : bool
+        Whether the velocity is minus the gradient of the loss (not where a gradient is stopped on purpose).
     limit : float
         Largest correlation that the softmax takes.
     floor : float or None
@@ -84,6 +127,33 @@ class Field:
         Axes of the public arrays, and where each query finds its areas.
     events : dict
         What a gradient flow looks for: name -> what happens there, in words.
+
+    Examples
+    --------
+    A quadratic well around FP = 1, on a partition:
+
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.model.areas import PartitionLayout
+    >>> class Well(dynsim.reduced.Field):
+    ...     method = "well"
+    ...     floor = 0.0
+    ...     def __init__(self, part):
+    ...         self.part, self.layout = part, PartitionLayout(part)
+    ...     def start(self):
+    ...         return np.zeros((self.part.F + self.part.P, self.part.P))
+    ...     def velocity(self, y, step=0, out=None):
+    ...         dy = np.empty_like(y) if out is None else out
+    ...         dy[:] = 0.0
+    ...         dy[: self.part.F] = 1 - y[: self.part.F]
+    ...         return 0.5 * float((dy**2).sum()), dy
+    ...     def correlations(self, y):
+    ...         return y[: self.part.F].T.copy(), y[self.part.F :].T.copy()
+    ...     def attention(self, y):
+    ...         return np.full((self.part.P, self.part.F), np.nan)
+    >>> run = dynsim.reduced.descend(Well(dynsim.Partition([[0, 0, 1, 1]])), eta=0.1, steps=100)
+    >>> round(float(run.fp[-1].mean()), 4)
+    1.0
     """
 
     method: ClassVar[str] = ""
@@ -93,6 +163,7 @@ class Field:
     seeded: ClassVar[bool] = True
     events: ClassVar[Mapping[str, str]] = EVENTS
     deterministic: bool = True
+    conservative: bool = True
     limit: float = 300.0
     floor: float | None = None
     embedding: Embedding | None = None
@@ -102,28 +173,96 @@ class Field:
     # ---- what an integrator needs
 
     def start(self) -> np.ndarray:
-        """The state at Q = 0: all correlations zero."""
+        """Return the state at Q = 0: all correlations zero.
+
+        Returns
+        -------
+        ndarray
+            In the field's own shape.
+        """
         raise NotImplementedError
 
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-        """(loss per masked patch, dy/dt) at state y; dy is written to `out` where one is given."""
+        """Return the loss and its negative gradient.
+
+        Parameters
+        ----------
+        y : ndarray
+            State.
+        step : int
+            Number of the step, for fields on other images at every step.
+        out : ndarray, optional
+            Array for the velocity.
+
+        Returns
+        -------
+        loss : float
+            Loss per masked patch.
+        velocity : ndarray
+            The velocity dy/dt, in the shape of y.
+        """
         raise NotImplementedError
 
     def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """FP and PP correlations of state y, in public shapes, copied."""
+        """Return the correlations of a state, copied.
+
+        Parameters
+        ----------
+        y : ndarray
+            State.
+
+        Returns
+        -------
+        fp : ndarray
+            FP correlations, in their public shape.
+        pp : ndarray
+            PP correlations, in their public shape.
+        """
         raise NotImplementedError
 
     def attention(self, y: np.ndarray) -> np.ndarray:
-        """Expected area attention of a query, in its public shape."""
+        """Return the expected area attention of a query.
+
+        Parameters
+        ----------
+        y : ndarray
+            State.
+
+        Returns
+        -------
+        ndarray
+            In its public shape.
+        """
         raise NotImplementedError
 
     def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
-        """All that is saved of a state, in one pass where the field can."""
+        """Return all that is saved of a state, in one pass where the field can.
+
+        Parameters
+        ----------
+        y : ndarray
+            State.
+        step : int
+            Number of the step.
+        out : ndarray, optional
+            Array for the velocity.
+
+        Returns
+        -------
+        Observation
+            Loss, velocity, attention, and the losses of the terms of a sum.
+        """
         loss, dy = self.velocity(y, step, out)
         return Observation(loss, dy, self.attention(y))
 
     def scale(self) -> np.ndarray:
-        """Natural size of each entry of the state, flat: what the absolute tolerance of a flow is relative to."""
+        """Return the natural size of each entry of the state, for the absolute tolerance of a flow.
+
+        Returns
+        -------
+        ndarray
+            As many numbers as the state has, flat.
+        """
         return np.ones(self.start().size)
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
@@ -132,19 +271,51 @@ class Field:
         return u
 
     def describe(self) -> dict:
-        """What this field is, as plain data; goes into Trajectory.meta."""
+        """Return what this field is, for ``Trajectory.meta``.
+
+        Returns
+        -------
+        dict
+            Plain data, with "method".
+        """
         return {"method": self.method}
 
     # ---- events
 
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(loss, each of `events` as a number that turns positive where it happens) at state y."""
+        """Return the loss, and each event as a number that turns positive where it happens.
+
+        Parameters
+        ----------
+        y : ndarray
+            State.
+
+        Returns
+        -------
+        loss : float
+            Loss per masked patch.
+        crossings : dict
+            A number for each name in ``events``.
+        """
         seen = self.observe(y)
         own = self.layout.areas(attention=seen.attention)["attention"]["own"][local_pairs(self.layout)]
         return seen.loss, self.standard_crossings(seen.loss, float(np.nanmean(own)))
 
     def standard_crossings(self, loss: float, own: float) -> dict[str, float]:
-        """The crossings of EVENTS, from the loss and the mean attention on the own area."""
+        """Return the crossings of EVENTS.
+
+        Parameters
+        ----------
+        loss : float
+            Loss per masked patch.
+        own : float
+            Mean attention on the own area.
+
+        Returns
+        -------
+        dict
+            A number for each name in EVENTS.
+        """
         if self._first_loss is None:
             self._first_loss = self.velocity(self.start())[0]
         floor = self.floor or 0.0
@@ -155,53 +326,184 @@ class Field:
 
     @classmethod
     def from_options(cls, problem: Problem, seed: int = 0, **options: Any) -> Field:
-        """The field of a problem, built from the values of `options`; areas and images are drawn from `seed`."""
+        """Build the field of a problem from the values of ``options``.
+
+        Parameters
+        ----------
+        problem : Problem
+            What is simulated.
+        seed : int
+            Seed of areas and images.
+        **options : object
+            Values by name of the option.
+
+        Returns
+        -------
+        Field
+            The field.
+
+        Raises
+        ------
+        InputError
+            If a value breaks a rule, or the field is built in Python only.
+        """
         raise InputError(f"{cls.__name__} is built in Python only: see its documentation")
 
     @classmethod
     def variants(cls, problem: Problem, **options: Any) -> list[dict]:
-        """Further options of the runs that together show the whole problem: one run for most fields."""
+        """Return further options of the runs that together show the whole problem.
+
+        Parameters
+        ----------
+        problem : Problem
+            What is simulated.
+        **options : object
+            Values that are chosen already.
+
+        Returns
+        -------
+        list of dict
+            One dict per run; one empty dict for most fields.
+        """
         return [{}]
 
     @classmethod
     def offered(cls) -> bool:
-        """Whether `from_options` builds it: what the command line and sweeps offer."""
+        """Return whether the command line and sweeps can build it.
+
+        Returns
+        -------
+        bool
+            Whether ``from_options`` is defined.
+        """
         return cls.from_options.__func__ is not Field.from_options.__func__  # type: ignore[attr-defined]
 
     @classmethod
     def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
-        """What theory says of a query type, by name: numbers to put beside what is measured."""
+        """Return what theory predicts for a query type, to put beside what is measured.
+
+        Parameters
+        ----------
+        problem : Problem
+            What is simulated.
+        query : str
+            Query type.
+        **options : object
+            Values of the field's options.
+
+        Returns
+        -------
+        dict
+            Numbers by name; None where theory has none.
+        """
         from dynsim import theory
 
         return theory.predictions(problem, query)
 
     @classmethod
     def run_options(cls, problem: Problem) -> dict:
-        """Options of the integrator for a run of the whole story."""
+        """Return options of the integrator for a run through all phases.
+
+        Parameters
+        ----------
+        problem : Problem
+            What is simulated.
+
+        Returns
+        -------
+        dict
+            Keyword arguments of ``descend`` or ``flow``.
+        """
         return {"eta": 1.0, "steps": 500}
 
     def horizon(self) -> float:
-        """A time by which, after theory, every event has passed: where a flow in a sweep ends. Raises InputError."""
+        """Return a time by which, after theory, every event has passed.
+
+        Returns
+        -------
+        float
+            Where a flow in a sweep ends.
+
+        Raises
+        ------
+        InputError
+            If the field does not know one.
+        """
         raise InputError(f"{self.method} does not know when its events have passed: give t_end")
 
     def recipe(self) -> Recipe:
-        """Plain data and arrays from which `from_recipe` makes the same field. Raises NoRecipe where it holds code of yours."""
+        """Return plain data and arrays from which ``from_recipe`` makes the same field.
+
+        Returns
+        -------
+        plain : dict
+            With "method".
+        arrays : dict of str to ndarray
+            Arrays by name.
+
+        Raises
+        ------
+        NoRecipe
+            If the field holds code of the user's own.
+        """
         raise NoRecipe(f"{type(self).__name__} says no recipe: pass the field itself")
 
     @classmethod
     def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> Field:
-        """The field of a recipe."""
+        """Build the field of a recipe.
+
+        Parameters
+        ----------
+        plain : dict
+            As from ``recipe``.
+        arrays : mapping of str to ndarray
+            As from ``recipe``.
+
+        Returns
+        -------
+        Field
+            The same field, with the same bits.
+        """
         raise NoRecipe(f"{cls.__name__} takes no recipe: pass the field itself")
 
     @classmethod
     def layout_of(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
-        """The layout of the field of a recipe."""
+        """Return the layout of the field of a recipe, without building the field where possible.
+
+        Parameters
+        ----------
+        plain : dict
+            As from ``recipe``.
+        arrays : mapping of str to ndarray
+            As from ``recipe``.
+
+        Returns
+        -------
+        Layout
+            The layout.
+        """
         return cls.from_recipe(plain, arrays).layout
 
     # ---- sums
 
     def on_state(self, shape: tuple[int, ...]) -> Field:
-        """The same field on a state of the given shape. Raises InputError where there is none."""
+        """Return the same field on a state of another shape, for sums of fields.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of the state.
+
+        Returns
+        -------
+        Field
+            This field where the shape is its own.
+
+        Raises
+        ------
+        InputError
+            If the field cannot be written on such a state.
+        """
         if self.start().shape != tuple(shape):
             raise InputError(
                 f"fields add on one state, got one of shape {self.start().shape} and one of {tuple(shape)}: "
@@ -217,10 +519,48 @@ def check_nodes(nodes: int | None) -> None:
 
 
 def prefixed(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """Arrays with `prefix.` before each name."""
+    """Put a prefix before the names of arrays.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Arrays by name.
+    prefix : str
+        What comes before each name, with a dot.
+
+    Returns
+    -------
+    dict
+        The same arrays.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.field import prefixed, without_prefix
+    >>> prefixed({"labels": 1}, "part")
+    {'part.labels': 1}
+    """
     return {f"{prefix}.{name}": array for name, array in arrays.items()}
 
 
 def without_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """Those arrays whose name begins with `prefix.`, without it."""
+    """Select the arrays whose names have a prefix, and drop it.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Arrays by name.
+    prefix : str
+        The prefix, without its dot.
+
+    Returns
+    -------
+    dict
+        The selected arrays.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.field import without_prefix
+    >>> without_prefix({"part.labels": 1, "data.z": 2}, "part")
+    {'labels': 1}
+    """
     return {name.removeprefix(prefix + "."): array for name, array in arrays.items() if name.startswith(prefix + ".")}

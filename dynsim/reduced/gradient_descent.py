@@ -23,15 +23,59 @@ def descend(
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Trajectory:
-    """Gradient descent on `field` from zero correlations: a Trajectory with t = eta x step.
+    """Run gradient descent on a field, from zero correlations.
 
-    keep: see trajectory.steps_to_keep. optimiser: Descent() by default. start: a State to go on from. progress(done, total)
-    is called after every step, checkpoint(state, record) before every step; the state is that of the run, so copy what is to
-    stay, and record.trajectory() gives the moments kept up to there.
+    Parameters
+    ----------
+    field : Field
+        What is descended.
+    eta : float
+        Step size.
+    steps : int
+        Number of steps.
+    keep : int or array_like of int, optional
+        Saved steps: every so many, or exactly these; about 60 log-spaced ones by default. The first and the last are always
+        saved.
+    optimiser : Rule, optional
+        Descent() by default.
+    start : State, optional
+        A state to resume from.
+    progress : callable, optional
+        Called with (done, total) after every step.
+    checkpoint : callable, optional
+        Called with (state, record) before every step. The state is that of the run: copy what is to be stored.
+        ``record.trajectory()`` is the trajectory up to there.
 
-    Raises InputError for a bad eta or steps, Diverged (with the trajectory so far and a step size to try) where
-    correlations leave the range of the softmax or plain descent ends up above its first loss, and Interrupted (with the
-    trajectory so far) on Ctrl-C.
+    Returns
+    -------
+    Trajectory
+        At the saved steps, with t = eta x step.
+
+    Raises
+    ------
+    InputError
+        If a value breaks a rule, or the optimiser does not reduce exactly under the field's embedding.
+    Diverged
+        If correlations leave the range of the softmax, or plain descent ends above its first loss. It carries the trajectory so
+        far, and says a step size to try.
+    Interrupted
+        On Ctrl-C, with the trajectory so far.
+
+    Notes
+    -----
+    Exact where the field is: on given images this is the recursion (eq. 5).
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=64, seed=0))
+    >>> run = dynsim.reduced.descend(field, eta=2.0, steps=100, keep=50)
+    >>> run.t
+    array([  0., 100., 200.])
+    >>> bool(run.loss[-1] < run.loss[0])
+    True
     """
     if not (is_number(eta) and eta > 0):
         raise InputError(f"eta, the step size, must be positive and finite, got {eta!r}: take e.g. eta=1")

@@ -33,20 +33,59 @@ def flow(
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Trajectory:
-    """Gradient flow dy/dt of `field` from zero correlations to time t_end: a Trajectory.
+    """Integrate the gradient flow of a field, from zero correlations.
 
-    Integrated over s with dt/ds = 1 / (|dy/dt| + 1 / (t + t0)): log time while little moves, path length where much does
-    (own attention takes off within a fraction P^-(1 - kappa_s) of the time passed: no clock resolves that at large P). t is
-    carried as tau = log(1 + t / t0). Solver: LSODA (any of SOLVERS by `method`; DOP853 for large states). keep: None for 200
-    log-spaced times, a number for as many, a sequence for exactly those. The trajectory also holds the moment of every
-    event (Field.events) in meta["events"] (None where it did not come), found on the solver's dense output; meta["status"] says
-    how the run ended. rtol: accuracy of the correlations, relative to max(1, |y|) (PP at large P: to 1 / own area).
+    Parameters
+    ----------
+    field : Field
+        A deterministic field.
+    t_end : float
+        Time to integrate to.
+    keep : int or array_like, optional
+        Saved times: so many, log-spaced (200 by default), or exactly these.
+    rtol : float
+        Accuracy of the correlations, relative to max(1, abs(y)); for PP at large P, relative to one over the size of the own
+        area. From 1e-12 to 1e-2.
+    method : {"LSODA", "Radau", "DOP853", "RK45"}, optional
+        Solver of SciPy; LSODA by default, DOP853 for large states.
+    start : State, optional
+        A state to resume from.
+    progress : callable, optional
+        Called with (done, total) after every step of the solver, in logarithmic time.
+    checkpoint : callable, optional
+        Called with (state, record) at every restart of the solver.
 
-    Every SEGMENT steps the solver starts afresh from where it stands, whether or not anybody wants to stop there, so that a
-    run that goes on from such a point is the same run bit for bit: checkpoint(state, record) is called there, start takes
-    such a State. (The Runge-Kutta solvers remember nothing but their step size and do not notice.)
+    Returns
+    -------
+    Trajectory
+        At the saved times and the events. ``meta["events"]`` holds the time of every event (None where it did not happen),
+        ``meta["status"]`` how the run ended.
 
-    Raises InputError, Diverged (with the trajectory so far), Interrupted (likewise, on Ctrl-C).
+    Raises
+    ------
+    InputError
+        If a value breaks a rule, or the field is not deterministic.
+    Diverged
+        If a correlation leaves the range of the softmax, or the loss rises. It carries the trajectory so far.
+    Interrupted
+        On Ctrl-C, with the trajectory so far.
+
+    Notes
+    -----
+    Integrated over s with dt/ds = 1 / (abs(dy/dt) + 1 / (t + t0)): log time while little moves, path length where much does
+    (own attention takes off within a fraction P^-(1 - kappa_s) of the time passed: at large P neither t nor log t resolves
+    that). t is carried as tau = log(1 + t / t0). Events are located on the solver's dense output.
+
+    Every SEGMENT steps the solver is restarted from its state, whether or not a checkpoint is taken, so that a run resumed from
+    such a state is the same run bit for bit. (Runge-Kutta solvers remember nothing but their step size, which is kept.)
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=2, gamma=0.75, P=1e12), query="LL")
+    >>> run = dynsim.reduced.flow(field, t_end=2 * dynsim.theory.escape_time(field.problem))
+    >>> round(run.meta["events"]["escape"] / dynsim.theory.escape_time(field.problem, finite=True), 3)
+    1.0
     """
     if not (is_number(t_end) and t_end > 0):
         raise InputError(f"t_end, the time to integrate to, must be positive and finite, got {t_end!r}: take e.g. t_end=1e4")
@@ -63,12 +102,12 @@ def flow(
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at t={run.t:.4g} of {t_end:.4g}", run.record.trajectory()) from None
     traj = run.record.trajectory(status=f"reached t_end={t_end:.6g}", evaluations=int(run.solver.nfev))
-    assert traj is not None  # _Flow has seen to a moment to keep
+    assert traj is not None  # _Flow has checked that a time is saved
     return traj
 
 
 class _Flow:
-    """A gradient flow under way: Y = (y, tau) with tau = log(1 + t / t0), integrated over s."""
+    """A gradient flow in progress: Y = (y, tau) with tau = log(1 + t / t0), integrated over s."""
 
     def __init__(
         self, field: Field, t_end: float, keep: ArrayLike | None, rtol: float, name: str, start: State | None
@@ -90,10 +129,10 @@ class _Flow:
             raise InputError(
                 f"a run goes on to a later time than it has reached, t={self.t:g}, got t_end={t_end:g}: give a later one"
             )
-        moments = [(t, self.tau_at(t)) for t in _times_to_keep(self.t0, t_end, keep)]
-        self.waiting = [(t, tau) for t, tau in moments if tau > self.tau or start.step == 0]
+        times = [(t, self.tau_at(t)) for t in _times_to_save(self.t0, t_end, keep)]
+        self.waiting = [(t, tau) for t, tau in times if tau > self.tau or start.step == 0]
         if not self.waiting and start.kept is None:
-            raise InputError(f"a run keeps a moment from where it starts, t={self.t:g}, got none in keep: add a later one")
+            raise InputError(f"a run needs a saved time from its start on, t={self.t:g}, got none in keep: add a later one")
         meta = {"integrator": "flow", "rtol": rtol, "t_end": t_end, "solver": name, "keep": plain(keep)}
         self.record = Record(field, meta, start.kept)
         self.events = self.record.meta["events"] = {
@@ -144,7 +183,7 @@ class _Flow:
         if checkpoint is not None:
             checkpoint(self.start, self.record)
         if self.waiting and self.waiting[0][0] == 0.0:
-            self.keep(self.waiting.pop(0)[0], self.start.y)
+            self.save(self.waiting.pop(0)[0], self.start.y)
         while self.tau < self.end:
             self.step()
             if progress is not None:
@@ -157,7 +196,7 @@ class _Flow:
                 self.solver = self.begin(state)
 
     def step(self) -> None:
-        """One step of the solver; keeps what it passes. Raises Diverged."""
+        """One step of the solver; saves events and times that it passes. Raises Diverged."""
         message = self.solver.step()
         if self.solver.status == "failed" or not np.abs(self.solver.y[:-1]).max() <= self.limit:
             left = f"a correlation left +-{self.limit:.4g}, beyond which the softmax overflows: end at t_end={self.t:.4g}"
@@ -168,26 +207,26 @@ class _Flow:
             raise self.stopped(f"its loss rises, so the closure is off: end at t_end={self.t:.4g}")
         self.tau, self.steps = self.solver.y[-1], self.steps + 1
         found = [e for e in self.field.events if self.events[e] is None and before[e] < 0 <= self.signs[e]]
-        due = list(takewhile(lambda moment: moment[1] <= self.tau, self.waiting))
+        due = list(takewhile(lambda time: time[1] <= self.tau, self.waiting))
         del self.waiting[: len(due)]
         if found or due:
-            self.pass_by(found, due)
+            self.save_passed(found, due)
 
-    def pass_by(self, found: Sequence[str], due: Sequence[tuple[float, float]]) -> None:
-        """Keep the events found and the moments due in the last step, in their order, from the solver's dense output."""
+    def save_passed(self, found: Sequence[str], due: Sequence[tuple[float, float]]) -> None:
+        """Save the events found and the times due in the last step, in their order, from the solver's dense output."""
         dense, a, b = self.solver.dense_output(), self.solver.t_old, self.solver.t
-        moments: list[tuple[float, float | None, str]]
-        moments = [(_crossing(lambda s, e=e: self.crossings(dense(s))[1][e], a, b), None, e) for e in found]
-        moments += [(_crossing(lambda s, tau=tau: dense(s)[-1] - tau, a, b), t, "") for t, tau in due]
-        for s, t, e in sorted(moments, key=lambda moment: moment[0]):
+        points: list[tuple[float, float | None, str]]
+        points = [(_crossing(lambda s, e=e: self.crossings(dense(s))[1][e], a, b), None, e) for e in found]
+        points += [(_crossing(lambda s, tau=tau: dense(s)[-1] - tau, a, b), t, "") for t, tau in due]
+        for s, t, e in sorted(points, key=lambda point: point[0]):
             Y = dense(s)
             t = max(self.t_at(Y[-1]), self.record.rows[-1][0] if self.record.rows else 0.0) if t is None else t
             if t <= self.t_end:
                 self.events.update({e: t} if e else {})
-                self.keep(t, Y)
+                self.save(t, Y)
 
-    def keep(self, t: float, Y: np.ndarray) -> None:
-        """Keep one moment."""
+    def save(self, t: float, Y: np.ndarray) -> None:
+        """Save one time."""
         y = Y[:-1].reshape(self.shape)
         self.record.add(len(self.record.rows), t, y, self.field.observe(y))
 
@@ -209,7 +248,7 @@ def _crossing(f: Callable[..., float], a: float, b: float) -> float:
     return brentq(f, a, b, xtol=1e-13, rtol=1e-13)
 
 
-def _times_to_keep(t0: float, t_end: float, keep: ArrayLike | None) -> list[float]:
+def _times_to_save(t0: float, t_end: float, keep: ArrayLike | None) -> list[float]:
     if keep is None or np.ndim(keep) == 0:
         count: Any = 200 if keep is None else keep
         if count != int(count) or count < 2:
@@ -219,5 +258,5 @@ def _times_to_keep(t0: float, t_end: float, keep: ArrayLike | None) -> list[floa
         return times.tolist()
     times = np.unique(np.asarray(keep, dtype=float))
     if not (times.size and np.isfinite(times).all() and times[0] >= 0 and times[-1] <= t_end):
-        raise InputError(f"kept times must lie between 0 and t_end={t_end:g}, got {np.asarray(keep).ravel()[:5].tolist()}...")
+        raise InputError(f"saved times must lie between 0 and t_end={t_end:g}, got {np.asarray(keep).ravel()[:5].tolist()}...")
     return times.tolist()

@@ -1,11 +1,11 @@
-"""From the gradient in the correlations to their velocity: the inner products of the embeddings.
+"""Metric: from the gradient with respect to the correlations to their velocity, by the embedding's inner products.
 
 The state is S = B^T Q^T E' with B the vectors that make up keys (features, mask token, positions) and E' those of the
-queries. If D = -dL/dS, then gradient descent on Q moves S by (docs/model.md, eq. B10-B11)
+queries. If D = -dL/dS, then gradient descent on Q moves S by (docs/beyond.md, eq. B10-B11)::
 
-    dS/dt = G D H,   G = B^T (1 - Pi) B,   H = E'^T E',
+    dS/dt = G D H,   G = B^T (1 - Pi) B,   H = E'^T E'
 
-Pi the projection onto the vectors whose correlation is held at zero (none: Pi = 0). Orthonormal vectors: G = H = 1.
+with Pi the projection onto the vectors whose correlation is held at zero (none: Pi = 0). Orthonormal vectors: G = H = 1.
 """
 
 import numpy as np
@@ -16,9 +16,46 @@ from dynsim.model.partition import Partition
 
 
 class Metric:
-    """G and H of an embedding (None: orthonormal) on partition `part`; hold: None, "fp" or "pp".
+    """The matrices G and H of an embedding on a partition.
 
-    `content`: rows of the state before those of the positions, F, or F + 1 with a mask token. Raises InputError."""
+    Parameters
+    ----------
+    part : Partition
+        Gives the numbers of positions and features.
+    embedding : Embedding, optional
+        The vectors; orthonormal by default.
+    hold : {None, "fp", "pp"}
+        Correlation held at zero.
+
+    Attributes
+    ----------
+    content : int
+        Rows of the state before those of the positions: F, or F + 1 with a mask token.
+
+    Raises
+    ------
+    InputError
+        If ``hold`` is something else, or the embedding does not fit the partition.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.reduced.metric import Metric
+    >>> part = dynsim.Partition([[0, 0, 1, 1]])
+    >>> D = np.ones((part.F + part.P, part.P))
+    >>> Metric(part, hold="pp").apply(D)
+    >>> D[:, 0]
+    array([1., 1., 0., 0., 0., 0.])
+    >>> metric = Metric(part, dynsim.Embedding.correlated(part, [[1.0, 0.5], [0.5, 1.0]]))
+    >>> D = np.eye(6, 4)
+    >>> metric.apply(D)
+    >>> D[:2, :2].round(12)
+    array([[1. , 0.5],
+           [0.5, 1. ]])
+    >>> metric.describe()["embedding"]["kind"]
+    'correlated'
+    """
 
     def __init__(self, part: Partition, embedding: Embedding | None = None, hold: str | None = None) -> None:
         if hold not in (None, "fp", "pp"):
@@ -34,13 +71,25 @@ class Metric:
                 self._grams = keys.T @ keys, embedding.queries.T @ embedding.queries
 
     def apply(self, D: np.ndarray) -> None:
-        """Turn D = -dL/dS into the velocity of S, in place."""
+        """Turn D = -dL/dS into the velocity of S, in place.
+
+        Parameters
+        ----------
+        D : ndarray of shape (content + P, P)
+            Minus the gradient; changed.
+        """
         if self._grams is not None:
             D[...] = self._grams[0] @ D @ self._grams[1]
         D[self._held] = 0.0
 
     def describe(self) -> dict:
-        """The embedding and what is held, in plain data; empty for orthonormal and nothing."""
+        """Return the embedding and what is held.
+
+        Returns
+        -------
+        dict
+            Plain data; empty for orthonormal vectors and nothing held.
+        """
         described = {} if self.embedding is None else {"embedding": self.embedding.describe()}
         return described if self.hold is None else {**described, "hold": self.hold}
 

@@ -7,49 +7,23 @@ repeated, continued, and followed by full.descend, which takes the same draw in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dynsim.errors import InputError, NoRecipe
-from dynsim.model.dataset import Dataset, sample
+from dynsim.errors import NoRecipe
+from dynsim.model.areas import local_pairs
+from dynsim.model.dataset import Dataset
 from dynsim.model.embedding import Embedding
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
-from dynsim.reduced import field_class
-from dynsim.reduced.explicit import PARTITION, VECTORS, ExplicitField, choose_partition, choose_vectors, part_of, vectors_of
-from dynsim.reduced.field import Observation, Option, Recipe, prefixed, without_prefix
+from dynsim.reduced.batch import BatchField
+from dynsim.reduced.draws import EPOCHS, Chosen, Fresh, Resampled
+from dynsim.reduced.explicit import PARTITION, VECTORS, choose_partition, choose_vectors, part_of, vectors_of
+from dynsim.reduced.field import Option, Recipe, prefixed, without_prefix
 
 
-@dataclass(frozen=True, eq=False)
-class Fresh:
-    """The draw of n new images of `problem` at every step."""
-
-    problem: Problem
-    part: Partition
-    n: int
-    seed: int
-
-    def __call__(self, step: int) -> Dataset:
-        return sample(self.problem, self.part, self.n, seed=[self.seed, step])
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """The draw of n images of the set `data` at every step, independently by their weights."""
-
-    data: Dataset
-    n: int
-    seed: int
-
-    def __call__(self, step: int) -> Dataset:
-        data = self.data
-        chosen = np.random.default_rng([self.seed, step]).choice(data.n, self.n, p=data.weight)
-        return Dataset(data.cluster[chosen], data.z[chosen], data.masked[chosen])
-
-
-class MinibatchField(ExplicitField):
+class MinibatchField(BatchField):
     """Velocity of the correlations on the images `draw(step)`; loss and attention are those of these images.
 
     embedding, hold, threads as in the field on given images. Raises InputError where images, partition and embedding do not
@@ -68,10 +42,8 @@ class MinibatchField(ExplicitField):
         threads: int | None = 1,
     ) -> None:
         self._place(part, embedding, hold)
-        self.draw, self._threads = draw, threads
-        self._images = field_class("samples")
-        self._step: int | None = None
-        self._at(0)
+        self.draw, self._step = draw, 0
+        self._load(draw(0), threads)
 
     @classmethod
     def fresh(cls, problem: Problem, part: Partition, n: int = 64, seed: int = 0, **options: Any) -> MinibatchField:
@@ -82,9 +54,71 @@ class MinibatchField(ExplicitField):
     def of(cls, part: Partition, data: Dataset, n: int = 64, seed: int = 0, **options: Any) -> MinibatchField:
         """n images of the set `data` at every step, drawn independently by their weights, so that the mean velocity is that of
         the field on all of them. Raises InputError for n < 1."""
-        if not (isinstance(n, (int, np.integer)) and n >= 1):
-            raise InputError(f"a minibatch holds a whole number of at least 1 image, got n={n!r}: take e.g. n=64")
-        return cls(part, Chosen(data, n, seed), **options)
+        return cls(part, Chosen(part, data, n, seed), **options)
+
+    @classmethod
+    def resampled(
+        cls,
+        part: Partition,
+        data: Dataset,
+        n: int = 64,
+        seed: int = 0,
+        masks: str = "step",
+        replacement: bool = False,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        **options: Any,
+    ) -> MinibatchField:
+        """The images of `data`, n at a time, under fresh masks: masked pretraining as it is done.
+
+        Parameters
+        ----------
+        part : Partition
+            Where the areas lie.
+        data : Dataset
+            The images; each once, in however many rows it stands.
+        n : int
+            Images in a batch.
+        seed : int
+            Seed of the order and of the masks. The batch of a step depends on the seed and the step alone.
+        masks : {"step", "epoch", "fixed"}
+            When masks are drawn anew, as many patches of each image as in its first row; "fixed": never, and every row of `data`
+            counts as an image. Without replacement an image comes once an epoch, so that "step" and "epoch" are one law.
+        replacement : bool
+            False: epochs, every image once in each. True: n images by their weights, independently at every step.
+        shuffle : bool
+            Another order in every epoch; False: that of `data`.
+        drop_last : bool
+            What becomes of the last batch of an epoch where n does not divide the images: kept, smaller (False), or dropped.
+        **options
+            As of MinibatchField.
+
+        Returns
+        -------
+        MinibatchField
+            Its `draw.steps_per_epoch` says how many steps an epoch has.
+
+        Raises
+        ------
+        InputError
+            Where a batch is larger than the set, or weights differ, without replacement.
+
+        Notes
+        -----
+        n, replacement, shuffle and drop_last are batch_size, replacement, shuffle and drop_last of PyTorch's DataLoader and its
+        samplers. A batch is averaged over its own images, so those of a smaller last one count more.
+
+        Examples
+        --------
+        >>> import dynsim
+        >>> problem = dynsim.Problem(K=3, P=64)
+        >>> part = dynsim.Partition.blocks(problem)
+        >>> field = dynsim.reduced.MinibatchField.resampled(part, dynsim.sample(problem, part, n=100), n=32)
+        >>> field.draw.steps_per_epoch, [field.draw(step).n for step in range(5)]
+        (4, [32, 32, 32, 4, 32])
+        """
+        draw = Resampled(part, data, n, seed, masks=masks, replacement=replacement, shuffle=shuffle, drop_last=drop_last)
+        return cls(part, draw, **options)
 
     @classmethod
     def from_options(
@@ -106,10 +140,10 @@ class MinibatchField(ExplicitField):
     def recipe(self) -> Recipe:
         """The draw with its seed, areas and vectors. Raises NoRecipe for a draw of your own."""
         draw = self.draw
-        if type(draw) is Fresh:
+        if isinstance(draw, Fresh):
             return self._recipe(problem=draw.problem.recipe(), n=int(draw.n), seed=draw.seed)
-        if type(draw) is Chosen:
-            plain, arrays = self._recipe(n=int(draw.n), seed=draw.seed)
+        if isinstance(draw, (Chosen, Resampled)):
+            plain, arrays = self._recipe(n=int(draw.n), seed=draw.seed, **draw.options)
             return plain, {**arrays, **prefixed(draw.data.recipe(), "data")}
         raise NoRecipe(f"a draw of minibatches of your own has no recipe, got {draw!r}: pass the field itself")
 
@@ -119,45 +153,18 @@ class MinibatchField(ExplicitField):
         part, vectors = part_of(plain, arrays), vectors_of(plain, arrays)
         if "problem" in plain:
             return cls.fresh(Problem.from_recipe(plain["problem"]), part, plain["n"], plain["seed"], **vectors)
-        return cls.of(part, Dataset(**without_prefix(arrays, "data")), plain["n"], plain["seed"], **vectors)
-
-    @property
-    def limit(self) -> float:  # type: ignore[override]  # an attribute of Field
-        """Largest correlation that the softmax takes, on the images of the last step."""
-        return self._field.limit
-
-    @property
-    def floor(self) -> float | None:  # type: ignore[override]  # an attribute of Field
-        """Loss per masked patch that no attention can lower, on the images of the last step; None where it is not known."""
-        return self._field.floor
-
-    def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-        """(loss per masked patch, dy/dt) at state y on the images of `step`."""
-        self._at(step)
-        return self._field.velocity(y, step, out)
-
-    def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
-        """Loss, velocity and area attention on the images of `step`, in one pass."""
-        self._at(step)
-        return self._field.observe(y, step, out)
-
-    def attention(self, y: np.ndarray) -> np.ndarray:
-        """Expected area attention (P, F) on the images of the last step; NaN where a cluster shows no such query."""
-        return self._field.attention(y)
-
-    def masked_patches(self) -> float:
-        """Mean over the images of the last step."""
-        return self._field.masked_patches()
+        data, epochs = Dataset(**without_prefix(arrays, "data")), {name: plain[name] for name in EPOCHS if name in plain}
+        make = cls.resampled if epochs else cls.of
+        return make(part, data, plain["n"], plain["seed"], **epochs, **vectors)
 
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
         """(loss, events) on the images of the last step."""
-        return self._field.crossings(y)
-
-    def describe(self) -> dict:
-        """What this field is, as plain data."""
-        return {**self._field.describe(), "method": self.method}
+        self._first_loss = self.velocity(self.start(), self._step)[0]
+        seen = self._observed(y, None)
+        own = self.layout.areas(attention=seen.attention)["attention"]["own"][local_pairs(self.layout)]
+        return seen.loss, self.standard_crossings(seen.loss, float(np.nanmean(own)))
 
     def _at(self, step: int) -> None:
         if step != self._step:
-            self._field = self._images(self.part, self.draw(step), self._threads, self.embedding, self.metric.hold)
+            self._batch.load(self.draw(step))
             self._step = step

@@ -1,7 +1,7 @@
-"""Update rules: how a state moves along its velocity, minus the gradient, in the conventions of torch.optim.
+"""Optimisers: how a state moves along its velocity, minus the gradient, in the conventions of torch.optim.
 
 Descent and momentum are linear in the gradient of Q, so the correlations B^T Q^T E' step by the same rule under any
-embedding (docs/model.md, eq. B12-B13). Adam and sign descent act on every entry of Q by itself and depend on the basis:
+embedding (docs/beyond.md, eq. B12-B13). Adam and sign descent act on every entry of Q by itself and depend on the basis:
 the correlations are the entries of Q, and the rule reduces exactly, only where positions and features are coordinate axes.
 Time is t = eta x step for all of them.
 """
@@ -17,39 +17,148 @@ from dynsim.model.embedding import Embedding
 
 @dataclass(frozen=True)
 class Rule:
-    """What every rule has: `name`, `elementwise` (it acts on each entry of Q by itself), and these methods."""
+    """Base of the optimisers.
+
+    Attributes
+    ----------
+    name : str
+        Name in files and after --optimiser.
+    elementwise : bool
+        Whether the rule acts on each entry of Q by itself.
+
+    Examples
+    --------
+    An optimiser of your own, linear in the gradient:
+
+    >>> from dataclasses import dataclass
+    >>> import dynsim
+    >>> from dynsim.reduced.optimisers import Rule
+    >>> @dataclass(frozen=True)
+    ... class Halving(Rule):
+    ...     name = "halving"
+    ...     def update(self, y, velocity, eta, state, step):
+    ...         y += eta * 0.5**step * velocity
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=8, seed=0))
+    >>> dynsim.reduced.descend(field, steps=3, optimiser=Halving()).meta["optimiser"]
+    {'name': 'halving'}
+    """
 
     name = ""
     elementwise = False
 
     def start(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        """What the rule remembers, all zero: a tuple of arrays shaped as the state y."""
+        """Return what the rule remembers, all zero.
+
+        Parameters
+        ----------
+        y : ndarray
+            The state.
+
+        Returns
+        -------
+        tuple of ndarray
+            Each in the shape of y; none for a rule without memory.
+        """
         return ()
 
     def update(self, y: np.ndarray, velocity: np.ndarray, eta: float, state: tuple[np.ndarray, ...], step: int) -> None:
-        """Move y and what the rule remembers, `state`, in place."""
+        """Move a state by one step, in place.
+
+        Parameters
+        ----------
+        y : ndarray
+            The state; changed.
+        velocity : ndarray
+            Minus the gradient of the loss, in the shape of y.
+        eta : float
+            Step size.
+        state : tuple of ndarray
+            What the rule remembers; changed.
+        step : int
+            Number of the step, from 0.
+        """
         raise NotImplementedError
 
     def describe(self) -> dict:
-        """Name and parameters, as plain data."""
+        """Return name and parameters.
+
+        Returns
+        -------
+        dict
+            Plain data.
+        """
         return {"name": self.name, **asdict(self)}
 
 
 @dataclass(frozen=True)
 class Descent(Rule):
-    """Plain gradient descent, y <- y + eta velocity."""
+    """Gradient descent, y <- y + eta velocity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> y = np.zeros(2)
+    >>> dynsim.reduced.Descent().update(y, np.array([1.0, -2.0]), 0.5, (), step=0)
+    >>> y
+    array([ 0.5, -1. ])
+    """
 
     name = "descent"
 
     def update(self, y: np.ndarray, velocity: np.ndarray, eta: float, state: tuple[np.ndarray, ...], step: int) -> None:
-        """Move y in place."""
+        """Move y by one step, in place.
+
+        Parameters
+        ----------
+        y : ndarray
+            The state; changed.
+        velocity : ndarray
+            Minus the gradient of the loss, in the shape of y.
+        eta : float
+            Step size.
+        state : tuple of ndarray
+            Empty.
+        step : int
+            Number of the step, from 0.
+        """
         y += eta * velocity
 
 
 @dataclass(frozen=True)
 class Momentum(Rule):
-    """Heavy-ball momentum, m <- beta m + velocity, y <- y + eta m; with nesterov, y <- y + eta (velocity + beta m).
-    Raises InputError for beta outside [0, 1)."""
+    """Momentum, m <- beta m + velocity, y <- y + eta m, heavy-ball or Nesterov's.
+
+    Parameters
+    ----------
+    beta : float
+        Decay rate of m, in [0, 1).
+    nesterov : bool
+        Whether y moves by eta (velocity + beta m) instead.
+
+    Raises
+    ------
+    InputError
+        If beta is outside [0, 1).
+
+    Notes
+    -----
+    Exact under any embedding (docs/beyond.md, eq. B12). A run moves about 1 / (1 - beta) times as far in the same t.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> y = np.zeros(1)
+    >>> rule = dynsim.reduced.Momentum(beta=0.5)
+    >>> state = rule.start(y)
+    >>> for step in range(3):
+    ...     rule.update(y, np.ones(1), 1.0, state, step)
+    >>> y
+    array([4.25])
+    """
 
     beta: float = 0.9
     nesterov: bool = False
@@ -59,11 +168,36 @@ class Momentum(Rule):
         _check_decay("beta", self.beta)
 
     def start(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The running sum m."""
+        """Return the running sum m, zero.
+
+        Parameters
+        ----------
+        y : ndarray
+            The state.
+
+        Returns
+        -------
+        tuple of ndarray
+            One array in the shape of y.
+        """
         return (np.zeros_like(y),)
 
     def update(self, y: np.ndarray, velocity: np.ndarray, eta: float, state: tuple[np.ndarray, ...], step: int) -> None:
-        """Move y and m in place."""
+        """Move y and m by one step, in place.
+
+        Parameters
+        ----------
+        y : ndarray
+            The state; changed.
+        velocity : ndarray
+            Minus the gradient of the loss, in the shape of y.
+        eta : float
+            Step size.
+        state : tuple of ndarray
+            The running sum m; changed.
+        step : int
+            Number of the step, from 0.
+        """
         (m,) = state
         m *= self.beta
         m += velocity
@@ -72,8 +206,36 @@ class Momentum(Rule):
 
 @dataclass(frozen=True)
 class Adam(Rule):
-    """Adam with bias correction, y <- y + eta mhat / (sqrt(vhat) + eps); exact for one-hot positions and features only.
-    Raises InputError for beta1, beta2 outside [0, 1) or eps <= 0."""
+    """Adam with bias correction, y <- y + eta mhat / (sqrt(vhat) + eps).
+
+    Parameters
+    ----------
+    beta1 : float
+        Decay rate of the mean of the velocity, in [0, 1).
+    beta2 : float
+        Decay rate of the mean of its square, in [0, 1).
+    eps : float
+        Added to the root, above 0.
+
+    Raises
+    ------
+    InputError
+        If a decay rate is outside [0, 1), or eps <= 0.
+
+    Notes
+    -----
+    Exact for one-hot positions and features only (docs/beyond.md, eq. B13); refused for others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> y = np.zeros(2)
+    >>> rule = dynsim.reduced.Adam()
+    >>> rule.update(y, np.array([1.0, -100.0]), 0.1, rule.start(y), step=0)
+    >>> y.round(6)
+    array([ 0.1, -0.1])
+    """
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -88,11 +250,36 @@ class Adam(Rule):
             raise InputError(f"eps must be positive and finite, got {self.eps!r}: take e.g. 1e-8")
 
     def start(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The running means of the velocity and of its square."""
+        """Return the running means of the velocity and of its square, zero.
+
+        Parameters
+        ----------
+        y : ndarray
+            The state.
+
+        Returns
+        -------
+        tuple of ndarray
+            Two arrays in the shape of y.
+        """
         return np.zeros_like(y), np.zeros_like(y)
 
     def update(self, y: np.ndarray, velocity: np.ndarray, eta: float, state: tuple[np.ndarray, ...], step: int) -> None:
-        """Move y and both means in place; `step` counts from 0."""
+        """Move y and both means by one step, in place.
+
+        Parameters
+        ----------
+        y : ndarray
+            The state; changed.
+        velocity : ndarray
+            Minus the gradient of the loss, in the shape of y.
+        eta : float
+            Step size.
+        state : tuple of ndarray
+            The running means of the velocity and of its square; changed.
+        step : int
+            Number of the step, from 0.
+        """
         m, v = state
         m *= self.beta1
         m += (1 - self.beta1) * velocity
@@ -104,20 +291,73 @@ class Adam(Rule):
 
 @dataclass(frozen=True)
 class Sign(Rule):
-    """Sign descent, y <- y + eta sign(velocity); exact for one-hot positions and features only."""
+    """Sign descent, y <- y + eta sign(velocity).
+
+    Notes
+    -----
+    Exact for one-hot positions and features only; refused for others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> y = np.zeros(2)
+    >>> dynsim.reduced.Sign().update(y, np.array([3.0, -2.0]), 0.5, (), step=0)
+    >>> y
+    array([ 0.5, -0.5])
+    """
 
     name = "sign"
     elementwise = True
 
     def update(self, y: np.ndarray, velocity: np.ndarray, eta: float, state: tuple[np.ndarray, ...], step: int) -> None:
-        """Move y in place."""
+        """Move y by one step, in place.
+
+        Parameters
+        ----------
+        y : ndarray
+            The state; changed.
+        velocity : ndarray
+            Minus the gradient of the loss, in the shape of y.
+        eta : float
+            Step size.
+        state : tuple of ndarray
+            Empty.
+        step : int
+            Number of the step, from 0.
+        """
         y += eta * np.sign(velocity)
 
 
 def check(optimiser: Rule | None, embedding: Embedding | None = None) -> Rule:
-    """The optimiser to use (None: Descent), once sure that it reduces exactly under `embedding` (None: one-hot).
+    """Return the optimiser to use, if it reduces exactly under an embedding.
 
-    Raises InputError for anything that is no optimiser, and for Adam and sign descent where vectors are not one-hot."""
+    Parameters
+    ----------
+    optimiser : Rule, optional
+        The optimiser; Descent() by default.
+    embedding : Embedding, optional
+        The vectors; one-hot by default.
+
+    Returns
+    -------
+    Rule
+        The optimiser.
+
+    Raises
+    ------
+    InputError
+        If it is no optimiser, or elementwise where vectors are not one-hot.
+
+    Examples
+    --------
+    >>> from dynsim.reduced import optimisers
+    >>> optimisers.check(None)
+    Descent()
+    >>> optimisers.check("adam")
+    Traceback (most recent call last):
+    dynsim.errors.InputError: optimiser must be Descent(), Momentum(), Adam() or Sign(), got 'adam': see dynsim.reduced
+    """
     if optimiser is None:
         return Descent()
     if not isinstance(optimiser, Rule):

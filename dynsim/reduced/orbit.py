@@ -1,13 +1,14 @@
 """The population field by orbits: any P, with a state that does not depend on P.
 
 In a product partition (areas of different clusters intersect as if independent) a query sees each key, in every cluster, in its
-*own* area, in the *global* one or in one of the *others*. Areas of one role share one FP correlation. Clusters of one letter
-are interchangeable and a run starts from zero, so they stay equal: keys share one PP correlation with all keys of their
-*class*, given by in how many clusters of each letter they lie in the own, the global, an other area. P enters through the
+*own* area, in the *global* one or in one of the *others*. Areas of one role share one FP correlation. Clusters of one type (L
+or G) are interchangeable and a run starts from zero, so they stay equal: keys share one PP correlation with all keys of their
+*class*, given by in how many clusters of each type they lie in the own, the global, an other area. P enters through the
 number of keys only. Where the query is global, own and global are the same area.
 
-The state holds one FP triple for each letter of the query, one PP correlation for each class, and that of the query itself: of
-LLLL 3 + 15 + 1 numbers. Beyond K = 8 it holds the classes with the most keys, whose keys then stand for those of the others.
+The state holds one FP triple for each type of cluster that the query has, one PP correlation for each class, and that of the
+query itself: of LLLL 3 + 15 + 1 numbers. Beyond K = 8 it holds the classes with the most keys, whose keys then stand for those
+of the others.
 """
 
 from __future__ import annotations
@@ -35,20 +36,47 @@ LATE = 50  # (12) comes to 1 % of the first loss after LATE K / (gamma L^2 E[z^2
 
 
 class OrbitLayout:
-    """fp (K, 3) and attention (K, 3) by cluster and role, pp (S + 1,) by class of keys, the query itself last.
+    """Layout of orbit runs: fp and attention (K, 3) by cluster and role, pp (S + 1,) by class of keys, the query itself last.
 
-    number (S,): keys of each class. counts (S, letters, 3): in how many clusters of each letter (in alphabetical order) keys of
-    a class lie in the own, the global, an other area; keys (letters, 3, S): how many keys of a class lie so in any one of them;
-    sizes, copies (K, 3): patches in the own, the global and all other areas, and how many areas these are."""
+    Parameters
+    ----------
+    problem : Problem
+        What is simulated.
+    query : str
+        Query type, L or G for each cluster.
+    intersections : {"independent", "product"}
+        How areas of different clusters meet.
+
+    Attributes
+    ----------
+    number : ndarray of shape (S,)
+        Keys of each class.
+    counts : ndarray of int, shape (S, types, 3)
+        In how many clusters of each type (L, G, as far as they occur, in alphabetical order) keys of a class lie in the own, the
+        global, an other area.
+    keys : ndarray of shape (types, 3, S)
+        How many keys of a class lie so in any one cluster of a type.
+    sizes, copies : ndarray of shape (K, 3)
+        Patches in the own, the global and all other areas, and how many areas these are.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> layout = dynsim.reduced.OrbitField(dynsim.Problem(K=2, gamma=0.75, P=64), query="LL").layout
+    >>> layout.coords["class"][:3]
+    ['L 2 0 0', 'L 1 1 0', 'L 1 0 1']
+    >>> round(float(layout.number.sum()), 9)
+    63.0
+    """
 
     def __init__(self, problem: Problem, query: str, intersections: str) -> None:
         self.query, K, P = query, problem.K, float(problem.P)
         local = _typical_local(problem)
         size = {"L": (local, problem.C_global, P - problem.C_global - local), "G": (problem.C_global, 0.0, P - problem.C_global)}
         areas = {"L": (1.0, 1.0, max(1.0, problem.n_local - 1.0)), "G": (1.0, 1.0, float(problem.n_local))}
-        self.sizes = np.array([size[letter] for letter in query], dtype=float)
-        self.copies = np.array([areas[letter] for letter in query])
-        self.letters, self.first, self.letter, self.clusters = np.unique(
+        self.sizes = np.array([size[area] for area in query], dtype=float)
+        self.copies = np.array([areas[area] for area in query])
+        self.types, self.first, self.type_of, self.clusters = np.unique(
             list(query), return_index=True, return_inverse=True, return_counts=True
         )
         self.counts, self.number = self._classes(P, intersections)
@@ -59,28 +87,28 @@ class OrbitLayout:
         held = self.keys.sum(axis=2)
         if self.left_out:  # the keys that are held stand for all of their area
             self.keys *= np.where(held > 0, beside / np.maximum(held, 1e-300), 0.0)[:, :, None]
-        self.is_global = np.array([letter == "G" for letter in query])
+        self.is_global = np.array([area == "G" for area in query])
         self.query_type = np.full(K, query)
         g, c = query.count("G"), problem.C_global / problem.P
         self.share = {query: comb(K, g) * c**g * (1 - c) ** (K - g)}
 
     def _classes(self, P: float, intersections: str) -> tuple[np.ndarray, np.ndarray]:
-        """(S, letters, 3) counts of the classes, and how many keys each has, (S,)."""
+        """(S, types, 3) counts of the classes, and how many keys each has, (S,)."""
         independent = intersections == "independent"
-        per_letter, chances, everything = [], [], 1
+        per_type, chances, everything = [], [], 1
         for i, n in enumerate(self.clusters):
             triples = np.array([(own, g, n - own - g) for own in range(n, -1, -1) for g in range(n - own, -1, -1)])
             size = self.sizes[self.first[i]]
             chance = (size - [1.0, 0.0, 0.0]) / (P - 1.0) if independent else size / P
             ways = np.array([float(comb(int(n), own) * comb(int(n - own), g)) for own, g, _ in triples])
             chances.append(ways * np.prod(chance**triples, axis=1))
-            per_letter.append(triples)
+            per_type.append(triples)
             everything *= len(triples)
-        if everything > MOST_CLASSES:  # before they are combined: no class outlives a letter's rare ones
+        if everything > MOST_CLASSES:  # before they are combined: no class outlives a type's rare ones
             most = [np.sort(np.argsort(-chance, kind="stable")[:MOST_CLASSES]) for chance in chances]
-            per_letter = [triples[chosen] for triples, chosen in zip(per_letter, most, strict=True)]
+            per_type = [triples[chosen] for triples, chosen in zip(per_type, most, strict=True)]
             chances = [chance[chosen] for chance, chosen in zip(chances, most, strict=True)]
-        counts = np.array(list(product(*per_letter)))
+        counts = np.array(list(product(*per_type)))
         number = (P - 1.0 if independent else P) * np.prod(np.array(list(product(*chances))), axis=1)
         if not independent:
             own = (counts[:, :, OWN] == self.clusters).all(axis=1)
@@ -105,24 +133,50 @@ class OrbitLayout:
     @cached_property
     def coords(self) -> Mapping[str, Sequence[str]]:
         """Roles; and classes as "L 1 0 3": of the local clusters, keys lie in the own area in 1, the global in 0, others in 3."""
-        letters = [str(letter) for letter in self.letters]
+        types = [str(area) for area in self.types]
         classes = [
-            ", ".join(f"{letter} {own} {g} {other}" for letter, (own, g, other) in zip(letters, row, strict=True))
+            ", ".join(f"{area} {own} {g} {other}" for area, (own, g, other) in zip(types, row, strict=True))
             for row in self.counts.tolist()
         ]
         return {"role": ROLES, "class": [*classes, "the query itself"]}
 
     def class_of(self, roles: np.ndarray) -> np.ndarray:
-        """Class of keys by their role in each cluster, int (K, n): (n,), -1 for one that the state does not hold."""
+        """Return the class of keys by their role in each cluster.
+
+        Parameters
+        ----------
+        roles : array_like of int, shape (K, n)
+            0 own, 1 global, 2 others.
+
+        Returns
+        -------
+        ndarray of int, shape (n,)
+            The class; -1 for one that the state does not hold.
+        """
         index = {row.tobytes(): i for i, row in enumerate(np.ascontiguousarray(self.counts, dtype=np.int64))}
         lies = np.asarray(roles)[:, :, None] == np.arange(3)  # (K, n, 3)
-        found = np.stack([lies[self.letter == i].sum(axis=0) for i in range(len(self.letters))], axis=1)
+        found = np.stack([lies[self.type_of == i].sum(axis=0) for i in range(len(self.types))], axis=1)
         return np.array([index.get(row.tobytes(), -1) for row in np.ascontiguousarray(found, dtype=np.int64)])
 
     def areas(
         self, fp: np.ndarray | None = None, pp: np.ndarray | None = None, attention: np.ndarray | None = None
     ) -> Table:
-        """By role, each (K,)."""
+        """Arrange correlations and attention by the role of areas, each (K,).
+
+        Parameters
+        ----------
+        fp : ndarray of shape (K, 3), optional
+            FP correlations at one saved time.
+        pp : ndarray of shape (S + 1,), optional
+            PP correlations at one saved time.
+        attention : ndarray of shape (K, 3), optional
+            Area attention at one saved time.
+
+        Returns
+        -------
+        dict
+            As Layout.areas.
+        """
         found: Table = {}
         if attention is not None:
             own, in_global, other = attention.T
@@ -132,26 +186,55 @@ class OrbitLayout:
         if fp is not None:
             found["fp"] = dict(zip(ROLES, fp.T, strict=True))
         if pp is not None:
-            mean = divide(self.keys @ pp[:-1], self.keys.sum(axis=2))[self.letter]
+            mean = divide(self.keys @ pp[:-1], self.keys.sum(axis=2))[self.type_of]
             found["pp"] = {"self": np.full(len(self.query), pp[-1]), **dict(zip(ROLES, mean.T, strict=True))}
         return found
 
 
 class OrbitField(Field):
-    """Velocity of the correlations of one query type, expected over clusters, amplitudes and masks; closed (docs/model.md).
+    """Velocity of the correlations of one query type, expected over clusters, amplitudes and masks; closed.
 
-    problem: any P. query: a letter per cluster, L where the query lies in a local area, G where in the global one. masks:
-    "own-area" or "mean-field". intersections: "independent" counts the P - 1 other keys as placed at random in every
-    cluster, "product" counts the keys of an exact product partition. nodes: amplitude quadrature.
-    layout: an OrbitLayout. state: flat, 3 numbers for each letter, then one for each class of keys, then the query itself.
-    Raises InputError.
+    Parameters
+    ----------
+    problem : Problem
+        What is simulated; any P.
+    query : str, optional
+        Query type: L or G for each cluster, L where the query lies in a local area, G where in the global one; all-local by
+        default.
+    masks : {"own-area", "mean-field"}
+        How masks are averaged.
+    intersections : {"independent", "product"}
+        How many keys lie in several areas of the query at once: as if the P - 1 other keys were placed at random in every
+        cluster, or as in an exact product partition.
+    nodes : int
+        Nodes of the amplitude quadrature.
+
+    Raises
+    ------
+    InputError
+        If a value breaks a rule, or areas of a product partition do not meet in a whole patch.
+
+    Notes
+    -----
+    Equations (C1)-(C9) with orbits (docs/model.md, "Orbits: any P"). The state is flat: 3 numbers for each type of cluster (L, G)
+    of the query, then one for each class of keys, then one for the query itself.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=4, gamma=0.8, P=1e30), query="LLLG")
+    >>> field.start().shape
+    (37,)
+    >>> run = dynsim.reduced.flow(field, t_end=dynsim.theory.escape_time(field.problem), keep=20)
+    >>> run.fp.shape[1:]
+    (4, 3)
     """
 
     method = "orbit"
     integrator = "flow"
     seeded = False
     options = (
-        Option("query", str, None, "a letter per cluster, L local or G global (all query types)"),
+        Option("query", str, None, "query type, L (local) or G (global) per cluster (all types)"),
         Option("masks", str, "own-area", "how masks are averaged", MASKS),
         Option("intersections", str, "independent", "how areas of different clusters meet", INTERSECTIONS),
         Option("nodes", int, 24, "amplitude quadrature", least=1),
@@ -174,7 +257,7 @@ class OrbitField(Field):
             raise InputError(f"orbits take up to K={MOST_CLUSTERS} clusters, got K={K:.4g}: take fewer")
         query = "L" * K if query is None else query
         if not isinstance(query, str) or len(query) != K or set(query) - set("LG"):
-            raise InputError(f"query has one letter L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * min(K, 8)}")
+            raise InputError(f"query type has one L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * min(K, 8)}")
         if masks not in MASKS:
             raise InputError(f'masks must be "own-area" or "mean-field" for orbits, got {masks!r}: --method population has more')
         if intersections not in INTERSECTIONS:
@@ -185,7 +268,7 @@ class OrbitField(Field):
         self.limit = SATURATED / max(1.0, z.min())
         layout = self.layout = OrbitLayout(problem, query, intersections)
         P, unmasked, mean_field = float(problem.P), float(problem.unmasked), masks == "mean-field"
-        is_global = layout.letters == "G"
+        is_global = layout.types == "G"
         n = layout.sizes[layout.first, OWN] - 1.0
         laws = [unmasked_law(P, unmasked, m, mean_field) for m in n]
         self._kernel: Any = orbit_query
@@ -196,7 +279,7 @@ class OrbitField(Field):
         floors = [0.0 if mean_field else all_masked(P, unmasked, m) for m in n]
         self.floor = 0.5 * problem.amplitude.moment(2) * float(layout.clusters @ floors) / K
         self._counted = layout.clusters * ~is_global if not is_global.all() else layout.clusters
-        self._attention, self._classes = np.empty((len(layout.letters), 3)), layout.lies.shape[2]
+        self._attention, self._classes = np.empty((len(layout.types), 3)), layout.lies.shape[2]
 
     @classmethod
     def from_options(
@@ -209,99 +292,98 @@ class OrbitField(Field):
         nodes: int = 24,
         **options: Any,
     ) -> OrbitField:
-        """The field of one query type, all-local by default."""
+        """Build the field of one query type, all-local by default."""
         return cls(problem, query, masks, intersections, nodes)
 
     @classmethod
     def variants(cls, problem: Problem, query: str | None = None, **options: Any) -> list[dict]:
-        """One run for each query type, or the one that is asked for."""
+        """Return one run for each query type, or the one that is asked for."""
         if query is not None or problem.K > MOST_CLUSTERS:
             return [{"query": query}]
         return [{"query": each} for each in query_types(problem.K)]
 
     @classmethod
     def run_options(cls, problem: Problem) -> dict:
-        """To well past the escape of all query types."""
+        """Return options of a flow to well past the escape of all query types."""
         from dynsim import theory
 
-        return {"t_end": ESCAPES * max(theory.escape_time(problem, letter) for letter in "LG"), "rtol": 1e-5, "keep": 100}
+        return {"t_end": ESCAPES * max(theory.escape_time(problem, area) for area in "LG"), "rtol": 1e-5, "keep": 100}
 
     def horizon(self) -> float:
-        """A time by which, after theory, every event of this query type has passed."""
+        """Return a time by which, after theory, every event of this query type has passed."""
         from dynsim import theory
 
         law, escape = self.problem.amplitude, theory.escape_time(self.problem, self.query)
         return 4 * (escape + LATE * self.problem.K / (self.problem.gamma * law.L**2 * law.moment(2)))
 
     def recipe(self) -> Recipe:
-        """Problem and options."""
+        """Return problem and options."""
         choices = {name: getattr(self, name) for name in ("query", "masks", "intersections", "nodes")}
         return {"method": self.method, "problem": self.problem.recipe(), **choices}, {}
 
     @classmethod
     def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> OrbitField:
-        """The field of a recipe."""
+        """Build the field of a recipe."""
         choices = {name: plain[name] for name in ("query", "masks", "intersections", "nodes")}
         return cls(Problem.from_recipe(plain["problem"]), **choices)
 
     @classmethod
     def layout_of(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
-        """The layout of the field of a recipe."""
+        """Return the layout of the field of a recipe."""
         return OrbitLayout(Problem.from_recipe(plain["problem"]), plain["query"], plain["intersections"])
 
     def start(self) -> np.ndarray:
-        """The state at Q = 0: all correlations zero."""
+        """Return the state at Q = 0: all correlations zero."""
         return np.zeros(self._attention.size + self._classes + 1)
 
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-        """(loss per masked patch of this query type, dy/dt) at state y; dy is written to `out` where one is given."""
+        """Return the loss per masked patch of this query type and its negative gradient."""
         dy = np.empty_like(y) if out is None else out
         return self._kernel(y, *self._fixed, dy, self._attention), dy
 
     def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
-        """Loss, velocity and attention (K, 3) in one pass."""
+        """Return loss, velocity and attention (K, 3) in one pass."""
         loss, dy = self.velocity(y, step, out)
         return Observation(loss, dy, self._by_cluster(self._attention))
 
     def attention(self, y: np.ndarray) -> np.ndarray:
-        """Expected attention (K, 3) on the own, the global and each other area."""
+        """Return the expected attention (K, 3) on the own, the global and each other area."""
         return OrbitField.observe(self, y).attention
 
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(loss, events), own attention being the mean over the clusters in which the query is local; all, where it is in
-        none."""
+        """Return the loss and the events; own attention is the mean over the clusters in which the query is local, or all."""
         loss, _ = self.velocity(y)
         own = float(self._counted @ self._attention[:, OWN]) / float(self._counted.sum())
         return loss, self.standard_crossings(loss, own)
 
     def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """FP (K, 3) own/global/other and PP (S + 1,) by class of keys, the query itself last; copied."""
+        """Return FP (K, 3) by role and PP (S + 1,) by class of keys, the query itself last; copied."""
         fp, pp = np.split(y, [self._attention.size])
         return self._by_cluster(fp.reshape(self._attention.shape)), pp.copy()
 
     def _by_cluster(self, table: np.ndarray) -> np.ndarray:
-        """A table (letters, 3) as one of (K, 3), copied; own and global are one where the query is global."""
-        is_global = (self.layout.letters == "G")[:, None]
+        """A table (types, 3) as one of (K, 3), copied; own and global are one where the query is global."""
+        is_global = (self.layout.types == "G")[:, None]
         table = np.where(is_global & (np.arange(3) == GLOBAL), table[:, [OWN]], table)
-        return table[self.layout.letter]
+        return table[self.layout.type_of]
 
     def scale(self) -> np.ndarray:
-        """Natural size of each entry of the state: 1 for FP, one over the smallest own area for PP."""
+        """Return the natural size of each entry of the state: 1 for FP, one over the smallest own area for PP."""
         size = np.full_like(self.start(), 1.0 / self.layout.sizes[:, OWN].min())
         size[: self._attention.size] = 1.0
         return size
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
-        """An entry stands for all areas of its role in the clusters of a letter, or all keys of its class; none where less than
-        half a key is in a class, whose velocity is held to what whole keys could weigh (docs/model.md)."""
+        """An entry stands for all areas of its role in the clusters of an area type, or all keys of its class; none where less
+        than half a key is in a class, whose velocity is held to what whole keys could weigh (docs/model.md)."""
         layout, problem = self.layout, self.problem
         occurs = layout.copies * (layout.sizes > 0)
-        areas = np.array([occurs[layout.letter == i].sum(axis=0) for i in range(len(layout.letters))])
+        areas = np.array([occurs[layout.type_of == i].sum(axis=0) for i in range(len(layout.types))])
         many = np.concatenate([areas.ravel(), layout.number, [1.0]])
         return np.where(many < 0.5, 0.0, problem.masked / problem.P * u / np.maximum(many, 0.5))
 
     def describe(self) -> dict:
-        """What this field is, as plain data."""
+        """Return what this field is, as plain data."""
         left_out = {"keys_left_out": self.layout.left_out} if self.layout.left_out else {}
         return {
             "method": self.method, "query": self.query, "masks": self.masks, "intersections": self.intersections,

@@ -1,12 +1,17 @@
-"""The population field: the expectation of (5) over clusters, amplitudes and masks, on an explicit partition.
+"""PopulationField: the expectation of (5) over clusters, amplitudes and masks, on an explicit partition.
 
 How the masks are averaged is a choice (docs/model.md):
 
-    "own-area"     closed: unmasked patches of the query's own area summed count by count (or by the Gauss rule of their
-                   law) and drawn without replacement, other areas through their conditional mean and second moment
-    "mean-field"   closed: every area through its mean
-    "exact"        every mask and every amplitude node, listed (P <= 16)
-    "monte-carlo"  n fresh images for every evaluation, from (seed, step); n in the thousands
+===============  =============================================================================================
+``masks``        class
+===============  =============================================================================================
+"own-area"       closed: unmasked patches of the query's own area summed count by count (or by the Gauss rule of
+                 their law) and drawn without replacement, other areas through their conditional mean and
+                 second moment
+"mean-field"     closed: every area through its mean
+"exact"          every mask and every amplitude node, listed (P <= 16)
+"monte-carlo"    n new images for every evaluation, from (seed, step); n in the thousands
+===============  =============================================================================================
 """
 
 from __future__ import annotations
@@ -33,11 +38,49 @@ EXACT_NODES = 6  # amplitude nodes of "exact": (5) to 1e-12 for U[.8, 1.2] and |
 
 
 class PopulationField(ExplicitField):
-    """Velocity of the correlations, expected over clusters, amplitudes and masks.
+    """Velocity of the correlations, expected over clusters, amplitudes and masks; closed.
 
-    masks: see above. nodes: amplitude quadrature (None: 8, for "exact" 6). n, seed: images per evaluation and seed of
-    "monte-carlo". embedding, hold: as on given images; the closures need orthonormal features and no mask token. State
-    and shapes are those on given images. `threads` changes the time a step takes, never the bits. Raises InputError."""
+    Parameters
+    ----------
+    problem : Problem
+        What is simulated.
+    part : Partition
+        Areas of the problem.
+    masks : {"own-area", "mean-field", "exact", "monte-carlo"}
+        How masks are averaged.
+    nodes : int, optional
+        Nodes of the amplitude quadrature; 8 by default, for "exact" 6.
+    n : int
+        Images per evaluation of "monte-carlo".
+    seed : int
+        Seed of "monte-carlo".
+    threads : int, optional
+        Threads; they change the time a step takes, never the bits.
+    embedding : Embedding, optional
+        Positions, features and mask token; orthonormal by default. The closures need orthonormal features and no mask token.
+    hold : {None, "fp", "pp"}
+        Correlation held at zero.
+
+    Raises
+    ------
+    InputError
+        If problem, partition and embedding do not fit, or "exact" would list too many images.
+
+    Notes
+    -----
+    Equations (C1)-(C9) of docs/model.md; how far off each choice is, measured, is in docs/what-to-expect.md. State and shapes
+    are those of EmpiricalField.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> field = dynsim.reduced.PopulationField(problem, part)
+    >>> run = dynsim.reduced.descend(field, eta=2.0, steps=20)
+    >>> run.fp.shape[1:], bool(abs(field.floor - dynsim.theory.loss_floor(problem, part)) < 1e-12)
+    ((16, 4), True)
+    """
 
     method = "population"
     options = (
@@ -114,7 +157,7 @@ class PopulationField(ExplicitField):
         threads: int | None = None,
         **options: Any,
     ) -> PopulationField:
-        """The expectation on areas drawn from `seed`."""
+        """Build the expectation on areas drawn from ``seed``."""
         if n is not None and masks != "monte-carlo":
             raise InputError(f"n counts the images of masks monte-carlo, got --n {n} for masks {masks}: leave n out")
         part = choose_partition(problem, partition, seed)
@@ -127,18 +170,18 @@ class PopulationField(ExplicitField):
         return float(self.problem.masked)
 
     def recipe(self) -> Recipe:
-        """Problem, areas, vectors and how masks are averaged."""
+        """Return problem, areas, vectors and how masks are averaged."""
         return self._recipe(problem=self.problem.recipe(), masks=self.masks, nodes=self.nodes, n=self.n, seed=self.seed)
 
     @classmethod
     def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> PopulationField:
-        """The field of a recipe."""
+        """Build the field of a recipe."""
         choices = {name: plain[name] for name in ("masks", "nodes", "n", "seed")}
         part = part_of(plain, arrays)
         return cls(Problem.from_recipe(plain["problem"]), part, **choices, **vectors_of(plain, arrays))
 
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-        """(loss per masked patch, dy/dt) at state y; dy is written to `out` where one is given."""
+        """Return the loss per masked patch and its negative gradient."""
         if self._images is not None:
             return self._images.velocity(y, step, out)
         dy = np.empty_like(y) if out is None else out
@@ -146,14 +189,14 @@ class PopulationField(ExplicitField):
         return float(self._loss.mean()), dy
 
     def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
-        """Loss, velocity and area attention in one pass."""
+        """Return loss, velocity and area attention in one pass."""
         if self._images is not None:
             return self._images.observe(y, step, out)
         loss, dy = self.velocity(y, step, out)
         return Observation(loss, dy, self._attention.T.copy())
 
     def attention(self, y: np.ndarray) -> np.ndarray:
-        """Expected area attention (P, F) of a masked query."""
+        """Return the expected area attention (P, F) of a masked query."""
         if self._images is not None:
             return self._images.attention(y)
         return PopulationField.observe(self, y).attention
@@ -165,7 +208,7 @@ class PopulationField(ExplicitField):
         self.metric.apply(dy)
 
     def describe(self) -> dict:
-        """What this field is, as plain data."""
+        """Return what this field is, as plain data."""
         sizes = {"K": self.part.K, "P": self.part.P, "F": self.part.F, "loss_floor": self.floor}
         return {"method": self.method, **self._options, **sizes, **self.metric.describe()}
 

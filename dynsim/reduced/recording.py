@@ -1,4 +1,4 @@
-"""What an integrator saves along a run, and what it needs to go on from a step or time."""
+"""What an integrator saves along a run, and what it needs to resume from a step or time."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,8 +13,34 @@ from dynsim.trajectory import Trajectory
 
 
 class State(NamedTuple):
-    """All that a run needs to go on, bit for bit: the step it stands before, the state, what the optimiser or the solver
-    remembers (arrays), and the moments kept so far (a Trajectory; None: they are not wanted in the result)."""
+    """All that a run needs to be resumed, bit for bit.
+
+    Parameters
+    ----------
+    step : int
+        The step it stands before.
+    y : ndarray
+        The state of the field.
+    memory : tuple of ndarray
+        What the optimiser or the solver remembers.
+    kept : Trajectory, optional
+        What was saved so far; None where the result need not hold it.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.recording import State
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=8, seed=0))
+    >>> states = []
+    >>> def store(state, record):
+    ...     states.append(State(state.step, state.y.copy(), state.memory, record.trajectory()))
+    >>> whole = dynsim.reduced.descend(field, steps=6, checkpoint=store)
+    >>> resumed = dynsim.reduced.descend(field, steps=6, start=states[3])
+    >>> bool((resumed.fp == whole.fp).all())
+    True
+    """
 
     step: int
     y: np.ndarray
@@ -26,7 +52,29 @@ Checkpoint = Callable[[State, "Record"], object]  # called with (state, record) 
 
 
 class Record:
-    """What has been saved of a run under way."""
+    """Saved steps or times of a run in progress.
+
+    Parameters
+    ----------
+    field : Field
+        What is integrated.
+    meta : dict
+        Plain data on the run, added to that of the field.
+    past : Trajectory, optional
+        What was saved before the run was resumed.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.recording import Record
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e6), query="L")
+    >>> record = Record(field, {"integrator": "my own"})
+    >>> len(record.nothing())
+    0
+    >>> record.add(0, 0.0, field.start(), field.observe(field.start()))
+    >>> len(record.trajectory(status="stopped")), record.trajectory().meta["integrator"]
+    (1, 'my own')
+    """
 
     def __init__(self, field: Field, meta: dict, past: Trajectory | None = None) -> None:
         self.field, self.meta = field, {**field.describe(), **meta}
@@ -37,16 +85,45 @@ class Record:
             self.terms = [{name: values[i] for name, values in past.terms.items()} for i in range(len(past))]
 
     def add(self, step: int, t: float, y: np.ndarray, seen: Observation) -> None:
-        """Save state y, observed as `seen`."""
+        """Save a step or time.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step.
+        t : float
+            Time.
+        y : ndarray
+            State of the field.
+        seen : Observation
+            What the field gives of it.
+        """
         self.rows.append((t, step, seen.loss, *self.field.correlations(y), seen.attention))
         self.terms.append(seen.terms)
 
     def trajectory(self, **meta: Any) -> Trajectory | None:
-        """All that was saved; None where nothing was."""
+        """Return the trajectory so far.
+
+        Parameters
+        ----------
+        **meta : object
+            Added to the plain data on the run.
+
+        Returns
+        -------
+        Trajectory or None
+            None where nothing is saved yet.
+        """
         return self._as_trajectory(self.rows, self.terms, meta) if self.rows else None
 
     def nothing(self) -> Trajectory:
-        """A Trajectory of no times, shaped as it will be."""
+        """Return a trajectory of no times, with arrays shaped as they will be.
+
+        Returns
+        -------
+        Trajectory
+            Of length 0.
+        """
         y = self.field.start()
         seen = self.field.observe(y)
         row = (0.0, 0, seen.loss, *self.field.correlations(y), seen.attention)
@@ -65,5 +142,23 @@ class Record:
 
 
 def plain(keep: ArrayLike | None) -> Any:
-    """`keep` as plain data."""
+    """Return ``keep`` as plain data.
+
+    Parameters
+    ----------
+    keep : array_like, optional
+        As given to an integrator.
+
+    Returns
+    -------
+    object
+        None, a number or a list.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.reduced.recording import plain
+    >>> plain(np.array([1, 10])), plain(5), plain(None)
+    ([1, 10], 5, None)
+    """
     return keep if keep is None else np.asarray(keep).tolist()

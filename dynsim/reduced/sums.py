@@ -1,4 +1,4 @@
-"""Fields add: L = sum_i w_i L_i on one state, so dy/dt = sum_i w_i (dy/dt)_i."""
+"""SumField: fields add, L = sum_i w_i L_i on one state, so dy/dt = sum_i w_i (dy/dt)_i."""
 
 from __future__ import annotations
 
@@ -15,14 +15,46 @@ from dynsim.reduced.field import Field, Observation, Recipe, prefixed, without_p
 
 
 class SumField(Field):
-    """The weighted sum of fields on one state.
+    """Weighted sum of fields on one state.
 
-    terms: pairs (weight, field). The first term gives the public shapes, areas, attention and what they mean; the loss is the
-    sum of the weighted losses, and a trajectory has that of each term, not weighted, in `Trajectory.terms` by its objective
-    ("reconstruction"; "reconstruction 2" for the next of that name). A term that can be written on the state of the first one
-    (`Field.on_state`) is. `floor` is known where it is of all terms.
+    Parameters
+    ----------
+    terms : sequence of (float, Field)
+        Weights of at least 0, one of them positive, and fields. The first one gives the public shapes, areas and attention; a
+        term that can be written on its state (``Field.on_state``) is.
 
-    Raises InputError for weights that are negative or not finite, no term of positive weight, or states that do not fit."""
+    Attributes
+    ----------
+    weights : list of float
+        The weights.
+    fields : list of Field
+        The fields, on one state.
+    names : list of str
+        Their names in ``Trajectory.terms``: the objective ("reconstruction"; "reconstruction 2" for the next one).
+
+    Raises
+    ------
+    InputError
+        If weights are negative or not finite, none is positive, or states do not fit.
+
+    Notes
+    -----
+    The loss is the sum of the weighted losses; a trajectory has that of each term, not weighted, in ``Trajectory.terms``. The
+    floor is known where it is of all terms.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> fields = [dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=16, seed=seed)) for seed in (0, 1)]
+    >>> both = dynsim.reduced.SumField([(0.5, field) for field in fields])
+    >>> run = dynsim.reduced.descend(both, steps=10)
+    >>> sorted(run.terms)
+    ['reconstruction', 'reconstruction 2']
+    >>> bool(abs(run.loss - 0.5 * sum(run.terms.values())).max() < 1e-12)
+    True
+    """
 
     method = "sum"
 
@@ -49,6 +81,7 @@ class SumField(Field):
         self.layout: Layout = first.layout
         self.embedding = next((field.embedding for field in self.fields if field.embedding is not None), None)
         self.deterministic = all(field.deterministic for field in self.fields)
+        self.conservative = all(field.conservative for field in self.fields)
         self.events = {name: text for field in reversed(self.fields) for name, text in field.events.items()}  # type: ignore[misc]
         self._more = np.empty(shape)
 
@@ -59,36 +92,36 @@ class SumField(Field):
 
     @property
     def floor(self) -> float | None:  # type: ignore[override]  # an attribute of Field
-        """The weighted sum of the floors, no more than a bound; None where one is not known."""
+        """Weighted sum of the floors, no more than a bound; None where one is not known."""
         floors = [field.floor for field in self.fields]
         known = [floor for floor in floors if floor is not None]
         return sum(w * f for w, f in zip(self.weights, known, strict=True)) if len(known) == len(floors) else None
 
     def start(self) -> np.ndarray:
-        """The state at Q = 0: all correlations zero."""
+        """Return the state at Q = 0: all correlations zero."""
         return self.fields[0].start()
 
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-        """(sum of the weighted losses, dy/dt)."""
+        """Return the sum of the weighted losses and its negative gradient."""
         loss, dy = self.fields[0].velocity(y, step, out)
         return self._add_rest(y, step, loss, dy)[:2]
 
     def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
-        """Loss, velocity, the attention of the first term, and the loss of every term."""
+        """Return loss, velocity, the attention of the first term, and the loss of every term."""
         seen = self.fields[0].observe(y, step, out)
         loss, dy, losses = self._add_rest(y, step, seen.loss, seen.velocity)
         return Observation(loss, dy, seen.attention, dict(zip(self.names, losses, strict=True)))
 
     def attention(self, y: np.ndarray) -> np.ndarray:
-        """Attention of the first term."""
+        """Return the attention of the first term."""
         return self.fields[0].attention(y)
 
     def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """FP and PP correlations, copied."""
+        """Return FP and PP correlations, copied."""
         return self.fields[0].correlations(y)
 
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(loss, events): those of each term that has them, the first term's own where names agree."""
+        """Return the loss and the events of all terms, the first term's own where names agree."""
         found: dict[str, float] = {}
         for field in reversed(self.fields):
             found |= field.crossings(y)[1]
@@ -97,16 +130,16 @@ class SumField(Field):
         return loss, {**self.standard_crossings(loss, found.get("escape", 0.0) + 0.5), **attention_events}
 
     def scale(self) -> np.ndarray:
-        """Natural size of each entry of the state."""
+        """Return the natural size of each entry of the state."""
         return self.fields[0].scale()
 
     def describe(self) -> dict:
-        """The first term's description, with the terms and their weights."""
+        """Return the first term's description, with the terms and their weights."""
         terms = [{"weight": w, **field.describe()} for w, field in zip(self.weights, self.fields, strict=True)]
         return {**self.fields[0].describe(), "method": self.method, "terms": terms}
 
     def recipe(self) -> Recipe:
-        """The recipes of the terms."""
+        """Return the recipes of the terms."""
         plain: list[dict] = []
         arrays: dict[str, np.ndarray] = {}
         for i, field in enumerate(self.fields):
@@ -117,7 +150,7 @@ class SumField(Field):
 
     @classmethod
     def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> SumField:
-        """The sum of a recipe."""
+        """Build the sum of a recipe."""
         return cls([
             (term["weight"], field_class(term["field"]["method"]).from_recipe(term["field"], without_prefix(arrays, str(i))))
             for i, term in enumerate(plain["terms"])
@@ -125,7 +158,7 @@ class SumField(Field):
 
     @classmethod
     def layout_of(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
-        """The layout of the first term of a recipe."""
+        """Return the layout of the first term of a recipe."""
         first = plain["terms"][0]["field"]
         return field_class(first["method"]).layout_of(first, without_prefix(arrays, "0"))
 

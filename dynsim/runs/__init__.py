@@ -1,4 +1,4 @@
-"""Runs that outlive their process: result files, checkpoints, going on from one, and running a file again."""
+"""Runs that outlive their process: result files, checkpoints, resuming from one, and running a file again."""
 
 from dynsim.runs.checkpoints import EVERY, Rerun, rerun, resume, run
 from dynsim.runs.files import load, read, save

@@ -1,8 +1,8 @@
-"""Runs that outlive their process: checkpoints on the way, going on from one, and running a file again.
+"""Runs that outlive their process: checkpoints along a run, resuming from one, and running a file again.
 
 A checkpoint is a result file (files) that also holds the field (recipe) and the integrator's State with the number of
-moments kept before it. `run` writes one when the run begins, then every so often, and the finished run over it; whatever
-stops the process in between leaves the last one whole. Going on from it gives the uninterrupted run, bit for bit.
+times saved before it. ``run`` writes one when the run begins, then every so often, and the finished run over it; whatever
+stops the process in between leaves the last one whole. Resuming from it gives the uninterrupted run, bit for bit.
 """
 
 import os
@@ -36,14 +36,54 @@ def run(
     progress: Progress | None = None,
     **options: Any,
 ) -> Trajectory:
-    """reduced.descend or .flow (`integrator`, with its `options`) on `field`, kept in the file at `path`: a Trajectory.
+    """Run an integrator on a field, with checkpoints in a file.
 
-    every: seconds between checkpoints (0: one at every step), at least 20 times what writing one takes. resume: go on from
-    the file where there is one, which must be of the same run; a later end (steps, t_end) is welcome, the moments kept
-    from there on are then those that `keep` gives for the new end. seed, command: told in the file.
+    Parameters
+    ----------
+    path : str or path
+        The file, .npz or .nc.
+    field : Field
+        What is integrated.
+    integrator : {"descend", "flow"}
+        The integrator.
+    every : float
+        Seconds between checkpoints (0: one at every step), at least 20 times what writing one takes.
+    resume : bool
+        Whether to resume from the file where there is one. It must be of the same run; with a later end (steps, t_end) the times
+        saved from there on are those that ``keep`` gives for the new end.
+    seed : int, optional
+        Stored in the file.
+    command : list of str, optional
+        Stored in the file.
+    progress : callable, optional
+        Called with (done, total) along the run.
+    **options : object
+        Arguments of the integrator.
 
-    Raises what the integrator raises; FileError where the file cannot be written or is of another run. After Interrupted the
-    file holds the last checkpoint, after Diverged all that was kept."""
+    Returns
+    -------
+    Trajectory
+        The finished run, which the file holds, too.
+
+    Raises
+    ------
+    InputError
+        If a value breaks a rule.
+    FileError
+        If the file cannot be written, or is of another run.
+    Diverged
+        If the run left its range; the file holds all that was saved.
+    Interrupted
+        On Ctrl-C; the file holds the last checkpoint.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e6))
+    >>> traj = dynsim.runs.run("run.npz", field, "flow", t_end=100.0, keep=5)
+    >>> bool((dynsim.runs.load("run.npz").fp == traj.fp).all())
+    True
+    """
     if not (isinstance(every, (int, float)) and every >= 0):
         raise InputError(f"every must be seconds between checkpoints, at least 0, got {every!r}: take e.g. 10")
     writer, start = _Writer(path, field, every, seed, command), None
@@ -70,10 +110,45 @@ def resume(
     every: float = EVERY,
     progress: Progress | None = None,
 ) -> Trajectory:
-    """Go on with the run in the file at `path` to its planned end, to time `until`, or for `more` steps beyond its planned
-    end (gradient descent): a Trajectory, which also takes the place of the file.
+    """Resume the run in a file.
 
-    field: needed for one that holds code of your own. Raises as `run`, and InputError for an end that cannot be."""
+    Parameters
+    ----------
+    path : str or path
+        The file; the result takes its place.
+    until : float, optional
+        Time of a later end; the planned end by default.
+    more : int, optional
+        Steps beyond the planned end, of gradient descent.
+    field : Field, optional
+        Needed for one that holds code of your own.
+    every : float
+        Seconds between checkpoints.
+    progress : callable, optional
+        Called with (done, total) along the run.
+
+    Returns
+    -------
+    Trajectory
+        The whole run.
+
+    Raises
+    ------
+    InputError
+        If the end cannot be.
+    FileError
+        If the file cannot be read or written, or does not hold its field.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=8, seed=0))
+    >>> traj = dynsim.runs.run("run.npz", field, steps=10)
+    >>> int(dynsim.runs.resume("run.npz", more=5).step[-1])
+    15
+    """
     _, header, arrays = files.read(path)
     integrator, options = _options(header["meta"])
     if until is not None and more is not None:
@@ -87,13 +162,33 @@ def resume(
             raise InputError(f"until= is a time, positive and finite, got {until!r}: take e.g. until=1e4")
         options |= {"t_end": until} if integrator == "flow" else {"steps": round(until / options["eta"])}
     field = _field(path, header, arrays) if field is None else field
-    told = {"seed": header.get("seed"), "command": header["about"].get("command")}
-    return run(path, field, integrator, every, True, progress=progress, **told, **options)
+    stored = {"seed": header.get("seed"), "command": header["about"].get("command")}
+    return run(path, field, integrator, every, True, progress=progress, **stored, **options)
 
 
 class Rerun(NamedTuple):
-    """What came of running a file again: the new Trajectory, whether every bit of every array agrees, the largest deviation
-    of any array (over its largest value; inf where shapes differ), and the versions that differ, as {name: (then, now)}."""
+    """Result of running a file again.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        The new run.
+    same : bool
+        Whether every bit of every array agrees.
+    deviation : float
+        The largest deviation of any array, over its largest value; inf where shapes differ.
+    versions : dict
+        The versions that differ: name -> (then, now).
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e6))
+    >>> traj = dynsim.runs.run("run.npz", field, "flow", t_end=100.0, keep=5)
+    >>> again = dynsim.runs.rerun("run.npz")
+    >>> again.same, again.deviation, again.versions
+    (True, 0.0, {})
+    """
 
     trajectory: Trajectory
     same: bool
@@ -102,9 +197,37 @@ class Rerun(NamedTuple):
 
 
 def rerun(path: Path, field: Field | None = None, progress: Progress | None = None) -> Rerun:
-    """Run the file at `path` again, from the start, and compare: a Rerun. The file stays as it is.
+    """Run a file again, from the start, and compare.
 
-    field: needed for one that holds code of your own. Raises FileError for a file that does not say how to."""
+    Parameters
+    ----------
+    path : str or path
+        The file, of a finished run; it stays as it is.
+    field : Field, optional
+        Needed for one that holds code of your own.
+    progress : callable, optional
+        Called with (done, total) along the run.
+
+    Returns
+    -------
+    Rerun
+        The new run, and how it differs.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read, is unfinished, or does not hold its field.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=8, seed=0))
+    >>> traj = dynsim.runs.run("run.npz", field, steps=10)
+    >>> dynsim.runs.rerun("run.npz").same
+    True
+    """
     old, header, arrays = files.read(path)
     if not header.get("finished"):
         raise FileError(f"only a finished run can be compared, got {str(path)!r}, which is unfinished: resume it first")

@@ -1,16 +1,18 @@
-"""Result files: a Trajectory, what was run, and what it takes to run it again or to go on. `.npz`, or `.nc` (netCDF).
+"""Result files: a Trajectory, what was run, and what it takes to run it again or to resume it. ``.npz``, or ``.nc`` (netCDF).
 
 A file is named arrays and a header, which is plain JSON:
 
-    schema    version of this layout
-    meta      Trajectory.meta
-    field     what makes the field of the run again (runs/recipe.py), with its arrays; null where that is code of yours
-    dims      names of the axes of fp, pp and attention
-    ...       whatever else the writer hands over (checkpoints: seed, state)
-    hash      SHA-256 over all arrays (name, type, shape, bytes) and all of the header but `hash` and `about`
-    about     versions, command line, time of writing and seconds taken: not hashed, so equal runs have equal hashes
+======  ===========================================================================================================
+schema  version of this layout
+meta    Trajectory.meta
+field   what makes the field of the run again (runs/recipe.py), with its arrays; null where that is code of yours
+dims    names of the axes of fp, pp and attention
+...     whatever else the writer adds (checkpoints: seed, state)
+hash    SHA-256 over all arrays (name, type, shape, bytes) and all of the header but ``hash`` and ``about``
+about   versions, command line, time of writing and seconds taken: not hashed, so equal runs have equal hashes
+======  ===========================================================================================================
 
-Nothing in a file is pickled or run. Reading believes no size that a file declares, checks every hash, and has one line for
+Nothing in a file is pickled or run. Reading trusts no size that a file declares, checks every hash, and has one line for
 each file that it refuses. Writing goes to another name in the same folder first: a file is there whole or not at all.
 """
 
@@ -49,10 +51,41 @@ SEAL = b"\ndynsim\n"  # a netCDF file ends in this and the SHA-256 of all before
 def save(
     path: Path, traj: Trajectory, header: dict | None = None, arrays: Arrays | None = None, about: dict | None = None
 ) -> str:
-    """Write a Trajectory to `path`, .npz or .nc by its ending; returns the content hash, the same for equal runs.
+    """Write a trajectory to a file.
 
-    header: plain data to go with it; arrays: further arrays by name; about: plain data that is not hashed, beside the versions.
-    Raises InputError for another ending or for what is not plain data, FileError where it cannot be written."""
+    Parameters
+    ----------
+    path : str or path
+        The file; it ends in .npz or .nc.
+    traj : Trajectory
+        A run.
+    header : dict, optional
+        Plain data to go with it.
+    arrays : dict of str to ndarray, optional
+        Further arrays by name.
+    about : dict, optional
+        Plain data that is not hashed, beside the versions.
+
+    Returns
+    -------
+    str
+        The content hash, the same for equal runs.
+
+    Raises
+    ------
+    InputError
+        If the name ends in something else, or something is not plain data.
+    FileError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e6))
+    >>> run = dynsim.reduced.flow(field, t_end=100.0, keep=5)
+    >>> dynsim.runs.save("a.npz", run) == dynsim.runs.save("b.npz", run)
+    True
+    """
     writer = _format(path)[1]
     field, field_arrays = recipe.of(traj)
     terms = prefixed(traj.terms, "terms")
@@ -70,12 +103,70 @@ def save(
 
 
 def load(path: Path) -> Trajectory:
-    """The Trajectory in the file at `path`. Raises FileError where it cannot be read, InputError for another ending."""
+    """Read the trajectory in a file.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    Trajectory
+        The run.
+
+    Raises
+    ------
+    InputError
+        If the name does not end in .npz or .nc.
+    FileError
+        If the file cannot be read, or is damaged.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e6))
+    >>> run = dynsim.reduced.flow(field, t_end=100.0, keep=5)
+    >>> digest = dynsim.runs.save("run.npz", run)
+    >>> len(dynsim.runs.load("run.npz")) == len(run)
+    True
+    """
     return read(path)[0]
 
 
 def read(path: Path) -> tuple[Trajectory, dict, Arrays]:
-    """(Trajectory, header, further arrays by name) of the file at `path`; every hash checked. Raises as `load`."""
+    """Read all that is in a file; every hash is checked.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    traj : Trajectory
+        The run.
+    header : dict
+        Plain data.
+    arrays : dict of str to ndarray
+        Further arrays by name.
+
+    Raises
+    ------
+    InputError
+        If the name does not end in .npz or .nc.
+    FileError
+        If the file cannot be read, or is damaged.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e6))
+    >>> digest = dynsim.runs.save("run.npz", dynsim.reduced.flow(field, t_end=100.0, keep=5), {"note": "mine"})
+    >>> traj, header, arrays = dynsim.runs.read("run.npz")
+    >>> header["note"], header["hash"] == digest
+    ('mine', True)
+    """
     reader = _format(path)[0]
     try:
         arrays, header = reader(path)
@@ -102,7 +193,27 @@ def read(path: Path) -> tuple[Trajectory, dict, Arrays]:
 
 
 def digest(arrays: Mapping[str, np.ndarray], header: dict) -> str:
-    """SHA-256, in hexadecimal, over arrays by name and over a header but for UNHASHED."""
+    """Return a hash over arrays and a header.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Arrays by name.
+    header : dict
+        Plain data; the keys in UNHASHED are left out.
+
+    Returns
+    -------
+    str
+        SHA-256, in hexadecimal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.runs import files
+    >>> files.digest({"a": np.ones(2)}, {"about": 1}) == files.digest({"a": np.ones(2)}, {})
+    True
+    """
     content = hashlib.sha256()
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
@@ -114,7 +225,30 @@ def digest(arrays: Mapping[str, np.ndarray], header: dict) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The value as it comes back from a file: lists for tuples and arrays. Raises InputError for what is not plain data."""
+    """Return a value as it comes back from a file.
+
+    Parameters
+    ----------
+    value : object
+        Numbers, text, lists, dicts, arrays.
+
+    Returns
+    -------
+    object
+        With lists for tuples and arrays.
+
+    Raises
+    ------
+    InputError
+        If it is not plain data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.runs import files
+    >>> files.plain({"shape": (2, 3), "values": np.arange(2)})
+    {'shape': [2, 3], 'values': [0, 1]}
+    """
     try:
         return json.loads(json.dumps(value, default=lambda array: array.tolist()))
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -123,13 +257,41 @@ def plain(value: Any) -> Any:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of all that the bits of a result can depend on."""
+    """Return the versions of all that the bits of a result can depend on.
+
+    Returns
+    -------
+    dict
+        Name -> version, of dynsim, Python, the machine, NumPy, SciPy and numba.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.runs import files
+    >>> files.versions()["dynsim"] == dynsim.__version__
+    True
+    """
     found = {"dynsim": __version__, "python": platform.python_version(), "machine": platform.machine()}
     return {**found, **{name: metadata.version(name) for name in ("numpy", "scipy", "numba")}}
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what writers of `path` that were killed left beside it."""
+    """Remove the temporary files that killed writers of a file have left beside it.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> from dynsim.runs import files
+    >>> pathlib.Path(".run.npz.123.part").touch()
+    >>> files.remove_leftovers("run.npz")
+    >>> pathlib.Path(".run.npz.123.part").exists()
+    False
+    """
     folder, name = os.path.split(os.path.realpath(path))
     for entry in os.listdir(folder):
         if entry.startswith(f".{name}.") and entry.endswith(".part"):

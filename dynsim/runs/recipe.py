@@ -1,7 +1,7 @@
-"""A field as plain data and arrays, and back: what a result file holds so that its run can be made again.
+"""Fields as plain data and arrays, and back: what a result file holds so that its run can be made again.
 
 Images, areas and vectors are written out, so nothing depends on drawing them again. What holds code of yours (a law of
-amplitudes, a draw of minibatches, a field that is not registered) has no recipe.
+amplitudes, a sampler of minibatches, a field that is not registered) has no recipe.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,28 @@ from dynsim.trajectory import Trajectory
 
 
 def describe(field: Field) -> tuple[dict | None, dict[str, np.ndarray]]:
-    """(plain data, arrays by name) from which `build` makes the same field; (None, {}) where it holds code of yours."""
+    """Return plain data and arrays from which ``build`` makes the same field.
+
+    Parameters
+    ----------
+    field : Field
+        Any field.
+
+    Returns
+    -------
+    plain : dict or None
+        Plain data; None where the field holds code of yours.
+    arrays : dict of str to ndarray
+        Arrays by name.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.runs import recipe
+    >>> plain, arrays = recipe.describe(dynsim.reduced.OrbitField(dynsim.Problem(K=1)))
+    >>> plain["method"], plain["query"], arrays
+    ('orbit', 'L', {})
+    """
     try:
         plain, arrays = field.recipe()
     except NoRecipe:
@@ -25,21 +46,99 @@ def describe(field: Field) -> tuple[dict | None, dict[str, np.ndarray]]:
 
 
 def of(traj: Trajectory) -> tuple[dict | None, dict[str, np.ndarray]]:
-    """The same of the field that made a trajectory."""
+    """Return plain data and arrays of the field that made a trajectory.
+
+    Parameters
+    ----------
+    traj : Trajectory
+        A run.
+
+    Returns
+    -------
+    plain : dict or None
+        Plain data; None where there is no recipe.
+    arrays : dict of str to ndarray
+        Arrays by name.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.runs import recipe
+    >>> run = dynsim.reduced.flow(dynsim.reduced.OrbitField(dynsim.Problem(K=1)), t_end=1.0, keep=2)
+    >>> recipe.of(run)[0]["method"]
+    'orbit'
+    """
     return traj.recipe if traj.recipe is not None and traj.recipe[0]["method"] in FIELDS else (None, {})
 
 
 def layout(plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout | None:
-    """Where the queries of that field find their areas; None where the field is not registered here."""
+    """Return where the queries of a field find their areas.
+
+    Parameters
+    ----------
+    plain : dict
+        As from ``describe``.
+    arrays : mapping of str to ndarray
+        As from ``describe``.
+
+    Returns
+    -------
+    Layout or None
+        None where the field is not registered here.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.runs import recipe
+    >>> recipe.layout(*recipe.describe(dynsim.reduced.OrbitField(dynsim.Problem(K=2)))).share.keys()
+    dict_keys(['LL'])
+    """
     return field_class(plain["method"]).layout_of(plain, arrays) if plain["method"] in FIELDS else None
 
 
 def build(plain: dict, arrays: Mapping[str, np.ndarray]) -> Field:
-    """The field that `describe` described."""
+    """Build the field of a recipe.
+
+    Parameters
+    ----------
+    plain : dict
+        As from ``describe``.
+    arrays : mapping of str to ndarray
+        As from ``describe``.
+
+    Returns
+    -------
+    Field
+        The same field.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.runs import recipe
+    >>> recipe.build(*recipe.describe(dynsim.reduced.OrbitField(dynsim.Problem(K=2), query="LG"))).query
+    'LG'
+    """
     return field_class(plain["method"]).from_recipe(plain, arrays)
 
 
 def build_optimiser(plain: dict) -> optimisers.Rule:
-    """The optimiser that describes itself so."""
+    """Build the optimiser that describes itself so.
+
+    Parameters
+    ----------
+    plain : dict
+        As from ``Rule.describe``.
+
+    Returns
+    -------
+    Rule
+        The optimiser.
+
+    Examples
+    --------
+    >>> from dynsim.runs import recipe
+    >>> recipe.build_optimiser({"name": "momentum", "beta": 0.5, "nesterov": True})
+    Momentum(beta=0.5, nesterov=True)
+    """
     rules = {rule.name: rule for rule in (optimisers.Descent, optimisers.Momentum, optimisers.Adam, optimisers.Sign)}
     return rules[plain["name"]](**{name: value for name, value in plain.items() if name != "name"})

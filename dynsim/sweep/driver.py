@@ -1,6 +1,6 @@
-"""Sweeps: the same measurement at every point of a grid of problems, in a store that outlives the run.
+"""Driver of a sweep: the same measurement at every point of a grid of problems, in a store that outlives the run.
 
-Points (fields of Problem times seeds) are dealt in chunks of about half a second to worker processes or a Dask cluster; every
+Points (fields of Problem times seeds) are sent in chunks of about half a second to worker processes or a Dask cluster; every
 chunk is committed as it arrives. A point is known by its parameters, seed, method, options and package version: what is in the
 store is not computed again, so the same command resumes and another grid extends. A point that fails is a row with its reason.
 """
@@ -46,15 +46,61 @@ def run(
     progress: Progress | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> dict[str, float]:
-    """Compute the points that the store at `path` lacks (docs/sweeps.md); a dict of counts and seconds.
+    """Compute the points that a store lacks (docs/sweeps.md).
 
-    grid: {field: number or numbers}, every combination (see `span`, `parse_axis`); or points: an iterable of {field: number}.
-    Fields are K, gamma, P, kappa_c, kappa_s, L, U; those left out have Problem's defaults. method: a name in reduced.FIELDS
-    (default: the first), "full", or "package.module:function"; options: its keyword arguments. seeds: how many, or which.
-    workers: processes (default: one per core); or scheduler: address of a Dask scheduler. retry: compute failed points again.
-    progress(done, total) is called as results arrive, tell(text) with the plan. Rows do not depend on the workers, in any bit.
+    Parameters
+    ----------
+    path : str or path
+        The store; made where there is none.
+    grid : mapping, optional
+        Field -> number or numbers (see ``span``, ``parse_axis``); every combination. Fields are K, gamma, P, kappa_c, kappa_s,
+        L, U; those left out have Problem's defaults.
+    points : iterable of mapping, optional
+        Points, field -> number each, in place of a grid.
+    method : str, optional
+        A name in ``reduced.FIELDS`` (the first by default), "full", or "package.module:function".
+    options : mapping, optional
+        Keyword arguments of the method.
+    seeds : int or sequence of int
+        How many, or which.
+    workers : int, optional
+        Worker processes; one per core by default.
+    scheduler : str, optional
+        Address of a Dask scheduler, in place of worker processes.
+    retry : bool
+        Whether failed points are computed again.
+    progress : callable, optional
+        Called with (done, total) as results arrive.
+    tell : callable, optional
+        Called with lines of text on the plan.
 
-    Raises InputError, FileError (store or cluster), Interrupted on Ctrl-C (what was done is in the store)."""
+    Returns
+    -------
+    dict
+        Counts "points", "known", "computed", "failed", and "seconds".
+
+    Raises
+    ------
+    InputError
+        If a value breaks a rule.
+    FileError
+        If the store cannot be written, or no scheduler answers.
+    Interrupted
+        On Ctrl-C; what was done is in the store.
+
+    Notes
+    -----
+    Rows do not depend on the workers, in any bit.
+
+    Examples
+    --------
+    >>> from dynsim import sweep
+    >>> counts = sweep.run("sweep.db", {"K": 1, "P": [1e6, 1e9]}, method="orbit", workers=1)
+    >>> counts["computed"], sweep.run("sweep.db", {"K": 1, "P": [1e6, 1e9]}, method="orbit", workers=1)["computed"]
+    (2, 0)
+    >>> sweep.load("sweep.db")["escape"].shape
+    (2,)
+    """
     method = method_key() if method is None else method
     for name in options or {}:
         if not takes(method, name):
@@ -74,7 +120,7 @@ def run(
 
 
 class _Run:
-    """A sweep under way."""
+    """A sweep in progress."""
 
     def __init__(
         self,
@@ -153,8 +199,8 @@ class _Run:
             yield chunk
 
     def _workers(self, chunks: Iterator[list[Pair]]) -> None:
-        """Deal chunks, a few ahead, and commit what arrives. After a death, what was running goes alone, point by point; a point
-        that kills its process twice when alone has failed."""
+        """Submit chunks, a few ahead, and commit what arrives. After a worker has died, what was running is submitted point by
+        point; a point whose process dies twice has failed."""
         while True:
             ahead = 1 if self.suspects else 2 * self.pool.count + 1
             while len(self.running) < ahead:

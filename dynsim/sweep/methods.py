@@ -1,16 +1,19 @@
 """What a sweep measures at a point, and the worker's side of it: one function of plain data, the same in every process.
 
 A method is the name of a registered field, run by its own integrator; "full", explicit weights on given images; or a callable
-(problem, seed, **options) -> {name: number or None} of your own, "package.module:function", whose names become columns. Fields
-give
+``(problem, seed, **options) -> {name: number or None}`` of your own, "package.module:function", whose names become columns.
+Fields give
 
-    escape, half, excess   event times (t = eta x step): own attention passes 1/2; the loss has come half way to its floor;
-                           it is within 1 % of its start above its floor; and whatever other events the field has
-    depth, own             FP correlation with the global and the own area at the escape, where the query is local
-    speed_own, speed_global   dPhi/dt of the same two at t = 0
-    loss_start, loss, floor, t_end   losses per masked patch at t = 0 and t_end, and the floor
-    gap, escape_theory, depth_theory   eqs. 7, 8, 9
-    phase_end              end of phase I (see phases); gradient flow with keep > 2
+==================================  =========================================================================================
+escape, half, excess                event times (t = eta x step): own attention passes 1/2; the loss has come half way to its
+                                    floor; it is within 1 % of its start above its floor; and whatever other events the field
+                                    has
+depth, own                          FP correlation with the global and the own area at the escape, where the query is local
+speed_own, speed_global             dPhi/dt of the same two at t = 0
+loss_start, loss, floor, t_end      losses per masked patch at t = 0 and t_end, and the floor
+gap, escape_theory, depth_theory    eqs. 7, 8, 9
+phase_end                           end of phase I (see phases); gradient flow with keep > 2
+==================================  =========================================================================================
 """
 
 import importlib
@@ -56,7 +59,42 @@ def run_field(
     steps: int = 500,
     **options: Any,
 ) -> Results:
-    """One run of a registered field, by its own integrator: flow to well past the last event, or descent."""
+    """Measure one run of a registered field, by its own integrator.
+
+    Parameters
+    ----------
+    problem : Problem
+        The point.
+    seed : int
+        Seed of areas and images.
+    method : str
+        Name in ``reduced.FIELDS``.
+    rtol : float
+        Option of ``flow``.
+    t_end : float, optional
+        Option of ``flow``; by default it ends well past the last event.
+    keep : int
+        Option of ``flow``.
+    eta : float
+        Option of ``descend``.
+    steps : int
+        Option of ``descend``.
+    **options : object
+        Options of the field.
+
+    Returns
+    -------
+    dict
+        The columns.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.sweep import methods
+    >>> found = methods.run_field(dynsim.Problem(K=1, gamma=0.75, P=1e12), method="orbit")
+    >>> abs(found["escape"] / found["escape_theory"] - 1) < 0.02
+    True
+    """
     from dynsim import reduced
 
     cls = field_class(method)
@@ -72,7 +110,36 @@ def run_field(
 def full(
     problem: Problem, seed: int = 0, partition: str = "blocks", n: int = 256, eta: float = 1.0, steps: int = 500
 ) -> Results:
-    """Gradient descent with explicit weights on n images; areas and images are drawn from the seed."""
+    """Measure gradient descent with explicit weights.
+
+    Parameters
+    ----------
+    problem : Problem
+        The point.
+    seed : int
+        Seed of areas and images.
+    partition : {"blocks", "random", "product"}
+        How areas lie.
+    n : int
+        Images.
+    eta : float
+        Step size.
+    steps : int
+        Steps.
+
+    Returns
+    -------
+    dict
+        The columns.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.sweep import methods
+    >>> found = methods.full(dynsim.Problem(K=1, gamma=0.75, P=16), n=8, steps=5)
+    >>> bool(found["loss"] < found["loss_start"])
+    True
+    """
     from dynsim import full
     from dynsim.model.dataset import sample
     from dynsim.reduced.explicit import choose_partition
@@ -89,7 +156,29 @@ METHODS: tuple[str, ...] = (*FIELDS, "full")
 
 
 def find(name: str) -> Callable[..., Any]:
-    """The callable of a method. Raises InputError."""
+    """Return the callable of a method.
+
+    Parameters
+    ----------
+    name : str
+        A name in METHODS, or "package.module:function".
+
+    Returns
+    -------
+    callable
+        Takes ``(problem, seed, **options)``.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+
+    Examples
+    --------
+    >>> from dynsim.sweep import methods
+    >>> methods.find("math:cos").__name__
+    'cos'
+    """
     if name == "full":
         return full
     if name in FIELDS:
@@ -108,7 +197,26 @@ def find(name: str) -> Callable[..., Any]:
 
 
 def takes(name: str, option: str) -> bool:
-    """Whether a method has an option of that name."""
+    """Return whether a method has an option.
+
+    Parameters
+    ----------
+    name : str
+        A method.
+    option : str
+        Name of the option.
+
+    Returns
+    -------
+    bool
+        True also where a callable takes any.
+
+    Examples
+    --------
+    >>> from dynsim.sweep import methods
+    >>> methods.takes("orbit", "masks"), methods.takes("orbit", "n")
+    (True, False)
+    """
     if name in FIELDS:
         cls = field_class(name)
         return option in (FLOW if cls.integrator == "flow" else DESCENT) or option in [one.name for one in cls.options]
@@ -117,15 +225,64 @@ def takes(name: str, option: str) -> bool:
 
 
 def draws(name: str) -> bool:
-    """Whether several seeds make sense for a method."""
+    """Return whether several seeds make sense for a method.
+
+    Parameters
+    ----------
+    name : str
+        A method.
+
+    Returns
+    -------
+    bool
+        False for a field that draws nothing.
+
+    Examples
+    --------
+    >>> from dynsim.sweep import methods
+    >>> methods.draws("orbit"), methods.draws("samples")
+    (False, True)
+    """
     return field_class(name).seeded if name in FIELDS else True
 
 
 def run_chunk(
     version: str, method: str, place: str | None, options: Mapping[str, Any], chunk: Sequence[tuple[str, "Point"]]
 ) -> list["Row"]:
-    """Rows of the (key, point) pairs of a chunk: [(key, point, status, message, seconds, results), ...]; nothing escapes but
-    an interruption, or InputError where driver and worker are of different versions. place: where a registered field lies."""
+    """Compute the rows of a chunk of points, in a worker.
+
+    Parameters
+    ----------
+    version : str
+        Version of dynsim that the driver has.
+    method : str
+        A method.
+    place : str or None
+        Module and class of a registered field.
+    options : mapping
+        Keyword arguments of the method.
+    chunk : sequence of (str, Point)
+        Keys and points.
+
+    Returns
+    -------
+    list of tuple
+        Rows (key, point, status, message, seconds, results); an error at a point is a row with its reason.
+
+    Raises
+    ------
+    InputError
+        If driver and worker have different versions.
+
+    Examples
+    --------
+    >>> from dynsim import __version__
+    >>> from dynsim.sweep import methods
+    >>> point = (1, 0.75, 1e6, 0.9, 0.4, 0.8, 1.2, 0)
+    >>> [(key, _, status, *rest)] = methods.run_chunk(__version__, "orbit", None, {}, [("key", point)])
+    >>> key, status
+    ('key', 'done')
+    """
     if version != __version__:
         raise InputError(f"driver and workers need one version of dynsim, got {version} and {__version__}: install the same")
     if place is not None:

@@ -1,4 +1,4 @@
-"""The points of a sweep: a grid over the fields of Problem, or a list, times seeds.
+"""Points of a sweep: a grid over the fields of Problem, or a list, times seeds.
 
 A point is a tuple of numbers (PARAMETERS, then the seed). Its key is a digest of everything that decides its result: parameters,
 seed, method, options and package version, as canonical JSON. Points are made one by one: a grid of any size takes no memory.
@@ -25,8 +25,35 @@ AXIS = "write one number, a list 0.1,0.2 or a range start:stop:count (start:stop
 
 
 def span(start: float, stop: float, count: float, log: bool = False, whole: bool = False) -> tuple[float, ...]:
-    """`count` values from start to stop, equally spaced or in equal ratios, rounded to 12 digits so that grids which share
-    a value share the point; whole: to whole numbers up to 2^53. A tuple. Raises InputError."""
+    """Return values of a range, equally spaced or in equal ratios.
+
+    Parameters
+    ----------
+    start, stop : float
+        First and last value.
+    count : int
+        How many.
+    log : bool
+        Whether in equal ratios.
+    whole : bool
+        Whether rounded to whole numbers (up to 2^53).
+
+    Returns
+    -------
+    tuple of float
+        Rounded to 12 digits, so that grids which share a value share the point.
+
+    Raises
+    ------
+    InputError
+        If the range is none.
+
+    Examples
+    --------
+    >>> from dynsim import sweep
+    >>> sweep.span(1e6, 1e30, 3, log=True)
+    (1000000.0, 1e+18, 1e+30)
+    """
     if not (count == int(count) and count >= 1 and isfinite(start) and isfinite(stop)) or (log and min(start, stop) <= 0):
         raise InputError(f"a range needs finite ends and a whole count, got {start:g}:{stop:g}:{count:g}: {AXIS}")
     values = (np.geomspace if log else np.linspace)(start, stop, int(count))
@@ -34,8 +61,31 @@ def span(start: float, stop: float, count: float, log: bool = False, whole: bool
 
 
 def parse_axis(text: str, whole: bool = False) -> tuple[float, ...]:
-    """Values of an axis from its text: "0.3", "0.1,0.2,0.4", "0.5:1:51" or "1e4:1e30:14:log" (whole: P and K, whose ranges
-    are rounded). Raises InputError."""
+    """Return the values of an axis from its text.
+
+    Parameters
+    ----------
+    text : str
+        "0.3", "0.1,0.2,0.4", "0.5:1:51" or "1e4:1e30:14:log".
+    whole : bool
+        Whether values of ranges are rounded to whole numbers (P and K).
+
+    Returns
+    -------
+    tuple of float
+        The values.
+
+    Raises
+    ------
+    InputError
+        If the text is something else.
+
+    Examples
+    --------
+    >>> from dynsim import sweep
+    >>> sweep.parse_axis("0.1,0.5:1:3")
+    (0.1, 0.5, 0.75, 1.0)
+    """
     values = []
     for part in text.split(","):
         pieces = part.split(":")
@@ -53,10 +103,34 @@ def parse_axis(text: str, whole: bool = False) -> tuple[float, ...]:
 
 
 class Points:
-    """All points of a sweep, in order; `len` and iteration.
+    """Points of a sweep, in order; has a length, and iterates over them.
 
-    axes: {field: a number or several}, every combination; or points: an iterable of {field: number}. Fields left out have
-    Problem's defaults. seeds: the seeds of every point. method, options: what is run, for the keys. Raises InputError.
+    Parameters
+    ----------
+    axes : mapping, optional
+        Field -> a number or several; every combination. Fields left out have Problem's defaults.
+    points : iterable of mapping, optional
+        Points, field -> number each, in place of axes.
+    seeds : int or sequence of int
+        How many, or which, at every point.
+    method : str
+        What is run, for the keys.
+    options : mapping, optional
+        Its options, for the keys.
+    version : str, optional
+        Version of dynsim, for the keys.
+
+    Raises
+    ------
+    InputError
+        If a value breaks a rule.
+
+    Examples
+    --------
+    >>> from dynsim.sweep.points import Points
+    >>> points = Points({"P": [1e6, 1e9], "kappa_c": (0.6, 0.9)}, seeds=2)
+    >>> len(points), points.shape(), len(points.key(next(iter(points))))
+    (8, '2 P x 2 kappa_c x 2 seeds', 32)
     """
 
     def __init__(
@@ -91,11 +165,28 @@ class Points:
         return ((*values, seed) for values in base for seed in self.seeds)
 
     def key(self, point: Point) -> str:
-        """Digest of a point and everything that decides its result: 32 hexadecimal digits."""
+        """Return a digest of a point and everything that decides its result.
+
+        Parameters
+        ----------
+        point : tuple of float
+            A point.
+
+        Returns
+        -------
+        str
+            32 hexadecimal digits.
+        """
         return hashlib.sha256((self._head + repr(point)).encode()).hexdigest()[:32]
 
     def shape(self) -> str:
-        """How the points come about, for a person: "51 x 46"."""
+        """Return the sizes of the axes, as text.
+
+        Returns
+        -------
+        str
+            Such as "51 kappa_c x 46 kappa_s".
+        """
         if self._listed is not None:
             return f"{len(self._listed)} listed" + (f" x {len(self.seeds)} seeds" if len(self.seeds) > 1 else "")
         sizes = [f"{len(v)} {name}" for name, v in self.axes.items() if len(v) > 1]

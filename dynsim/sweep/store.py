@@ -1,7 +1,7 @@
-"""The store of a sweep: one SQLite file, one row per point, each batch of rows one transaction.
+"""Store of a sweep: one SQLite file, one row per point, each batch of rows one transaction.
 
-A row is there whole or not at all, whatever kills the process; several processes may write at once (SQLite lets them take
-turns, and a row that is there already stays). Numbers are kept as 64-bit floats, NaN as NULL.
+A row is there whole or not at all, whatever kills the process; several processes may write at once (SQLite lets one wait for
+another, and a row that is there already stays). Numbers are kept as 64-bit floats, NaN as NULL.
 """
 
 import datetime
@@ -29,17 +29,38 @@ FIXED = {
 
 
 class Store:
-    """An open store; made where there is none, unless `write` is False. Raises FileError."""
+    """An open store; a context manager.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; made where there is none.
+    write : bool
+        False for reading only.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be opened, or is not a store.
+
+    Examples
+    --------
+    >>> from dynsim.sweep.store import Store
+    >>> with Store("sweep.db") as store:
+    ...     store.add([("key", (1, 0.75, 1e6, 0.9, 0.4, 0.8, 1.2, 0), "done", "", 0.1, {"escape": 2.0})], "0", "mine", {})
+    ...     store.known(["key", "other"]), store.counts()
+    ({'key': 'done'}, {'0': 1})
+    """
 
     def __init__(self, path: str | os.PathLike[str], write: bool = True) -> None:
         self.path = os.fspath(path)
         if not write and not os.path.isfile(self.path):
             raise FileError(f"there must be a store to read, found none at {self.path!r}: run the sweep first, or mend the path")
-        with self._told("opened"):
+        with self._database_errors("opened"):
             uri = "file:" + _quoted(os.path.abspath(self.path)) + ("?mode=rwc" if write else "?mode=ro")
             self._db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
         try:
-            with self._told("opened"):
+            with self._database_errors("opened"):
                 self._check()
                 if write:
                     self._make()
@@ -58,17 +79,42 @@ class Store:
         self.close()
 
     def known(self, keys: Iterable[str]) -> dict[str, str]:
-        """Those of the keys that have a row: {key: status}."""
+        """Return the status of those points that have a row.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Keys of points.
+
+        Returns
+        -------
+        dict
+            Key -> status.
+        """
         keys = list(keys)
-        with self._told("read"):
+        with self._database_errors("read"):
             marks = ",".join("?" * len(keys))
             return dict(self._db.execute(f"SELECT key, status FROM points WHERE key IN ({marks})", keys))
 
     def add(
         self, rows: Sequence[Row], version: str | None, method: str, options: Mapping[str, Any], replace: bool = False
     ) -> None:
-        """Commit rows (key, point, status, message, seconds, results); one that is there already stays, or is replaced."""
-        with self._told("written"), self._transaction():
+        """Commit rows; one that is there already stays, or is replaced.
+
+        Parameters
+        ----------
+        rows : sequence of tuple
+            Rows (key, point, status, message, seconds, results).
+        version : str or None
+            Version of dynsim.
+        method : str
+            The method.
+        options : mapping
+            Its options.
+        replace : bool
+            Whether rows that are there already are replaced.
+        """
+        with self._database_errors("written"), self._transaction():
             have = set(self.columns())
             for name in dict.fromkeys(name for row in rows for name in row[5]):
                 if name not in have:
@@ -84,16 +130,48 @@ class Store:
                 self._db.execute(f"INSERT OR {verb} INTO points ({names}) VALUES ({marks})", list(row.values()))
 
     def columns(self) -> list[str]:
-        """Names of the columns, in order."""
+        """Return the names of the columns.
+
+        Returns
+        -------
+        list of str
+            In order.
+        """
         return [row[1] for row in self._db.execute("PRAGMA table_info(points)")]
 
     def counts(self, column: str = "version") -> dict[str, int]:
-        """How many rows there are of each version (or method, status)."""
-        with self._told("read"):
+        """Return how many rows there are of each version.
+
+        Parameters
+        ----------
+        column : str
+            Another column to count by: "method" or "status".
+
+        Returns
+        -------
+        dict
+            Value -> count.
+        """
+        with self._database_errors("read"):
             return dict(self._db.execute(f"SELECT {column}, count(*) FROM points GROUP BY {column} ORDER BY {column}"))
 
     def rows(self, version: str | None = None, method: str | None = None) -> tuple[list[str], Iterator[tuple]]:
-        """(names, iterator of rows) in the order of the parameters; of one version and method or of all."""
+        """Return the rows in the order of the parameters.
+
+        Parameters
+        ----------
+        version : str, optional
+            Of one version only.
+        method : str, optional
+            Of one method only.
+
+        Returns
+        -------
+        names : list of str
+            Names of the columns.
+        rows : iterator of tuple
+            The rows.
+        """
         names = self.columns()
         asked = {name: value for name, value in (("version", version), ("method", method)) if value is not None}
         where = " AND ".join(f"{name} = ?" for name in asked)
@@ -102,14 +180,14 @@ class Store:
         return names, self._iterate(query, list(asked.values()))
 
     def _iterate(self, query: str, values: list[str]) -> Iterator[tuple]:
-        with self._told("read"):
+        with self._database_errors("read"):
             yield from self._db.execute(query, values)
 
     def _check(self) -> None:
-        with self._transaction("DEFERRED"):  # both are read as of one moment, while another sweep may be making the store
+        with self._transaction("DEFERRED"):  # one snapshot for both, while another sweep may be making the store
             tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            ours = self._db.execute("PRAGMA application_id").fetchone()[0]
-        if ours != APPLICATION and (ours or tables):
+            application = self._db.execute("PRAGMA application_id").fetchone()[0]
+        if application != APPLICATION and (application or tables):
             raise FileError(f"{self.path!r} must be a store of dynsim sweep, got some other database: give another --out")
 
     def _make(self) -> None:
@@ -132,7 +210,7 @@ class Store:
             raise
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _database_errors(self, what: str) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:

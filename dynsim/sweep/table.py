@@ -1,4 +1,4 @@
-"""The rows of a store as columns, and as CSV or netCDF files."""
+"""Rows of a store as columns, and as CSV or netCDF files."""
 
 import csv
 import os
@@ -18,9 +18,34 @@ TEXTS = ("key", "version", "method", "options", "status", "message", "finished")
 
 
 def load(path: Path, version: str | None = __version__, method: str | None = None) -> dict[str, np.ndarray]:
-    """Rows of a store as {column: array}, sorted by parameters; numbers that are missing are NaN.
+    """Read the rows of a store as columns.
 
-    version: this package's; another; or None for all. method: one, or None for all. Raises FileError."""
+    Parameters
+    ----------
+    path : str or path
+        The store.
+    version : str or None
+        Version of dynsim whose rows are read; by default this one's; None for all.
+    method : str, optional
+        One method only.
+
+    Returns
+    -------
+    dict
+        Column -> ndarray, sorted by parameters; missing numbers are NaN.
+
+    Raises
+    ------
+    FileError
+        If the store cannot be read.
+
+    Examples
+    --------
+    >>> from dynsim import sweep
+    >>> counts = sweep.run("sweep.db", {"K": 1, "P": [1e6, 1e9]}, method="orbit", workers=1)
+    >>> sweep.load("sweep.db")["P"]
+    array([1.e+06, 1.e+09])
+    """
     with Store(path, write=False) as store:
         names, rows = store.rows(version, method)
         columns: list[tuple] = list(zip(*rows, strict=True)) or [()] * len(names)
@@ -35,9 +60,38 @@ def _kind(name: str) -> type:
 
 
 def export(path: Path, target: Path, version: str | None = __version__, method: str | None = None) -> int:
-    """Write the rows of a store to `target`: .csv, or .nc (with the extra `data`) on named axes; how many rows.
+    """Write the rows of a store to a file.
 
-    Raises InputError for another ending or rows that lie on no grid, FileError where a file cannot be read or written."""
+    Parameters
+    ----------
+    path : str or path
+        The store.
+    target : str or path
+        The file; .csv, or .nc (with the extra ``data``) on named axes.
+    version : str or None
+        Version of dynsim whose rows are written; by default this one's; None for all.
+    method : str, optional
+        One method only.
+
+    Returns
+    -------
+    int
+        How many rows.
+
+    Raises
+    ------
+    InputError
+        If the name ends in something else, or the rows lie on no grid.
+    FileError
+        If a file cannot be read or written.
+
+    Examples
+    --------
+    >>> from dynsim import sweep
+    >>> counts = sweep.run("sweep.db", {"K": 1, "P": [1e6, 1e9]}, method="orbit", workers=1)
+    >>> sweep.export("sweep.db", "sweep.csv")
+    2
+    """
     ending = os.path.splitext(target)[1]
     if ending not in (".csv", ".nc"):
         raise InputError(f"export writes .csv or .nc, got {target!r}: end the name with one of them")

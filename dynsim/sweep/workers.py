@@ -1,4 +1,4 @@
-"""Workers of a sweep: processes on this machine (joblib's loky), or a Dask cluster. Both are `concurrent.futures` executors."""
+"""Workers of a sweep: processes on this machine (joblib's loky), or a Dask cluster. Both are ``concurrent.futures`` executors."""
 
 import os
 import signal
@@ -18,7 +18,25 @@ LOOK = 5.0  # seconds between counts of a cluster's workers
 
 
 class Processes:
-    """Worker processes of one thread each, on this machine. They leave Ctrl-C to the driver and end with it, however it ends."""
+    """Worker processes of one thread each, on this machine.
+
+    They leave Ctrl-C to the driver and end with it, however it ends.
+
+    Parameters
+    ----------
+    workers : int, optional
+        How many; one per core by default.
+
+    Examples
+    --------
+    >>> from dynsim.sweep.workers import Processes
+    >>> pool = Processes(1)
+    >>> pool.name
+    '1 worker process'
+    >>> pool.submit(abs, -3).result()
+    3
+    >>> pool.close()
+    """
 
     lost = (BrokenProcessPool,)
 
@@ -30,7 +48,20 @@ class Processes:
         self._executor: Any = None  # loky's, which has no types
 
     def submit(self, function: Callable, *args: Any) -> Future:
-        """A future of function(*args)."""
+        """Submit a task.
+
+        Parameters
+        ----------
+        function : callable
+            A function of a module.
+        *args : object
+            Its arguments.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Of ``function(*args)``.
+        """
         if self._executor is None:
             from joblib.externals.loky import ProcessPoolExecutor
 
@@ -48,17 +79,17 @@ class Processes:
         """Stop at once."""
         if self._executor is None:
             return
-        told = threading.excepthook
+        previous = threading.excepthook
 
-        def tell(args: threading.ExceptHookArgs) -> None:  # loky's thread stumbles over work that it has just dropped itself
+        def hook(args: threading.ExceptHookArgs) -> None:  # raised in loky's thread for tasks that shutdown has just dropped
             if args.exc_type is not KeyError:
-                told(args)
+                previous(args)
 
-        threading.excepthook = tell
+        threading.excepthook = hook
         try:
             self._executor.shutdown(wait=True, kill_workers=True)
         finally:
-            threading.excepthook = told
+            threading.excepthook = previous
         self._executor = None
 
 
@@ -75,8 +106,29 @@ def _settle(driver: int) -> None:
 
 
 class Cluster:
-    """The workers of a Dask cluster, as many as there are at any moment. Raises InputError where Dask is not installed,
-    FileError where no scheduler answers."""
+    """Workers of a Dask cluster, as many as there are at any time.
+
+    Parameters
+    ----------
+    address : str
+        Address of the scheduler.
+    patience : float
+        Seconds to wait for it.
+
+    Raises
+    ------
+    InputError
+        If Dask is not installed.
+    FileError
+        If no scheduler answers.
+
+    Examples
+    --------
+    >>> from dynsim.sweep.workers import Cluster
+    >>> Cluster("tcp://127.0.0.1:1", patience=0.1)  # doctest: +SKIP
+    Traceback (most recent call last):
+    dynsim.errors.FileError: no Dask scheduler answers at 'tcp://127.0.0.1:1' ...
+    """
 
     def __init__(self, address: str, patience: float = 10.0) -> None:
         try:
@@ -101,11 +153,24 @@ class Cluster:
         return self._count
 
     def submit(self, function: Callable, *args: Any) -> Future:
-        """A future of function(*args)."""
+        """Submit a task.
+
+        Parameters
+        ----------
+        function : callable
+            A function of a module.
+        *args : object
+            Its arguments.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Of ``function(*args)``.
+        """
         return self._executor.submit(function, *args)
 
     def restart(self) -> None:
-        """Nothing to do: the scheduler gives a lost worker's tasks to others."""
+        """Do nothing: the scheduler gives a lost worker's tasks to others."""
 
     def close(self) -> None:
         """Leave; the scheduler drops what nobody waits for any more."""
@@ -114,7 +179,34 @@ class Cluster:
 
 
 def result(future: Future, pool: Any) -> Any:
-    """Result of a finished future; None where its worker died. Raises FileError where the cluster has gone."""
+    """Return the result of a finished future.
+
+    Parameters
+    ----------
+    future : concurrent.futures.Future
+        Of a task.
+    pool : Processes or Cluster
+        Its workers.
+
+    Returns
+    -------
+    object
+        The result; None where its worker died.
+
+    Raises
+    ------
+    FileError
+        If the cluster has gone.
+
+    Examples
+    --------
+    >>> from concurrent.futures import Future
+    >>> from dynsim.sweep.workers import Processes, result
+    >>> future = Future()
+    >>> future.set_result(3)
+    >>> result(future, Processes(1))
+    3
+    """
     try:
         return future.result()
     except pool.lost:

@@ -1,5 +1,6 @@
-"""Closed forms: what the reduced dynamics do, without integrating them."""
+"""Closed forms of the reduced dynamics: what they do, without integrating them."""
 
+from dynsim.theory.noise import Noise, initial_noise
 from dynsim.theory.reconstruction import (
     PUBLISHED,
     escape_integral,
@@ -16,6 +17,6 @@ from dynsim.theory.reconstruction import (
 )
 
 __all__ = [
-    "PUBLISHED", "escape_integral", "escape_time", "global_depth", "information_gap", "initial_loss", "late_loss",
-    "log_depth_integral", "loss_floor", "pp_size", "predictions", "regime",
+    "PUBLISHED", "Noise", "initial_noise", "escape_integral", "escape_time", "global_depth", "information_gap",
+    "initial_loss", "late_loss", "log_depth_integral", "loss_floor", "pp_size", "predictions", "regime",
 ]

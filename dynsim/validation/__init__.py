@@ -1,20 +1,25 @@
-"""The reduced dynamics held against what they stand for, level by level, with a bound and a verdict for every number.
+"""The reduced dynamics checked level by level, with a bound and a verdict for every number.
 
-    exact         reduced recursion against full descent on the same images: rounding
-    statistical   full descent on n images against the population: falls as n^-1/2, z-scores
-    finite-size   explicit partitions against orbits: rounding for product partitions, else explained by how areas overlap
-    asymptotic    escape and depth of the orbit flow against the closed forms (8), (9), (15), (16): falling with P
+===========  ====================================================================================================
+level        what is compared, and within what
+===========  ====================================================================================================
+exact        reduced recursion with full descent on the same images: rounding
+statistical  full descent on n images with the population: falls as n^-1/2, z-scores
+finite-size  explicit partitions with orbits: rounding for product partitions, else explained by how areas overlap
+asymptotic   escape and depth of the orbit flow with the closed forms (8), (9), (15), (16): falls with P
+===========  ====================================================================================================
 
 A level is a function (quick, seed, progress) -> rows. Bounds are derived, or a stated probability of a false alarm.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from dynsim.errors import InputError
 from dynsim.trajectory import Progress
 from dynsim.validation import _asymptotic, _exact, _finite_size, _statistical
-from dynsim.validation._comparison import BOUNDS, Comparison, Difference, Row, compare
+from dynsim.validation._comparison import BOUNDS, Comparison, Difference, Row, compare, verdict
 from dynsim.validation._exact import exact
 from dynsim.validation._fields import Check, FieldReport, check_field
 
@@ -34,11 +39,45 @@ SECONDS = {"exact": 20.0, "statistical": 80.0, "finite-size": 15.0, "asymptotic"
 
 @dataclass(frozen=True)
 class Report:
-    """What `run` found: one Row per checked number, and the verdict over all of them."""
+    """Result of ``run``: one Row per checked number, and the verdict over all of them.
+
+    Parameters
+    ----------
+    rows : tuple of Row
+        The checked numbers.
+    quick : bool
+        Whether smaller and fewer cases were run.
+    seed : int
+        Seed of images and partitions.
+
+    Examples
+    --------
+    >>> from dynsim import validation
+    >>> row = validation.Row("exact", "P=64", "fp", deviation=3e-15, bound=1e-12, passed=True)
+    >>> report = validation.Report((row,), quick=True, seed=0)
+    >>> report
+    Report: passed, 1 of 1 numbers within their bounds (quick, seed 0)
+        numbers per level: exact 1
+        closest to its bound: exact, P=64: fp 3e-15, bound 1e-12
+    >>> report.passed, report.to_dict()["rows"][0]["quantity"]
+    (True, 'fp')
+    """
 
     rows: tuple[Row, ...]
     quick: bool
     seed: int
+
+    def __repr__(self) -> str:
+        good = sum(row.passed for row in self.rows)
+        how = f"{'quick, ' if self.quick else ''}seed {self.seed}"
+        lines = [f"Report: {verdict(self.passed)}, {good} of {len(self.rows)} numbers within their bounds ({how})"]
+        if self.rows:
+            counts = Counter(row.level for row in self.rows)
+            lines.append("numbers per level: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+            worst = max(self.rows, key=lambda row: (not row.passed, row.deviation / max(row.bound, 1e-300)))
+            what = "closest to its bound" if worst.passed else "furthest beyond its bound"
+            lines.append(f"{what}: {worst.level}, {worst.case}: {worst.quantity} {worst.deviation:.3g}, bound {worst.bound:.3g}")
+        return "\n    ".join(lines)
 
     @property
     def passed(self) -> bool:
@@ -46,17 +85,51 @@ class Report:
         return all(row.passed for row in self.rows)
 
     def to_dict(self) -> dict:
-        """The report as plain data."""
+        """Return the report as plain data.
+
+        Returns
+        -------
+        dict
+            ``passed``, ``quick``, ``seed``, and ``rows``: a dict for each.
+        """
         return {"passed": self.passed, "quick": self.quick, "seed": self.seed, "rows": [asdict(row) for row in self.rows]}
 
 
 def run(
     levels: Iterable[str] | None = None, quick: bool = False, seed: int = 0, progress: Progress | None = None
 ) -> Report:
-    """Run the levels named (None: all, in the order of LEVELS): a Report. Images and partitions are drawn from `seed`.
+    """Run levels of validation.
 
-    quick: smaller and fewer cases, the same bounds. progress(done, total) is called as work comes in.
-    Raises InputError for a level that does not exist or a seed that is none."""
+    Parameters
+    ----------
+    levels : iterable of str, optional
+        Names in LEVELS; all of them, in that order, by default.
+    quick : bool
+        Whether to run smaller and fewer cases, with the same bounds.
+    seed : int
+        Seed of images and partitions.
+    progress : callable, optional
+        Called with (done, total) as results come in.
+
+    Returns
+    -------
+    Report
+        A row for each checked number.
+
+    Raises
+    ------
+    InputError
+        If a level does not exist, or the seed is none.
+
+    Examples
+    --------
+    >>> from dynsim import validation
+    >>> validation.run(["asymptotic"], quick=True).passed
+    True
+    >>> validation.run(["exactly"])
+    Traceback (most recent call last):
+    dynsim.errors.InputError: levels must be among exact, ... got 'exactly': leave them out for all
+    """
     names = list(LEVELS) if levels is None else list(levels)
     for name in names:
         if name not in LEVELS:

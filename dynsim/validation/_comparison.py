@@ -1,6 +1,6 @@
-"""Two trajectories of the same run, number by number.
+"""Deviations between two trajectories of the same run, number by number.
 
-Deviations are taken over all kept moments and entries: absolute for the correlations FP and PP and for attention, which start
+Deviations are taken over all saved times and entries: absolute for the correlations FP and PP and for attention, which start
 at zero or are of order one, relative for the loss. The default bounds are those of rounding: a step adds a few units of
 1e-16 and the dynamics contract, so that 1e-12 leaves two to three digits over hundreds of steps.
 """
@@ -18,7 +18,31 @@ BOUNDS = {"fp": 1e-12, "pp": 1e-12, "loss": 1e-12, "attention": 1e-12}
 
 @dataclass(frozen=True)
 class Row:
-    """One checked number: level and case, what was measured, how far off it may be, and the verdict."""
+    """One checked number of a level.
+
+    Parameters
+    ----------
+    level : str
+        Name in LEVELS.
+    case : str
+        The problem.
+    quantity : str
+        What was measured.
+    deviation : float
+        How far off it is.
+    bound : float
+        How far off it may be.
+    passed : bool
+        Whether the deviation is within the bound.
+    note : str
+        Circumstances, in words.
+
+    Examples
+    --------
+    >>> from dynsim import validation
+    >>> validation.Row("exact", "P=64", "fp", deviation=3e-15, bound=1e-12, passed=True).passed
+    True
+    """
 
     level: str
     case: str
@@ -31,7 +55,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest deviation of one quantity, the time t at which it occurs, its bound and the verdict."""
+    """Largest deviation of one quantity along a run.
+
+    Parameters
+    ----------
+    quantity : str
+        "fp", "pp", "loss" or "attention".
+    deviation : float
+        The largest deviation; relative for the loss.
+    when : float
+        Time t at which it occurs.
+    bound : float
+        How large it may be.
+    passed : bool
+        Whether it is within the bound.
+
+    Examples
+    --------
+    >>> from dynsim import validation
+    >>> validation.Difference("fp", deviation=3e-15, when=20.0, bound=1e-12, passed=True).when
+    20.0
+    """
 
     quantity: str
     deviation: float
@@ -42,9 +86,38 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One Difference per quantity."""
+    """Result of ``compare``: one Difference per quantity.
+
+    Parameters
+    ----------
+    rows : tuple of Difference
+        For FP, PP, loss and attention.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> comparison = dynsim.validation.exact(problem, n=8, steps=5)
+    >>> comparison.passed, [row.quantity for row in comparison.rows]
+    (True, ['fp', 'pp', 'loss', 'attention'])
+    >>> print(comparison)
+    Comparison: passed
+        fp: ... at t=..., bound 1e-12
+        pp: ... at t=..., bound 1e-12
+        loss: ... at t=..., bound 1e-12
+        attention: ... at t=..., bound 1e-12
+    >>> comparison.to_dict()["passed"]
+    True
+    """
 
     rows: tuple[Difference, ...]
+
+    def __repr__(self) -> str:
+        lines = [f"Comparison: {verdict(self.passed)}"]
+        for row in self.rows:
+            off = "" if row.passed else f"{verdict(False).upper()}, "
+            lines.append(f"{row.quantity}: {off}{row.deviation:.3g} at t={row.when:.4g}, bound {row.bound:.3g}")
+        return "\n    ".join(lines)
 
     @property
     def passed(self) -> bool:
@@ -52,29 +125,73 @@ class Comparison:
         return all(row.passed for row in self.rows)
 
     def to_dict(self) -> dict:
-        """The comparison as plain data."""
+        """Return the comparison as plain data.
+
+        Returns
+        -------
+        dict
+            ``passed``, and ``rows``: a dict for each quantity.
+        """
         return {"passed": self.passed, "rows": [asdict(row) for row in self.rows]}
 
 
-def compare(a: Trajectory, b: Trajectory, bounds: Mapping[str, float] | None = None) -> Comparison:
-    """Deviations of trajectory `a` from trajectory `b` over the whole run, against `bounds`: a Comparison.
+def verdict(passed: bool) -> str:
+    """The verdict in a word."""
+    return "passed" if passed else "failed"
 
-    bounds: by quantity (fp, pp, loss, attention), those left out as in BOUNDS; the loss is relative. A number that is not
-    finite in one of them only is infinitely far off. Raises InputError where times or shapes differ, or for a bound that is
-    none."""
+
+def compare(a: Trajectory, b: Trajectory, bounds: Mapping[str, float] | None = None) -> Comparison:
+    """Compare two trajectories saved at the same times.
+
+    Parameters
+    ----------
+    a : Trajectory
+        The trajectory that is checked.
+    b : Trajectory
+        The reference.
+    bounds : mapping of str to float, optional
+        Bounds by quantity (fp, pp, loss, attention); those left out are taken from BOUNDS.
+
+    Returns
+    -------
+    Comparison
+        The largest deviation of each quantity over the whole run; for the loss, relative to ``b``.
+
+    Raises
+    ------
+    InputError
+        If times or shapes differ, or a bound is no number of at least 0.
+
+    Notes
+    -----
+    A number that is not finite in one trajectory only is infinitely far off.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> data = dynsim.sample(problem, part, n=8, seed=0)
+    >>> reduced = dynsim.reduced.descend(dynsim.reduced.EmpiricalField(part, data), steps=5)
+    >>> full = dynsim.full.descend(part, data, steps=5)
+    >>> dynsim.validation.compare(reduced, full).passed
+    True
+    >>> dynsim.validation.compare(reduced, full, {"fp": 0.0}).passed
+    False
+    """
     bounds = {**BOUNDS, **(bounds or {})}
     for name, bound in bounds.items():
         if name not in BOUNDS or not bound >= 0:
             raise InputError(f"bounds are numbers >= 0 for {', '.join(BOUNDS)}, got {name}={bound!r}: see validation.BOUNDS")
     if len(a) != len(b) or not np.allclose(a.t, b.t, rtol=1e-12, atol=0):
-        raise InputError(f"trajectories must be kept at the same times, got {len(a)} and {len(b)} of them: pass the same keep")
+        raise InputError(f"trajectories must be saved at the same times, got {len(a)} and {len(b)} of them: pass the same keep")
     return Comparison(tuple(_difference(a, b, name, bounds[name]) for name in ("fp", "pp", "loss", "attention")))
 
 
 def _difference(a: Trajectory, b: Trajectory, name: str, bound: float) -> Difference:
     x, y = getattr(a, name), getattr(b, name)
     if x.shape != y.shape:
-        raise InputError(f"trajectories must be of the same kind, got {name} of {x.shape} and {y.shape}: same part, same field")
+        raise InputError(f"trajectories must have the same shapes, got {name} of {x.shape} and {y.shape}: same part, same field")
     with np.errstate(invalid="ignore", divide="ignore"):
         miss = np.abs(x - y) / (np.abs(y) if name == "loss" else 1.0)
     miss = np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, miss)

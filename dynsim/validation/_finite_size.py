@@ -117,7 +117,7 @@ def predicted(field: OrbitField, orbit: Trajectory, shares: np.ndarray) -> np.nd
     weight = np.exp(orbit.pp[:-1, :-1])
     mean = np.einsum("qas,ts->aqt", shares, weight)
     for a, role in enumerate((OWN, GLOBAL)):
-        usual = field.layout.keys[field.layout.letter[0], role]
+        usual = field.layout.keys[field.layout.type_of[0], role]
         mean[a] -= weight @ (usual / usual.sum())
         if role == OWN:
             mean[a] /= weight @ (usual / usual.sum())

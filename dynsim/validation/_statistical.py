@@ -1,7 +1,7 @@
 """Statistical level: full descent on n random images against the population trajectory.
 
 Descent on n images differs from descent on their expectation by the fluctuation of n independent draws. With y the
-correlations at a kept time, y* those of the population field and R replicates of every n,
+correlations at a saved time, y* those of the population field and R replicates of every n,
 
     |y_n - y*|  =  sigma n^-s x a random factor,  s = 1/2                        fitted s: its interval must contain 1/2
     a_n = <y_n, y*> / <y*, y*>  =  1 + delta + b / n + O(n^-3/2) noise            delta must vanish: z = delta / error
@@ -33,9 +33,9 @@ from dynsim.validation._workers import in_parallel
 LEVEL = "statistical"
 ALARM = 1e-5
 HALF = 0.5
-WIDEST = 0.2  # half-width of an interval for s that still says something: 1/2 told from 0.3 and 0.7
+WIDEST = 0.2  # half-width at most of an interval for s, so that it excludes 0.3 and 0.7
 QUANTITIES = ("fp", "pp", "loss")
-Kept = dict[str, np.ndarray]  # QUANTITIES at the kept times of one run
+Saved = dict[str, np.ndarray]  # QUANTITIES at the saved times of one run
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ def level(quick: bool, seed: int, progress: Progress | None) -> list[Row]:
     return rows
 
 
-def replicate(problem: Problem, part: Partition, n: int, seed: Sequence[int], run: dict) -> Kept:
-    """Full descent on n images drawn from `seed`: kept correlations and losses."""
+def replicate(problem: Problem, part: Partition, n: int, seed: Sequence[int], run: dict) -> Saved:
+    """Full descent on n images drawn from `seed`: saved correlations and losses."""
     traj = full.descend(part, sample(problem, part, n, seed), **run)
     return {name: getattr(traj, name)[1:] for name in QUANTITIES}
 
 
-def judge(case: Case, part: Partition, runs: Mapping[int, list[Kept]]) -> list[Row]:
+def judge(case: Case, part: Partition, runs: Mapping[int, list[Saved]]) -> list[Row]:
     """Rows of one case from its replicates, a dict n -> list of R results."""
     population = descend(PopulationField(case.problem, part), **case.run)
     listed = case.listed and descend(PopulationField(case.problem, part, masks="exact", nodes=case.listed), **case.run)
@@ -151,7 +151,7 @@ def exponent(deviations: Mapping[int, Sequence[Any]]) -> tuple[float, float, int
     return float(s), float(np.sqrt(variance / logs.shape[1] / (x @ x))), freedom
 
 
-def _exponent(case: Case, name: str, population: Trajectory, runs: Mapping[int, list[Kept]]) -> Row:
+def _exponent(case: Case, name: str, population: Trajectory, runs: Mapping[int, list[Saved]]) -> Row:
     y = getattr(population, name)[1:]
     s, error, freedom = exponent({n: [np.linalg.norm(run[name] - y) for run in runs[n]] for n in runs})
     width = float(stats.t.isf(ALARM / 2, freedom)) * error

@@ -1,4 +1,4 @@
-"""Independent pieces of work, spread over the cores."""
+"""Independent tasks on all cores."""
 
 import signal
 import threading
@@ -18,18 +18,18 @@ from dynsim.trajectory import Progress
 def in_parallel(function: Callable, tasks: Sequence[tuple], progress: Progress | None = None) -> list:
     """function(*task) for every task, in worker processes of one thread each: results in the order of the tasks.
 
-    One thread, because the pieces are small: BLAS threads that wait for each other cost more than they bring. The workers
-    serve the next call, too, until they have been idle for a while; Ctrl-C ends them."""
+    One thread each, because the tasks are small: BLAS threads that wait for each other cost more than they save. The workers
+    are reused by the next call until they have been idle for a while; Ctrl-C ends them."""
     results = []
-    for result in _spread(function, tasks) if cpu_count() > 1 else (function(*task) for task in tasks):
+    for result in _submit(function, tasks) if cpu_count() > 1 else (function(*task) for task in tasks):
         results.append(result)
         if progress is not None:
             progress(len(results), len(tasks))
     return results
 
 
-def _spread(function: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
-    """Results in order. No more tasks are under way than the executor hands out: it ends badly with some it still holds."""
+def _submit(function: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
+    """Results in order. Few tasks are submitted at a time: loky's shutdown fails while it holds tasks not yet started."""
     workers = cpu_count()
     executor = get_reusable_executor(workers, env=ONE_THREAD)
     waiting: deque[Future] = deque()
@@ -51,7 +51,7 @@ def _spread(function: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Processes started within ignore Ctrl-C, which a terminal sends to all of them: the driver ends them."""
+    """Processes started inside ignore Ctrl-C, which a terminal sends to all of them: the parent process ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

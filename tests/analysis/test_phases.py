@@ -43,7 +43,7 @@ def test_phases_at_large_size_are_those_of_theory(law):
         assert found.growth.end == pytest.approx(theory.escape_time(problem), rel=1e-3)
         assert found.growth.end <= found.convergence.end < 1.01 * found.growth.end  # (a jump, on this clock)
         if regime == "two phases":
-            # kept moments are a factor 1.3 apart, curves between them nearly straight in logs
+            # saved times are a factor 1.3 apart, curves between them nearly straight in logs
             assert found.decoupling.end == pytest.approx(end_of_phase_one(problem), rel=5e-3)
             if law is FIXED:
                 assert found.decoupling.end == pytest.approx(theory.escape_time(problem) / 3, rel=5e-3)
@@ -61,7 +61,7 @@ def test_regime_changes_where_the_gap_does():
 
 
 def test_descent_flow_orbits_patches_and_images_tell_the_same_story():
-    """P = 64: the same moments within what the descriptions differ by: steps of 4 between kept moments, images, and the areas'
+    """P = 64: the same times within what the descriptions differ by: steps of 4 between saved times, images, and the areas'
     intersections, which on this partition are not as if independent."""
     problem = dynsim.Problem(K=2, gamma=0.75, P=64)
     part = dynsim.Partition.blocks(problem)
@@ -105,7 +105,7 @@ def made_up(own, at_global, attention, loss, t=None):
 
 
 def test_made_up_curves():
-    """own = t^2 / 20 and global = -sqrt(t) move equally fast at t = 5^(2/3) (differences of log-spaced moments: 1e-3)."""
+    """own = t^2 / 20 and global = -sqrt(t) move equally fast at t = 5^(2/3) (differences of log-spaced times: 1e-3)."""
     attention, loss = (lambda t: t**2 / (t**2 + 900)), (lambda t: 0.25 + np.exp(-t / 10))
     found = phases.find(made_up(lambda t: t**2 / 20, lambda t: -np.sqrt(t), attention, loss))
     assert found.decoupling.end == pytest.approx(5 ** (2 / 3), rel=2e-3)
@@ -162,5 +162,5 @@ def test_bad_input_is_named():
     assert phases.find(run) == phases.find(run, part)
     with pytest.raises(dynsim.InputError, match="the partition must be the run's, got P=18"):
         phases.find(run, dynsim.Partition(part.labels[:, :18] % 2))
-    with pytest.raises(dynsim.InputError, match="at least 3 kept moments, got 2"):
+    with pytest.raises(dynsim.InputError, match="at least 3 saved times, got 2"):
         phases.find(descend(PopulationField(problem, part), steps=20, keep=[20]), part)

@@ -167,7 +167,7 @@ def test_help_loads_nothing_heavy():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
-def test_a_narrow_terminal_loses_no_digits():
+def test_a_terminal_of_few_columns_loses_no_digits():
     import pty
 
     seen, terminal = pty.openpty()

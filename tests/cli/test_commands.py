@@ -59,10 +59,10 @@ def test_moves_are_means_over_the_queries_of_a_kind(capsys):
     for row, cluster in [(kind, cluster) for kind in record["queries"] for cluster in kind["clusters"]]:
         expected = {"own": [], "global": [], "others": [], "masked": [], "fp": [], "pp": []}
         for p in range(16):
-            letters = "".join("G" if part.labels[k, p] == 0 else "L" for k in range(2))
-            if sorted(letters) != sorted(row["query"]):
+            types = "".join("G" if part.labels[k, p] == 0 else "L" for k in range(2))
+            if sorted(types) != sorted(row["query"]):
                 continue
-            for k in (k for k in range(2) if letters[k] == cluster["letter"]):
+            for k in (k for k in range(2) if types[k] == cluster["area"]):
                 areas = range(part.offset[k], part.offset[k + 1])
                 a, own = traj.attention[-1][p], part.own[k, p]
                 others = [f for f in areas if f not in (own, part.offset[k])]
@@ -73,8 +73,8 @@ def test_moves_are_means_over_the_queries_of_a_kind(capsys):
                 expected["masked"].append(1 - sum(a[f] for f in areas))
                 expected["fp"].append(np.mean([traj.fp[-1][p, f] for f in others]))
                 expected["pp"].append(np.mean([traj.pp[-1][p, q] for q in same]) if same else np.nan)
-        for sort in ("own", "global", "others", "masked"):
-            assert cluster["attention"][sort][1] == pytest.approx(np.nanmean(expected[sort]), rel=1e-12)
+        for role in ("own", "global", "others", "masked"):
+            assert cluster["attention"][role][1] == pytest.approx(np.nanmean(expected[role]), rel=1e-12)
         assert cluster["fp"]["others"][1] == pytest.approx(np.mean(expected["fp"]), rel=1e-12)
         if not np.isnan(expected["pp"]).all():
             assert cluster["pp"]["own"][1] == pytest.approx(np.nanmean(expected["pp"]), rel=1e-12)
@@ -91,12 +91,12 @@ def test_orbits_answer_at_any_P_with_theory_beside(capsys):
     assert record["information_gap"] == problem.Delta and record["regime"] == "two phases"
     assert record["loss_floor"] <= record["loss"] < 1e-3 * record["loss_start"]
     for row in record["queries"]:
-        letter = "L" if "L" in row["query"] else "G"
-        assert row["escape_time_theory"] == dynsim.theory.escape_time(problem, letter)
+        area = "L" if "L" in row["query"] else "G"
+        assert row["escape_time_theory"] == dynsim.theory.escape_time(problem, area)
         # (8) is asymptotic; eq. (15) adds the corrections at finite P, of second order in P^-(1 - kappa_c) = 0.06 and less
-        assert row["escape_time"] == pytest.approx(dynsim.theory.escape_time(problem, letter, finite=True), rel=0.06**2)
-        assert row["global_depth_theory"] == (dynsim.theory.global_depth(problem) if letter == "L" else None)
-        assert (row["global_depth"] is None) == (row["global_depth_closed"] is None) == (letter == "G")
+        assert row["escape_time"] == pytest.approx(dynsim.theory.escape_time(problem, area, finite=True), rel=0.06**2)
+        assert row["global_depth_theory"] == (dynsim.theory.global_depth(problem) if area == "L" else None)
+        assert (row["global_depth"] is None) == (row["global_depth_closed"] is None) == (area == "G")
         assert row["escape_time"] == pytest.approx(row["escape_time_closed"], rel=1e-5)
         assert abs(row["escape_time"] / row["escape_time_theory"] - 1) > 0.01  # control: large P is not here yet
     field = dynsim.reduced.OrbitField(problem, "LG")
@@ -123,10 +123,10 @@ def test_moves_on_orbits_are_those_of_a_product_partition(capsys):
         assert a["share"] == b["share"]
         for c, d in zip(a["clusters"], b["clusters"], strict=True):
             assert c["attention"]["own"][0] == pytest.approx(d["attention"]["own"][0], rel=1e-12)
-            assert set(c["pp"]) == set(d["pp"]) and c["letter"] == d["letter"]
+            assert set(c["pp"]) == set(d["pp"]) and c["area"] == d["area"]
 
 
-def test_a_drawn_seed_is_told_and_gives_the_run_again(capsys):
+def test_a_drawn_seed_is_printed_and_gives_the_run_again(capsys):
     status, out, err = run(capsys, *SMALL, "--json", "--seed", "random")
     record = json.loads(out)
     assert status == 0 and f"--seed {record['seed']}" in err

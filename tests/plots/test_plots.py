@@ -20,7 +20,7 @@ from dynsim.sweep.methods import find
 
 @pytest.fixture(scope="module")
 def orbits():
-    """Two kinds of query at P = 1e6, Delta > 0."""
+    """Two query types at P = 1e6, Delta > 0."""
     problem = dynsim.Problem(K=2, gamma=0.75, P=1e6)
     end = 30 * theory.escape_time(problem)
     return problem, [reduced.flow(reduced.OrbitField(problem, query), t_end=end, keep=40) for query in ("LL", "LG", "GG")]
@@ -129,7 +129,7 @@ def test_deviation(part, data, explicit):
     assert np.array_equal(drawn(below, plots.BLACK)[0][1], np.maximum(apart, overlay.TINY))
     assert 1e-12 in levels(below, horizontal=True) and apart.max() < 1e-12
     other = full.descend(part, data, eta=2.2, steps=40, keep=explicit.step)
-    with pytest.raises(dynsim.InputError, match="moment by moment"):  # control: another step size has other times
+    with pytest.raises(dynsim.InputError, match="saved at the same times"):  # control: another step size has other times
         plots.deviation(explicit, other)
 
 

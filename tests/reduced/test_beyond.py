@@ -149,7 +149,7 @@ def test_a_token_of_zero_changes_nothing(part, data):
     emb = Embedding.orthonormal(part, d=part.P + part.F + 1, seed=4)
     assert not EmpiricalField(part, data, embedding=emb).metric._grams  # orthonormal: no metric, the special kernel
     zero = EmpiricalField(part, data, embedding=emb.with_token(np.zeros(emb.d)))
-    assert zero._kernel is not EmpiricalField(part, data)._kernel
+    assert zero._batch.kernel is not EmpiricalField(part, data)._batch.kernel
     general = descend(zero, eta=1.0, steps=200)
     assert not general.fp[..., -1].any()
     for name, x in (("fp", general.fp[..., :-1]), ("pp", general.pp), ("loss", general.loss), ("attention", general.attention)):
@@ -182,11 +182,11 @@ def loop_velocity(y, part, data, emb):
             miss[part.own[k, p]] -= data.z[i, part.labels[k, p]]
             loss += data.weight[i] * 0.5 * miss @ W @ miss
             along = value @ W @ miss
-            pull = -data.weight[i] * attn * (along - attn @ along)
+            descent = -data.weight[i] * attn * (along - attn @ along)
             for q in range(part.P):
-                dy[C + q, p] += pull[q]
+                dy[C + q, p] += descent[q]
                 if row[q] is not None:
-                    dy[row[q], p] += size[q] * pull[q]
+                    dy[row[q], p] += size[q] * descent[q]
     return loss / data.masked_mean, dy
 
 
@@ -294,7 +294,7 @@ def test_bad_input_is_named(part, data):
         (lambda: EmpiricalField(part, data, embedding=Embedding(wide.E[:, 1:], wide.V)), "one column per position"),
         (lambda: EmpiricalField(part, data, embedding=Embedding(wide.E, wide.V[:, 1:])), "one column per feature"),
         (lambda: MinibatchField.of(part, data, n=0), "at least 1 image, got n=0"),
-        (lambda: MinibatchField.fresh(PROBLEM, part, n=0), "at least 1 image, got 0"),
+        (lambda: MinibatchField.fresh(PROBLEM, part, n=0), "at least 1 image, got n=0"),
     ):
         with pytest.raises(dynsim.InputError, match=match):
             make()

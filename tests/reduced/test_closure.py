@@ -167,9 +167,9 @@ def test_orbit_velocity_is_the_gradient_of_its_loss(masks):
         field = OrbitField(problem, query, masks=masks, nodes=4)
         rng = np.random.default_rng(7)
         y = 0.3 * rng.normal(size=field.start().size)
-        letters = 3 * len(set(query))
-        y[:letters] = rng.normal(size=letters)
-        y[:letters:3] += 4.0
+        numbers = 3 * len(set(query))
+        y[:numbers] = rng.normal(size=numbers)
+        y[:numbers:3] += 4.0
         many, occurs = np.empty(y.size), field.layout.copies * (field.layout.sizes > 0)
         for i in range(y.size):
             fp, pp = field.correlations(np.eye(y.size)[i])

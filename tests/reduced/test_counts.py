@@ -70,9 +70,9 @@ def test_means_of_what_the_loss_is_made_of(P, gamma, n):
 def test_the_normal_law_takes_over_smoothly(monkeypatch):
     """Around the deviation beyond which the normal law stands in, both give the same means to 1e-12."""
     args = 1e10, 2.5e9, 6e6
-    assert np.sqrt(6e6 * 0.25 * 0.75) > counts.WIDE
+    assert np.sqrt(6e6 * 0.25 * 0.75) > counts.NORMAL
     normal = unmasked_law(*args)
-    monkeypatch.setattr(counts, "WIDE", 1e9)
+    monkeypatch.setattr(counts, "NORMAL", 1e9)
     summed = unmasked_law(*args)
     for f in (lambda x: x, lambda x: x**2, lambda x: 1 / (1 + x) ** 2, lambda x: 1 / (1 + 100 * x)):
         assert normal[1] @ f(normal[0]) == pytest.approx(summed[1] @ f(summed[0]), rel=1e-12)

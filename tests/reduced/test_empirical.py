@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import dynsim
-from dynsim.reduced import EmpiricalField, descend, empirical
+from dynsim.reduced import EmpiricalField, batch, descend
 
 NAMES = ("loss", "fp", "pp", "attention")
 
@@ -89,7 +89,7 @@ def test_names_do_not_matter(seed):
 
 def case_of_many_blocks(monkeypatch):
     """P = 77, five blocks of queries, on threads although the work is small."""
-    monkeypatch.setattr(empirical, "SMALL", 0)
+    monkeypatch.setattr(batch, "SMALL", 0)
     problem = dynsim.Problem(K=4, gamma=0.7, P=77, kappa_c=0.8, kappa_s=0.4)
     part = dynsim.Partition.blocks(problem)
     return part, dynsim.sample(problem, part, n=30, seed=3)

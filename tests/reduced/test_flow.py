@@ -1,4 +1,4 @@
-"""Gradient flow: the limit of descent, its own tolerance, its solvers, moments, events and errors."""
+"""Gradient flow: the limit of descent, its own tolerance, its solvers, saved times, events and errors."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ PROBLEM = dynsim.Problem(K=2, gamma=0.75, P=64)
 TIMES = np.array([1.0, 7.0, 40.0, 150.0, 180.0, 600.0])  # half of the loss at 130, escape at 177, 1 % excess at 489
 
 
-def moments(run, times=TIMES):
+def at_times(run, times=TIMES):
     """The rows of a run at `times`: FP and PP side by side, (times, numbers)."""
     rows = [np.flatnonzero(run.t == t)[0] for t in times]
     return np.concatenate([run.fp[rows].reshape(len(times), -1), run.pp[rows].reshape(len(times), -1)], axis=1)
@@ -45,12 +45,12 @@ def test_halving_the_tolerance_moves_the_answer_by_less(rtol):
     """At every kept time, escape included, relative to max(1, |y|) as promised; so do the event times."""
     field = OrbitField(PROBLEM)
     a, b = (flow(field, t_end=600, keep=TIMES, rtol=r) for r in (rtol, rtol / 2))
-    difference = np.abs(moments(a) - moments(b)) / np.maximum(1, np.abs(moments(b)))
+    difference = np.abs(at_times(a) - at_times(b)) / np.maximum(1, np.abs(at_times(b)))
     assert 0 < difference.max() < rtol
     for name, t in a.meta["events"].items():
         assert abs(t / b.meta["events"][name] - 1) < rtol
     exact = flow(field, t_end=600, keep=TIMES, rtol=1e-11)
-    assert np.abs(moments(a) - moments(exact)).max() < rtol * max(1, np.abs(moments(exact)).max())
+    assert np.abs(at_times(a) - at_times(exact)).max() < rtol * max(1, np.abs(at_times(exact)).max())
 
 
 @pytest.mark.parametrize("P", [1e6, 1e30])
@@ -67,9 +67,9 @@ def test_solvers_agree(method):
     """Each is good to rtol of itself, so two differ by at most twice that."""
     field = OrbitField(PROBLEM)
     a, b = flow(field, t_end=600, keep=TIMES, rtol=1e-6), flow(field, t_end=600, keep=TIMES, rtol=1e-6, method=method)
-    assert (np.abs(moments(a) - moments(b)) < 2e-6 * np.maximum(1, np.abs(moments(a)))).all()
+    assert (np.abs(at_times(a) - at_times(b)) < 2e-6 * np.maximum(1, np.abs(at_times(a)))).all()
     assert a.meta["solver"] == "LSODA" and b.meta["solver"] == method
-    assert (moments(a) != moments(b)).any()
+    assert (at_times(a) != at_times(b)).any()
     for name, t in a.meta["events"].items():
         assert b.meta["events"][name] == pytest.approx(t, rel=2e-6)
 
@@ -84,7 +84,7 @@ def test_explicit_partitions_flow_too():
     assert (np.diff(a.loss) < 0).all()
 
 
-def test_kept_moments():
+def test_saved_times():
     field = OrbitField(PROBLEM)
     run = flow(field, t_end=600.0)
     assert run.t[0] == 0 and run.t[-1] == 600 and (np.diff(run.t) >= 0).all()
@@ -94,10 +94,10 @@ def test_kept_moments():
     for times, r in ((few.t[:2], few), (TIMES, chosen)):
         assert np.isin(times, r.t).all()
     assert len(few) == 5 + 3 and len(chosen) == len(TIMES) + 3
-    # where a moment falls does not change the path: dense output, no step is cut short
-    np.testing.assert_array_equal(moments(chosen, [600.0])[0], moments(run, [600.0])[0])
+    # where a saved time falls does not change the path: dense output, no step is cut short
+    np.testing.assert_array_equal(at_times(chosen, [600.0])[0], at_times(run, [600.0])[0])
     short = flow(field, t_end=150.0, keep=[150.0])
-    np.testing.assert_allclose(moments(short, [150.0])[0], moments(chosen, [150.0])[0], atol=1e-10)
+    np.testing.assert_allclose(at_times(short, [150.0])[0], at_times(chosen, [150.0])[0], atol=1e-10)
     assert (np.diff(run.loss) <= 1e-12).all()  # along the gradient the loss falls
 
 
@@ -116,7 +116,7 @@ def test_events_are_where_they_say():
 
 
 def test_events_agree_with_phases_found_from_the_curve():
-    """phases.find reads escape and the 1 % excess off the kept moments: with 400 of them to a fraction of their distance."""
+    """phases.find reads escape and the 1 % excess off the saved times: with 400 of them to a fraction of their distance."""
     run = flow(OrbitField(PROBLEM), t_end=2000.0, keep=400)
     events = run.meta["events"]
     kept = ~np.isin(run.t, list(events.values()))
@@ -164,7 +164,7 @@ def test_bad_input_is_named():
         flow(field, rtol=0.5)
     with pytest.raises(dynsim.InputError, match="method must be one of LSODA, Radau, DOP853, RK45, got 'Euler'"):
         flow(field, method="Euler")
-    with pytest.raises(dynsim.InputError, match="kept times must lie between 0 and t_end=10"):
+    with pytest.raises(dynsim.InputError, match="saved times must lie between 0 and t_end=10"):
         flow(field, t_end=10, keep=[1.0, 20.0])
     with pytest.raises(dynsim.InputError, match="keep must be at least 2 times"):
         flow(field, t_end=10, keep=1)
@@ -174,11 +174,11 @@ def test_bad_input_is_named():
 
 
 def test_a_flow_that_would_keep_nothing_is_refused():
-    """A state taken on the way without its moments, and no moment of `keep` ahead of it: there would be no trajectory."""
+    """A state taken on the way without what was saved, and no time of `keep` ahead of it: there would be no trajectory."""
     field, states = OrbitField(dynsim.Problem(K=1, P=1e100)), []
     end = 4 * dynsim.theory.escape_time(field.problem)
     flow(field, t_end=end, checkpoint=lambda state, record: states.append(state))
     assert len(states) > 1 and states[-1].kept is None
-    with pytest.raises(dynsim.InputError, match="keeps a moment from where it starts.*add a later one"):
+    with pytest.raises(dynsim.InputError, match="needs a saved time from its start on.*add a later one"):
         flow(field, t_end=end, keep=[0.0], start=states[-1])
     assert len(flow(field, t_end=end, keep=[end], start=states[-1])) >= 1  # control: one ahead is enough

@@ -41,7 +41,7 @@ def test_orbits_are_the_explicit_partition(K, masks):
         for explicit, x in ((fp, orbit.fp[-1]), (pp, orbit.pp[-1]), (attention[query][0], orbit.attention[-1])):
             known = np.isfinite(explicit)
             np.testing.assert_allclose(x[known], explicit[known], atol=1e-13)
-        loss += np.prod([share[letter] for letter in query]) * orbit.loss[-1]
+        loss += np.prod([share[area] for area in query]) * orbit.loss[-1]
     assert run.loss[-1] == pytest.approx(loss, rel=1e-13)
 
 
@@ -75,7 +75,7 @@ def test_clusters_are_interchangeable():
     order = [1, 0, 2]
     np.testing.assert_allclose(b.fp[:, order], a.fp, rtol=1e-12)
     np.testing.assert_array_equal(a.attention[:, 1, 0], a.attention[:, 1, 1])  # where global, own and global are one
-    np.testing.assert_allclose(b.pp, a.pp, rtol=1e-12, atol=1e-25)  # classes know letters, not clusters
+    np.testing.assert_allclose(b.pp, a.pp, rtol=1e-12, atol=1e-25)  # classes know types of clusters, not clusters
     assert np.abs(b.fp - a.fp).max() > 1e-9
 
 
@@ -206,8 +206,9 @@ def test_draws_weigh_no_less_than_their_lightest_keys():
 
 @pytest.mark.parametrize("query, size", [("L", 7), ("LLLL", 3 + 15 + 1), ("LGLG", 6 + 36 + 1), ("L" * 8, 3 + 45 + 1)])
 def test_the_state_holds_interchangeable_clusters_once(query, size):
-    """3 numbers a letter, one for each way in which a key can lie in (own, global, other) of each letter's clusters, one for the
-    query. The correlations are those of all clusters and patterns, and equal where clusters of one letter change places."""
+    """3 numbers a type of cluster, one for each way in which a key can lie in (own, global, other) of the clusters of each
+    type, one for the query. The correlations are those of all clusters and patterns, and equal where clusters of one type
+    change places."""
     K = len(query)
     field = OrbitField(dynsim.Problem(K=K, P=1e6), query)
     assert field.start().size == size and field.layout.left_out == 0
@@ -257,7 +258,7 @@ def test_classes_that_are_left_out_do_not_matter(monkeypatch):
 def test_bad_input_is_named():
     problem = dynsim.Problem(K=2, P=64)
     for query in ("L", "LLL", "LX", 3):
-        with pytest.raises(dynsim.InputError, match="one letter L or G per cluster, K=2, got .*: take e.g. LL"):
+        with pytest.raises(dynsim.InputError, match="one L or G per cluster, K=2, got .*: take e.g. LL"):
             OrbitField(problem, query)
     with pytest.raises(dynsim.InputError, match="masks must be .* --method population has more"):
         OrbitField(problem, masks="exact")

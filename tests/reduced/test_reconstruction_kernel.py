@@ -7,7 +7,8 @@ import pytest
 from numba import njit
 
 import dynsim
-from dynsim.reduced import EmpiricalField, empirical
+from dynsim.reduced import EmpiricalField
+from dynsim.reduced import batch as batches
 from dynsim.reduced.kernels import reconstruction, threads
 from dynsim.reduced.kernels.simd import HALF_WIDTH, WIDTH, broadcast, fma, load, store
 
@@ -184,32 +185,33 @@ def test_kernel_at_other_sizes(K, P, gamma, amplitude):
 
 
 def test_bits_do_not_depend_on_the_batches(part, data, correlations, monkeypatch):
-    """What keys get is added up image by image, however many are gathered at a time."""
+    """Gradients with respect to keys are summed image by image, however many are gathered at a time."""
     expected = kernel(part, data, *correlations)
     for batch in (1, 7, data.n - 1):
-        monkeypatch.setattr(empirical, "BATCH", batch)
+        monkeypatch.setattr(batches, "BATCH", batch)
         for a, b in zip(kernel(part, data, *correlations), expected, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("P", [16, 18, 24, 37])
-def test_bits_do_not_depend_on_the_lane(P):
-    """Queries in another order, hence in other lanes and blocks of other width: their numbers come in that order, bit by bit."""
+def test_bits_do_not_depend_on_where_in_a_vector_a_query_is(P):
+    """Queries in another order, hence elsewhere in vectors and in blocks of other width: their numbers come in that order, bit by
+    bit."""
     problem = dynsim.Problem(K=2, gamma=0.6, P=P, kappa_c=0.7, kappa_s=0.4)
     part = dynsim.Partition.random(problem, seed=4)
     data = dynsim.sample(problem, part, n=150, seed=5)
-    F, (own, masked, *images), floor, *rest = EmpiricalField(part, data, threads=1)._fixed
+    F, (own, masked, *images), floor, *rest = EmpiricalField(part, data, threads=1)._batch.arguments
     rng = np.random.default_rng(6)
     y = rng.normal(size=(F + P, P))
 
     def run(order):
-        def sort(table):
+        def reordered(table):
             return np.concatenate([table[..., order], table[..., P:]], axis=-1)
 
         dy, loss, attention = np.empty_like(y), np.empty((1, P)), np.empty((F, P))
         counters, sorted_y = np.array([threads.RUN, 0]), np.ascontiguousarray(y[:, order])
-        images_sorted = (sort(own), sort(masked), *images)
-        reconstruction.empirical_blocks(counters, 0, sorted_y, F, images_sorted, sort(floor), *rest, True, dy, loss, attention)
+        shuffled = (reordered(own), reordered(masked), *images)
+        reconstruction.empirical_blocks(counters, 0, sorted_y, F, shuffled, reordered(floor), *rest, True, dy, loss, attention)
         return np.concatenate([dy, loss, attention])
 
     straight, order = run(np.arange(P)), rng.permutation(P)
@@ -220,8 +222,8 @@ def test_bits_do_not_depend_on_the_lane(P):
 def test_blocks_hold_every_query_once():
     for P in range(1, 100):
         wides, blocks = reconstruction.division(P)
-        lanes = wides * WIDTH + (blocks - wides) * HALF_WIDTH
-        assert 0 <= lanes - P < HALF_WIDTH and blocks - wides in (0, 1)
+        elements = wides * WIDTH + (blocks - wides) * HALF_WIDTH
+        assert 0 <= elements - P < HALF_WIDTH and blocks - wides in (0, 1)
 
 
 @pytest.mark.parametrize("size", [5.0, 12.0, 30.0])

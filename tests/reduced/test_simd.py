@@ -1,4 +1,4 @@
-"""Lanes in compiled code against what the functions say in Python, bit by bit."""
+"""SIMD vectors in compiled code against what the functions say in Python, bit by bit."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,7 +27,7 @@ def numbers(count, size, rng):
 
 
 def compiled(function, count, make):
-    """function of `count` values with lanes, on the rows of a table; on lanes and numbers in turn where `mixed`."""
+    """function of `count` values with vectors, on the rows of a table; on vectors and numbers alternately where `mixed`."""
     f = njit(function) if function.__name__ == "<lambda>" else function
     if count == 2:
         run = lambda x, out: store(out, 0, f(load(x, 0, make(0.0)), load(x, 1, make(0.0))))  # noqa: E731
@@ -48,7 +48,7 @@ CASES = [(add, 2), (subtract, 2), (multiply, 2), (divide, 2), (simd.maximum, 2),
 
 @pytest.mark.parametrize("size", [WIDTH, HALF_WIDTH])
 @pytest.mark.parametrize("function, count", CASES, ids=["add", "subtract", "multiply", "divide", "maximum", "clamp", "where"])
-def test_lane_by_lane(function, count, size):
+def test_element_by_element(function, count, size):
     rng = np.random.default_rng(0)
     run, mixed = compiled(function, count, MAKERS[size])
     for _ in range(30):
@@ -102,12 +102,12 @@ def less(x):
 def test_any_less():
     x = np.ones((2, WIDTH))
     assert less(x) == (False, False)
-    for lane in (0, 7, 8, WIDTH - 1):
-        x[0, lane] = 0.0
-        assert less(x) == (True, lane < HALF_WIDTH)
-        x[0, lane] = np.nan
+    for i in (0, 7, 8, WIDTH - 1):
+        x[0, i] = 0.0
+        assert less(x) == (True, i < HALF_WIDTH)
+        x[0, i] = np.nan
         assert less(x) == (False, False)
-        x[0, lane] = 1.0
+        x[0, i] = 1.0
 
 
 @njit
@@ -139,7 +139,7 @@ def shifted(a, out, p0):
 
 @pytest.mark.parametrize("p0", [0, 3, 4, 5, 11])
 def test_columns_end_with_the_array(p0):
-    """12 columns: a vector from column 5 on has one lane to spare, from 11 on seven."""
+    """12 columns: a vector from column 5 on has one element to spare, from 11 on seven."""
     a = np.arange(1.0, 37).reshape(3, 12)
     out = np.zeros((3, 12))
     x, start = shifted(a, out, p0)

@@ -67,7 +67,7 @@ def test_what_goes_in_comes_out(tmp_path, traj, orbit, ending):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_odd_numbers_and_no_moments_survive(tmp_path, ending):
+def test_odd_numbers_and_no_saved_times_survive(tmp_path, ending):
     values = np.array([np.nan, -0.0, np.inf, 5e-324, -1.7976931348623157e308])
     table = np.broadcast_to(values[:, None, None], (5, 2, 2))
     odd = dynsim.Trajectory(values, np.arange(5), values, table, table, table, {"é": [None, 0.1]})

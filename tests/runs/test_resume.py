@@ -282,7 +282,7 @@ def command(capsys, line):
 
 
 def test_the_command_goes_on(tmp_path, capsys, monkeypatch, undrawn):
-    """Orbit runs: one file per kind of query; stopped in the second one."""
+    """Orbit runs: one file per query type; stopped in the second one."""
     line = f"simulate --K 2 --P 100 --t-end 30 --quiet --out {tmp_path}/"
     assert command(capsys, line + "whole")[0] == 0
     calls, write = [], checkpoints._Writer.write
@@ -380,8 +380,8 @@ def begun(path, first=False):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_killed_at_random_moments(tmp_path):
-    """kill -9 at 20 random moments of a run (one that ended before does not count), each followed by a run that goes on."""
+def test_killed_at_random_times(tmp_path):
+    """kill -9 at 20 random times of a run (one that ended before does not count), each followed by a run that goes on."""
     process, began = begun(tmp_path / "whole.npz", first=True), time.monotonic()
     process.communicate(timeout=120)
     seconds, whole = time.monotonic() - began, files.load(tmp_path / "whole.npz")

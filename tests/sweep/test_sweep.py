@@ -182,10 +182,10 @@ def test_explicit_methods_agree_with_each_other(tmp_path, here):
 
 def test_resume_does_only_what_is_missing_and_another_grid_extends(tmp_path, here):
     path = tmp_path / "a.db"
-    told = []
-    first = sweep.run(path, GRID, method=TRIVIAL, workers=1, tell=told.append)
+    said = []
+    first = sweep.run(path, GRID, method=TRIVIAL, workers=1, tell=said.append)
     assert (first["points"], first["known"], first["computed"], first["failed"]) == (20, 0, 20, 0)
-    assert "20 points (5 kappa_c x 4 kappa_s)" in told[0] and str(path) in told[0] and "a point" in told[2]
+    assert "20 points (5 kappa_c x 4 kappa_s)" in said[0] and str(path) in said[0] and "a point" in said[2]
     stamps = sweep.load(path)["finished"], rows(path)
     again = sweep.run(path, GRID, method=TRIVIAL, workers=1)
     assert again["computed"] == 0 and again["known"] == 20
@@ -255,13 +255,13 @@ def test_rows_do_not_depend_on_the_workers(tmp_path, monkeypatch):
 
 
 def test_versions_are_kept_apart_and_said_so(tmp_path, here, monkeypatch):
-    path, told = tmp_path / "a.db", []
+    path, said = tmp_path / "a.db", []
     with monkeypatch.context() as patch:
         patch.setattr(driver, "__version__", "0.0.9")
         patch.setattr("dynsim.sweep.methods.__version__", "0.0.9")
         sweep.run(path, GRID, method=TRIVIAL)
-    done = sweep.run(path, GRID, method=TRIVIAL, workers=1, tell=told.append)
-    assert done["computed"] == 20 and any("20 rows of dynsim 0.0.9: kept apart" in text for text in told)
+    done = sweep.run(path, GRID, method=TRIVIAL, workers=1, tell=said.append)
+    assert done["computed"] == 20 and any("20 rows of dynsim 0.0.9: kept apart" in text for text in said)
     assert len(sweep.load(path)["x"]) == 20 and len(sweep.load(path, version=None)["x"]) == 40
     assert set(sweep.load(path, version="0.0.9")["version"]) == {"0.0.9"}
 
@@ -401,7 +401,7 @@ def test_ctrl_c_stops_within_two_seconds_and_says_how_to_go_on(tmp_path, to):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_kill_9_at_ten_random_moments_then_resumed_is_one_sweep(tmp_path):
+def test_kill_9_at_ten_random_times_then_resumed_is_one_sweep(tmp_path):
     path, whole = tmp_path / "a.db", tmp_path / "whole.db"
     rng = np.random.default_rng(5)
     argv = ["--method", PAUSING, "--kappa-c", "0.5:0.9:25", "--kappa-s", "0.1:0.4:20", "--workers", 2]
@@ -526,11 +526,11 @@ def test_the_process_that_compiles_gets_the_same_bits(tmp_path):
         "print(sum(orbit_query.stats.cache_misses.values()))"
     )
     environment = {**ENVIRONMENT, "NUMBA_CACHE_DIR": str(tmp_path)}
-    told = [
+    said = [
         subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
         for _ in range(2)
     ]
-    (cold, compiled), (warm, loaded) = (text.splitlines() for text in told)
+    (cold, compiled), (warm, loaded) = (text.splitlines() for text in said)
     assert compiled == "1" and loaded == "0" and cold == warm
 
 
@@ -558,7 +558,7 @@ def test_a_hundred_thousand_points_in_bounded_memory(tmp_path):
 
 
 def test_only_lokys_own_stumble_is_kept_quiet(monkeypatch):
-    """Threads that end badly while workers are shut down: KeyError is loky looking for work that it dropped, all else is told."""
+    """Threads that fail while workers are shut down: KeyError is loky looking for work that it dropped, all else is printed."""
     heard = []
     monkeypatch.setattr(threading, "excepthook", lambda args: heard.append(args.exc_type))
 

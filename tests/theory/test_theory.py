@@ -118,10 +118,10 @@ def test_global_escape_at_finite_P_for_fixed_amplitude(P):
         assert abs(theory.escape_time(problem, "G") / exact - 1) > 0.1  # control: (11) is slow
 
 
-def slow(problem, letter="L", end=None):
+def slow(problem, area="L", end=None):
     """(t, Phi_g, Upsilon, loss) of one cluster at E[A] = 1/2, or at phi = `end`: (5), phi as clock, counts at their mean."""
     P, gamma = float(problem.P), problem.masked / problem.P
-    C, C_g = (problem.C_local, problem.C_global) if letter == "L" else (problem.C_global, 0.0)
+    C, C_g = (problem.C_local, problem.C_global) if area == "L" else (problem.C_global, 0.0)
     z, weight = problem.amplitude.nodes(24)
     w, za, zg = np.outer(weight, weight), z[:, None], z[None, :]
     n, n_g = (C - 1) * problem.unmasked / (P - 1), C_g * problem.rho

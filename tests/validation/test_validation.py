@@ -133,9 +133,9 @@ def test_bad_input_is_named(part, data, explicit):
         with pytest.raises(dynsim.InputError, match="bounds are numbers >= 0 for fp, pp, .* got .*: see"):
             validation.compare(explicit, explicit, bounds)
     for options in ({"steps": 40, "keep": 8}, {"steps": 40, "keep": 5, "eta": 0.5}):
-        with pytest.raises(dynsim.InputError, match="kept at the same times, got .*: pass the same keep"):
+        with pytest.raises(dynsim.InputError, match="saved at the same times, got .*: pass the same keep"):
             validation.compare(descend(EmpiricalField(part, data), **options), explicit)
-    with pytest.raises(dynsim.InputError, match="of the same kind, got pp of .*: same part"):
+    with pytest.raises(dynsim.InputError, match="have the same shapes, got pp of .*: same part"):
         validation.compare(replace(explicit, pp=explicit.pp[:, :-1]), explicit)
     with pytest.raises(dynsim.InputError, match="levels must be among exact.*, got 'none': leave"):
         validation.run(["none"])
@@ -147,7 +147,8 @@ def test_bad_input_is_named(part, data, explicit):
 @pytest.mark.parametrize("name", _exact.CASES)
 def test_cases_pass_in_small(name):
     comparison = _exact.case(name, n=4, steps=12, seed=1)
-    assert comparison.passed and all(row.deviation > 0 for row in comparison.rows)
+    assert comparison.passed
+    assert all(row.deviation > 0 for row in comparison.rows if row.quantity != "loss")  # few losses may agree to the last bit
 
 
 def test_uneven_areas_are_uneven():

@@ -146,8 +146,8 @@ def test_product_partitions_are_orbits(monkeypatch):
 def test_every_query_of_a_product_partition_is_compared():
     for (K, P, *kappas), queries in _finite_size.PRODUCT.items():
         part = dynsim.Partition.product(dynsim.Problem(K, 0.75, P, *kappas))
-        letters = {"".join(sorted("LG"[int(m == 0)] for m in part.labels[:, p])[::-1]) for p in range(P)}
-        assert letters == set(queries)
+        found = {"".join(sorted("LG"[int(m == 0)] for m in part.labels[:, p])[::-1]) for p in range(P)}
+        assert found == set(queries)
         assert all(len(_finite_size.queries_of(part, query)) for query in queries)
 
 

@@ -8,7 +8,7 @@ With c the area's share of all patches (without the query), x = j / n the unmask
 
 z: quadrature nodes. j: hypergeometric, summed exactly or by its Gauss rule. S given j: a draw of j keys without
 replacement, taken by the two-point Gauss rule that has the draw's exact mean, variance and third moment; the gradient of
-that rule is Hermite interpolation, so keys of one area that differ (PP) are told apart. Velocities are the exact gradient
+that rule is Hermite interpolation, so it resolves keys of one area that differ (PP). Velocities are the exact gradient
 of this loss. S is in units of n, masses in units of P: nothing overflows at any P.
 """
 
@@ -18,7 +18,7 @@ from numba import njit
 from dynsim.reduced.kernels.simd import fetch_add
 from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, next_block
 
-# places in the output of `expectation`
+# indices in the output of `expectation`
 LOSS, OWN, D_PHI, D_BASE, D_REST, D_ONE, D_TWO, D_MEAN, D_VAR, D_SKEW, SEEN = range(11)
 OUTPUTS = 11
 SATURATED = 700.0  # exponent beyond which A is one whatever the area: large z, while small ones still grow
@@ -26,12 +26,29 @@ SATURATED = 700.0  # exponent beyond which A is one whatever the area: large z, 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, x_weight, rho, rho2, out):
-    """Loss of a query in one cluster and its derivatives, written to `out` (OUTPUTS,).
+    """Loss of a query in one cluster and its derivatives, written to ``out`` (eq. C1-C9).
 
-    c: share of the own area without the query; n: its patches, a whole number; mean, var, skew: central moments of E over them.
-    base: mass of all keys at weight one; rest: sum over other areas of (E w - 1) mass; one, two: parts of V by rho and rho2.
-    z, z_weight, w (nodes,); x, x_weight, rho, rho2 (nodes,): unmasked fraction of the own area, its weight, and given it
-    the chance that another key, and that another pair of keys, is unmasked.
+    Parameters
+    ----------
+    c : float
+        Share of the own area without the query.
+    n : float
+        Patches of the own area besides the query, a whole number.
+    mean, var, skew : float
+        Mean and central moments of E over them.
+    base : float
+        Mass of all keys at weight one.
+    rest : float
+        Sum over other areas of (E w - 1) mass.
+    one, two : float
+        Parts of V with factors rho and rho2.
+    z, z_weight, w : ndarray of shape (nodes,)
+        Amplitudes, their probabilities, and exp(z Phi_own).
+    x, x_weight, rho, rho2 : ndarray of shape (nodes,)
+        Unmasked fraction of the own area, its probability, and given it the probability that another key, and that another
+        pair of keys, is unmasked.
+    out : ndarray of shape (OUTPUTS,)
+        Loss and derivatives; written.
     """
     loss, attention, by_phi, by_base, by_rest, by_one, by_two, by_mean, by_var, by_skew, seen = (
         0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
@@ -130,9 +147,38 @@ def population_queries(
 ):
     """Velocity, loss and area attention of the queries that this thread claims, expected over clusters, amplitudes, masks.
 
-    y, dy (F + P, P): rows are features, then keys; columns are queries. own (K, P) feature of each patch, size (F,),
-    offset (K + 1,). kind (F,) row of the node tables x, x_weight, rho, rho2 for a query in that area, x_count its length.
-    loss (P,); attention (F, P).
+    Parameters
+    ----------
+    counters, spins
+        As in threads.ThreadPool.
+    y : ndarray of shape (F + P, P)
+        State: rows are features, then keys; columns are queries.
+    F : int
+        Features.
+    own : ndarray of shape (K, P)
+        Feature of each patch.
+    size : ndarray of shape (F,)
+        Patches of each area.
+    offset : ndarray of shape (K + 1,)
+        First feature of each cluster.
+    masked_share : float
+        Probability that a patch is masked.
+    z, z_weight : ndarray of shape (nodes,)
+        Amplitudes and probabilities.
+    kind : ndarray of shape (F,)
+        Row of the node tables for a query in that area.
+    x, x_weight, rho, rho2 : ndarray of shape (kinds, nodes)
+        Node tables of counts.unmasked_law, padded.
+    x_count : ndarray of shape (kinds,)
+        Their lengths.
+    mean_field : bool
+        Whether fluctuations are left out.
+    dy : ndarray of shape (F + P, P)
+        Velocity; written.
+    loss : ndarray of shape (P,)
+        Loss of each query; written.
+    attention : ndarray of shape (F, P)
+        Expected area attention; written.
     """
     K, P = own.shape
     share = 1.0 / P
@@ -227,10 +273,42 @@ def orbit_query(y, P, clusters, lies, keys, is_global, n, copies, masked_share, 
                 mean_field, dy, attention):
     """Velocity and area attention of one query by orbits; returns its loss.
 
-    y, dy (3C + S + 1): Phi own/global/other for each of C letters, Upsilon for each of S classes of key patterns, then that of
-    the query itself. clusters (C,): how many have the letter. lies (C, 3, S): in how many of them keys of a class lie in the
-    own, the global, an other area; keys (C, 3, S): how many keys of the class lie so in any one of them. By letter: is_global,
-    n keys beside the query in its own area, copies (3,) areas of each kind, node tables. attention (C, 3), per area.
+    Parameters
+    ----------
+    y : ndarray of shape (3C + S + 1,)
+        State: Phi own/global/other for each of C cluster types (L, G) of the query, Upsilon for each of S classes of key
+        patterns, then that of the query itself.
+    P : float
+        Patches.
+    clusters : ndarray of shape (C,)
+        How many clusters are of the type.
+    lies : ndarray of shape (C, 3, S)
+        In how many of them keys of a class lie in the own, the global, an other area.
+    keys : ndarray of shape (C, 3, S)
+        How many keys of the class lie so in any one of them.
+    is_global, n : ndarray of shape (C,)
+        Whether the query lies in the global area; keys beside the query in its own area.
+    copies : ndarray of shape (C, 3)
+        Areas of each role.
+    masked_share : float
+        Probability that a patch is masked.
+    z, z_weight : ndarray of shape (nodes,)
+        Amplitudes and probabilities.
+    x, x_weight, rho, rho2 : ndarray of shape (C, nodes)
+        Node tables of counts.unmasked_law, padded.
+    x_count : ndarray of shape (C,)
+        Their lengths.
+    mean_field : bool
+        Whether fluctuations are left out.
+    dy : ndarray of shape (3C + S + 1,)
+        Velocity; written.
+    attention : ndarray of shape (C, 3)
+        Expected attention per area; written.
+
+    Returns
+    -------
+    float
+        Loss of the query.
     """
     C, _, S = lies.shape
     share = 1.0 / P

@@ -8,7 +8,18 @@ from numba.core import event
 
 @contextmanager
 def on_compile(callback: Callable[[], object]) -> Iterator[None]:
-    """Inside, call `callback` once, when the first kernel starts to be compiled; not for kernels that come from the cache."""
+    """Call back once, when the first kernel starts to be compiled inside the context; not for kernels from the cache.
+
+    Parameters
+    ----------
+    callback : callable
+        Called without arguments.
+
+    Yields
+    ------
+    None
+        The context.
+    """
 
     class Listener(event.Listener):
         silent = False

@@ -1,6 +1,6 @@
-"""The law of how many patches of an area stay unmasked, as nodes and weights.
+"""Probability law of how many patches of an area stay unmasked, as nodes and weights.
 
-Given that the query is masked, the `unmasked` patches are drawn from the P - 1 others, n of which are in the area: the
+Given that the query is masked, the ``unmasked`` patches are drawn from the P - 1 others, n of which are in the area: the
 count j is hypergeometric. Its weights are built from the ratios of neighbours,
 
     p(j + 1) / p(j) = (n - j) (unmasked - j) / ((j + 1) (P - n - unmasked + j)),
@@ -17,18 +17,41 @@ Nodes = tuple[np.ndarray, np.ndarray]  # x and weights
 
 REACH = 12.0  # standard deviations that are summed: what lies beyond weighs less than 1e-30
 EMPTY = 1e-9  # chance of no unmasked patch above which every count is summed (the loss jumps there)
-WIDE = 1e3  # standard deviation of j beyond which a normal law has the same Gauss rule to 1e-12
+NORMAL = 1e3  # standard deviation of j beyond which a normal law has the same Gauss rule to 1e-12
 NODES = 16  # Gauss nodes at most
 
 
 def unmasked_law(
     P: float, unmasked: float, n: float, mean_field: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes for an area with n patches beside the query: x = j / n, weights, rho and rho2, each (nodes,).
+    """Return nodes for averages over the unmasked patches of an area.
 
-    rho: chance that a key outside the area is unmasked given j; rho2: that both of a pair are. Every count is summed where
-    the area is likely to be all masked, else the Gauss rule of the law is taken. n between two whole numbers (uneven
-    areas): the laws of both, mixed.
+    Parameters
+    ----------
+    P : float
+        Patches.
+    unmasked : float
+        Unmasked patches of an image.
+    n : float
+        Patches of the area besides the query; between two whole numbers (uneven areas) the laws of both are mixed.
+    mean_field : bool
+        Whether to take the mean count only.
+
+    Returns
+    -------
+    x : ndarray of shape (nodes,)
+        Unmasked fraction j / n.
+    weight : ndarray of shape (nodes,)
+        Its probability.
+    rho : ndarray of shape (nodes,)
+        Probability that a key outside the area is unmasked, given j.
+    rho2 : ndarray of shape (nodes,)
+        Probability that both keys of a pair outside are.
+
+    Notes
+    -----
+    Every count is summed where the area is likely to be all masked; else the Gauss rule of the law is taken (docs/model.md,
+    eq. C1-C2, "Sums over j").
     """
     x: np.ndarray
     weight: np.ndarray
@@ -48,8 +71,22 @@ def unmasked_law(
 
 
 def all_masked(P: float, unmasked: float, n: float) -> float:
-    """Chance that all n patches beside a masked query are masked too (eq. 6): prod over i < n of 1 - unmasked / (P - 1 - i).
-    n between two whole numbers: the chances of both, mixed."""
+    """Return the probability that all patches of an area are masked (eq. 6).
+
+    Parameters
+    ----------
+    P : float
+        Patches.
+    unmasked : float
+        Unmasked patches of an image.
+    n : float
+        Patches of the area besides a masked query; between two whole numbers the probabilities of both are mixed.
+
+    Returns
+    -------
+    float
+        The product over i < n of 1 - unmasked / (P - 1 - i).
+    """
     (low, part), share = divmod(n, 1.0), unmasked / (P - 1.0)
     if low and (share >= 1.0 or low * np.log1p(-share) < -750.0):  # no factor exceeds the first: below the least float
         return 0.0
@@ -65,7 +102,7 @@ def _law(P: float, unmasked: float, n: float) -> Nodes:
     share = unmasked / (P - 1.0)
     mean = n * share
     deviation = np.sqrt(max(0.0, mean * (1 - share) * (1 - (n - 1) / max(1.0, P - 2.0))))
-    if deviation > WIDE:
+    if deviation > NORMAL:
         nodes = _nodes(deviation / mean)
         g, weight = np.polynomial.hermite_e.hermegauss(nodes)
         return (mean + deviation * g) / n, weight / weight.sum()
@@ -83,9 +120,9 @@ def _law(P: float, unmasked: float, n: float) -> Nodes:
     return _gauss(j / n, weight, _nodes(deviation / mean))
 
 
-def _nodes(spread: float) -> int:
-    """How many Gauss nodes make the error of smooth functions of j, about spread^(2 nodes), negligible."""
-    return int(np.clip(np.ceil(8.0 / max(0.5, -np.log10(max(spread, 1e-300)))), 1, NODES))
+def _nodes(relative: float) -> int:
+    """How many Gauss nodes make the error of smooth functions of j, about relative^(2 nodes), negligible."""
+    return int(np.clip(np.ceil(8.0 / max(0.5, -np.log10(max(relative, 1e-300)))), 1, NODES))
 
 
 def _gauss(x: np.ndarray, weight: np.ndarray, nodes: int) -> Nodes:

@@ -1,8 +1,8 @@
 """Kernel of the reduced dynamics for features that are not orthonormal, and for a mask token; otherwise as in reconstruction.
 
-An image sorts the keys of a query into slots: one per area of its cluster, m = 0..N-1, for the unmasked keys, and slot N
+In an image each key of a query belongs to a slot: one per area of its cluster, m = 0..N-1, for the unmasked keys, and slot N
 for the masked ones. With W the inner products of the features and the token, z_N = 1, tau = 1 if a masked value is the
-token and 0 if it is zero (docs/model.md, eq. B5-B8),
+token and 0 if it is zero (docs/beyond.md, eq. B5-B8),
 
     A_m = exp(z_m Phi_m) sigma_m / Z,   c_m = z_m (A_m - 1{m = a}),   c_N = tau A_N,   h = W c,   loss = c . h / 2
     g_m = z_m h_m,   g_N = tau h_N,   gbar = sum_m A_m g_m
@@ -33,9 +33,26 @@ from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, next_blo
 def general_blocks(counters, spins, y, F, images, slots, wanted, dy, loss, attention):
     """Minus dL/dS, loss and area attention (eq. B5-B8) over all images, of the query blocks that this thread claims.
 
-    y, dy (C + P, P) with C = F, or F + 1 with a mask token: rows are features, token, keys; columns are queries.
-    images, wanted, loss, attention as in reconstruction.empirical_blocks. slots: slot (n, P) of every key; offset
-    (K + 1,) first feature of each cluster; z (n, N_max + 1); W (F + 1, F + 1); tau.
+    Parameters
+    ----------
+    counters, spins
+        As in threads.ThreadPool.
+    y : ndarray of shape (C + P, P)
+        State, with C = F, or F + 1 with a mask token: rows are features, token, keys; columns are queries.
+    F : int
+        Features.
+    images : tuple
+        As in reconstruction.empirical_blocks.
+    slots : tuple
+        slot (n, P) of every key; offset (K + 1,) first feature of each cluster; z (n, N_max + 1); W (F + 1, F + 1); tau.
+    wanted : bool
+        Whether to fill ``attention``.
+    dy : ndarray of shape (C + P, P)
+        Minus the gradient; written.
+    loss : ndarray of shape (1, P)
+        Loss of each query; written.
+    attention : ndarray of shape (F, P)
+        Area attention, summed over images; written where wanted.
     """
     own, masked, weight, cluster = images
     slot, offset, z, W, tau = slots

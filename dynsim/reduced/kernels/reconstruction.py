@@ -40,7 +40,7 @@ ROUND = 6755399441055744.0  # 1.5 x 2^52: adding it rounds to an integer, which 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def two_to(r, shifted):
-    """2^(k + r) for |r| <= 1/2, k in the low bits of `shifted`.
+    """2^(k + r) for abs(r) <= 1/2, k in the low bits of `shifted`.
 
     2^r = 1 + r h(r), h interpolated at eleven Chebyshev nodes (relative error of 2^r: 2e-17)."""
     h = fma(r, 4.4549605981865356e-10, 7.072585949269256e-09)
@@ -75,46 +75,65 @@ def power(z, x):
 
 @njit(cache=True, nogil=True)
 def division(P):
-    """P queries in blocks of WIDTH, the last HALF_WIDTH where that will do: how many wide ones, how many in all."""
+    """(blocks of WIDTH, all blocks) for P queries; the last block is of HALF_WIDTH where that is enough."""
     wides = P // WIDTH + (P % WIDTH > HALF_WIDTH)
     return wides, wides + (P > wides * WIDTH)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def empirical_blocks(counters, spins, y, F, images, floor, areas, gathers, wanted, dy, loss, attention):
+def empirical_blocks(counters, spins, y, F, images, floor, areas, gathers, longest, current, wanted, dy, loss, attention):
     """Velocity, loss and area attention (eq. 5) over all images, of the query blocks that this thread claims.
 
-    y, dy (F + P, P): rows are features, then keys; columns are queries. wanted: fill attention (F, P), summed over images.
-    loss (1, P) per query.
-    images: own (K, P') feature of each patch as a number; masked (n, P') uint8; weight, cluster (n,); P' >= P whole blocks of
-    WIDTH, zero beyond P. floor (P',): loss where the own area is all masked.
-    areas: seg_ptr, seg_f, seg_z, key_ptr, keys; image i has segments seg_ptr[i]..seg_ptr[i+1], one per area with an unmasked
-    patch: feature seg_f, amplitude seg_z, keys key_ptr[s]..key_ptr[s+1].
-    gathers: batch, visit_ptr, visits; of the images b batch, b batch + 1, .. up to the next batch, key q is in the segments
-    visits[visit_ptr[b P + q]..visit_ptr[b P + q + 1]], counted from the first of them all.
+    Parameters
+    ----------
+    counters, spins
+        As in threads.ThreadPool.
+    y : ndarray of shape (F + P, P)
+        State: rows are features, then keys; columns are queries.
+    F : int
+        Features.
+    images : tuple
+        own (K, P') feature of each patch as a number; masked (n, P') uint8; weight, cluster (n,). P' >= P in whole blocks of
+        WIDTH, zero beyond P.
+    floor : ndarray of shape (P',)
+        Loss where the own area is all masked.
+    areas : tuple
+        seg_ptr, seg_f, seg_z, key_ptr, keys; image i has segments seg_ptr[i]..seg_ptr[i+1], one per area with an unmasked
+        patch: feature seg_f, amplitude seg_z, keys key_ptr[s]..key_ptr[s+1].
+    gathers : tuple
+        batch, visit_ptr, visits; of the images b batch, b batch + 1, .. up to the next batch, key q is in the segments
+        visits[visit_ptr[b P + q]..visit_ptr[b P + q + 1]], counted from the first of them all.
+    longest : int
+        Most segments of an image.
+    current : tuple of ndarray
+        count (1,) of images, largest (1,) amplitude of a segment. Arrays may be longer than ``count`` images need; they, and
+        ``current``, may be written anew from run to run.
+    wanted : bool
+        Whether to fill ``attention``.
+    dy : ndarray of shape (F + P, P)
+        Velocity; written.
+    loss : ndarray of shape (1, P)
+        Loss of each query; written.
+    attention : ndarray of shape (F, P)
+        Area attention, summed over images; written where wanted.
     """
     P = y.shape[1]
-    n = len(images[-1])
     wides, blocks = division(P)
-    seg_ptr, seg_z, batch = areas[0], areas[2], gathers[0]
-    largest = max(np.max(seg_z), 1e-300)
-    longest, in_batch = 0, 0
-    for i in range(n):
-        longest = max(longest, seg_ptr[i + 1] - seg_ptr[i])
-        in_batch = max(in_batch, seg_ptr[min(i + batch, n)] - seg_ptr[i])
+    count, at_most = current
+    in_batch = min(gathers[0], len(images[-1])) * longest
     E = new_table(P)  # exp(Upsilon), shifted by the largest of each query
     H = new_table(P)  # -dL/dUpsilon / E, without what is common to all keys
     phi, dphi, seen = new_table(F), new_table(F), new_table(F)  # Phi / ln 2, -dL/dPhi, area attention
     w, S = new_table(longest), new_table(longest)  # by area of an image: w_m, and w_m S_m
     dkeys = new_table(in_batch)  # minus gradient with respect to the keys of an area / E, for the areas of a batch of images
     tables = E, H, phi, dphi, seen, w, S, dkeys, new_table(1)
-    work = y, F, images, floor, areas, gathers, tables, largest, wanted, dy, loss, attention
 
     run = current_run(counters)
     while True:
         run, block = next_block(counters, run, blocks, spins)
         if run == LAST_RUN:
             return
+        work = y, F, count[0], images, floor, areas, gathers, tables, max(at_most[0], 1e-300), wanted, dy, loss, attention
         if block < wides:
             empirical_block(broadcast(0.0), block * WIDTH, *work)
         else:
@@ -123,14 +142,13 @@ def empirical_blocks(counters, spins, y, F, images, floor, areas, gathers, wante
 
 
 @njit(nogil=True, error_model="numpy")
-def empirical_block(zero, p0, y, F, images, floor, areas, gathers, tables, largest, wanted, dy, loss, attention):
-    """The same for a vector of queries from p0 on, as wide as `zero`; largest: the largest amplitude."""
+def empirical_block(zero, p0, y, F, n, images, floor, areas, gathers, tables, largest, wanted, dy, loss, attention):
+    """The same for a vector of queries from p0 on, as wide as ``zero``, over n images; largest: the largest amplitude."""
     own, masked, weight, cluster = images
     seg_ptr, seg_f, seg_z, key_ptr, keys = areas
     batch, visit_ptr, visits = gathers
     E, H, phi, dphi, seen, w, S, dkeys, spare = tables
     P = y.shape[1]
-    n = cluster.size
     # ---- this block of the state; z Phi kept where `power` has a value
     for f in range(F):
         store(phi, f, clamp(load_columns(y, f, p0, zero, spare) * LOG2E, POWER_LEAST / largest, POWER_MOST / largest))

@@ -16,14 +16,25 @@ ONE_THREAD = dict.fromkeys(  # environment of a worker process of one thread
 )
 
 SPINS = 100_000  # loads of a counter before a thread goes to sleep, about 50 us: waking it would take as long
-NEXT, DONE = range(2)  # on the counters of a crew: run and next block, blocks that are done
+NEXT, DONE = range(2)  # in the shared counters: run and next block, blocks that are done
 RUN = 2**32  # counters[NEXT] = run x RUN + block
-LAST_RUN = 2**30  # tells helpers to return
+LAST_RUN = 2**30  # helper threads return
 NO_BLOCK = RUN - 1  # larger than any number of blocks
 
 
 def thread_count(threads: int | None = None) -> int:
-    """Threads to use: as asked, else NUMBA_NUM_THREADS, else one per available core."""
+    """Return how many threads to use.
+
+    Parameters
+    ----------
+    threads : int, optional
+        As asked for; by default NUMBA_NUM_THREADS, else one per available core.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
     if threads is not None:
         return max(1, int(threads))
     fallback = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -32,14 +43,14 @@ def thread_count(threads: int | None = None) -> int:
 
 @njit(cache=True, nogil=True)
 def start_run(counters: np.ndarray, run: int) -> None:
-    """Offer the blocks of a run."""
+    """Start a run: its blocks can be claimed from now on."""
     while not compare_exchange(counters, NEXT, atomic_load(counters, NEXT), run * RUN):
         pass
 
 
 @njit(cache=True, nogil=True)
 def current_run(counters: np.ndarray) -> int:
-    """Number of the run whose blocks are offered."""
+    """Number of the run in progress."""
     return atomic_load(counters, NEXT) // RUN
 
 
@@ -56,7 +67,7 @@ def claim_block(counters: np.ndarray, run: int) -> int:
 
 @njit(cache=True, nogil=True)
 def reaches(counters: np.ndarray, i: int, value: int, spins: int) -> bool:
-    """Whether counters[i] is at least `value` within `spins` loads."""
+    """Whether counters[i] is at least ``value`` within ``spins`` loads."""
     for _ in range(spins):
         if atomic_load(counters, i) >= value:
             return True
@@ -65,7 +76,7 @@ def reaches(counters: np.ndarray, i: int, value: int, spins: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def next_block(counters: np.ndarray, run: int, blocks: int, spins: int) -> tuple[int, int]:
-    """(run, block) to work on, of this run or of one that starts within `spins` loads, else (LAST_RUN, NO_BLOCK)."""
+    """(run, block) to work on, of this run or of one that starts within ``spins`` loads, else (LAST_RUN, NO_BLOCK)."""
     while True:
         block = claim_block(counters, run)
         if block < blocks:
@@ -76,12 +87,22 @@ def next_block(counters: np.ndarray, run: int, blocks: int, spins: int) -> tuple
 
 
 class ThreadPool:
-    """Runs a kernel on up to `threads` threads, the calling thread one of them.
+    """Thread pool that runs a kernel on independent blocks; the calling thread is one of its threads.
 
-    kernel(counters, spins, *args) claims one block after another, counts finished ones in counters[DONE], and spins for the
+    Parameters
+    ----------
+    blocks : int
+        Blocks of a run.
+    threads : int
+        Threads at most.
+
+    Notes
+    -----
+    ``kernel(counters, spins, *args)`` claims one block after another, counts finished ones in counters[DONE], and spins for the
     next run when none is left. A thread that starts late or is slowed claims fewer blocks; one that has not started by the
-    end is not waited for. While kernel and arguments stay the same, helpers go from run to run without Python, and so without
-    its lock."""
+    end is not waited for. While kernel and arguments stay the same, helper threads go from run to run without the interpreter,
+    and so without its lock.
+    """
 
     def __init__(self, blocks: int, threads: int) -> None:
         self.blocks, self.threads = blocks, min(threads, blocks)
@@ -91,7 +112,15 @@ class ThreadPool:
         self._counters, self._runs = np.zeros(2, dtype=np.intp), 0
 
     def run(self, kernel: Callable[..., Any], *args: Any) -> None:
-        """Run all blocks; an error of a helper is raised here."""
+        """Run all blocks; an error of a helper thread is raised here.
+
+        Parameters
+        ----------
+        kernel : callable
+            A compiled function, called as ``kernel(counters, spins, *args)``.
+        *args : object
+            Its further arguments.
+        """
         if self._executor is None:
             kernel(np.array([RUN, 0], dtype=np.intp), 0, *args)
             return
@@ -116,7 +145,7 @@ class ThreadPool:
             raise
 
     def _dismiss(self) -> None:
-        """End the helpers of the last job and forget it."""
+        """End the helper threads of the last kernel and forget it."""
         start_run(self._counters, LAST_RUN)
         self._helpers, self._job = [], ()
         self._counters, self._runs = np.zeros(2, dtype=np.intp), 0

@@ -1,0 +1,146 @@
+"""What a query attends to on any images: attention maps, and measures of how local and how diverse they are.
+
+On a row of the data, a picture X under a mask, a masked query p attends to key q (docs/images.md, eq. I1) by
+
+    attn_pq = softmax_q( 1{q unmasked} Phi_p . X_q + 1{q masked} Phi_p . mu + Upsilon_pq ),
+
+so a map follows from the correlations of any run on such images, reduced or explicit; mu is the mask token, zero without one.
+Only masked patches are queries: the other rows are NaN. The measures are those of `analysis.attention`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dynsim.analysis.attention import distance, entropy, mutual_information
+from dynsim.errors import InputError
+from dynsim.model.images import Images
+
+if TYPE_CHECKING:
+    from dynsim.trajectory import Trajectory
+
+
+def attention_map(
+    images: Images, fp: ArrayLike, pp: ArrayLike, row: int | None = None, token: ArrayLike | None = None
+) -> np.ndarray:
+    """Attention (P, P) that query p pays to key q on one row of the data, or the mean over all rows that mask p.
+
+    Parameters
+    ----------
+    images : Images
+    fp, pp : arrays (P, d), (P, P)
+        Correlations at one time.
+    row : int, optional
+        Which row of the data; the mean over all when left out.
+    token : array (d,), optional
+        Mask token.
+
+    Returns
+    -------
+    array (P, P)
+        NaN in the rows of patches that are not masked.
+
+    Raises
+    ------
+    InputError
+        Where correlations, token and images do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, dynsim
+    >>> from dynsim.analysis import image_attention
+    >>> images = dynsim.Images.cut(np.random.default_rng(0).uniform(size=(20, 6, 6)), patch=2)
+    >>> attn = image_attention.attention_map(images, np.zeros((9, 4)), np.zeros((9, 9)), row=0)
+    >>> bool(np.allclose(attn[images.masked[0]], 1 / 9))
+    True
+    """
+    total, seen = np.zeros((images.P, images.P)), np.zeros(images.P)
+    for _, weight, queries, attn in _maps(images, fp, pp, row, token):
+        total[queries] += weight * attn
+        seen[queries] += weight
+    return np.divide(total, seen[:, None], out=np.full_like(total, np.nan), where=seen[:, None] > 0)
+
+
+def measures(images: Images, fp: ArrayLike, pp: ArrayLike, token: ArrayLike | None = None) -> dict[str, float]:
+    """Measures of the maps of single rows, averaged over all rows of the data.
+
+    Parameters
+    ----------
+    images, fp, pp, token
+        As in `attention_map`.
+
+    Returns
+    -------
+    dict of float
+        "distance" in patch sides and "entropy" in nats, means over queries; "mutual_information", normalised, of query and key
+        positions; "similarity" of queries.
+
+    Raises
+    ------
+    InputError
+        As `attention_map` does.
+    """
+    result = dict.fromkeys(("distance", "entropy", "mutual_information", "similarity"), 0.0)
+    for _, weight, queries, attn in _maps(images, fp, pp, None, token):
+        whole = np.full((images.P, images.P), np.nan)
+        whole[queries] = attn
+        result["distance"] += weight * float(np.mean(distance(whole, images.grid)[queries]))
+        result["entropy"] += weight * float(entropy(attn).mean())
+        result["mutual_information"] += weight * mutual_information(attn)
+        result["similarity"] += weight * similarity(attn)
+    return result
+
+
+def similarity(attn: np.ndarray) -> float:
+    """Mean cosine of the maps of two different queries, in [0, 1]; 1 where all queries attend alike, and for a single query.
+
+    Parameters
+    ----------
+    attn : array (queries, keys)
+        A map; NaN rows are left out.
+
+    Returns
+    -------
+    float
+        NaN without queries.
+    """
+    attn = attn[~np.isnan(attn).any(axis=1)]
+    if len(attn) < 2:
+        return 1.0 if len(attn) else float("nan")
+    unit = attn / np.linalg.norm(attn, axis=1, keepdims=True)
+    return float((np.sum(unit.sum(axis=0) ** 2) - len(attn)) / (len(attn) * (len(attn) - 1)))
+
+
+def along(images: Images, traj: Trajectory, token: ArrayLike | None = None) -> dict[str, np.ndarray]:
+    """The measures at every saved time of a run on images: a dict of arrays (T,). Raises InputError as `attention_map` does."""
+    rows = [measures(images, fp, pp, token) for fp, pp in zip(traj.fp, traj.pp, strict=True)]
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _maps(
+    images: Images, fp: ArrayLike, pp: ArrayLike, row: int | None, token: ArrayLike | None
+) -> Iterator[tuple[int, float, np.ndarray, np.ndarray]]:
+    """(row, weight, its masked queries, their attention (queries, P)) of one row of the data, or of all that have a weight."""
+    P, d = images.P, images.d
+    fp, pp = np.asarray(fp, dtype=float), np.asarray(pp, dtype=float)
+    mu = np.zeros(d) if token is None else np.asarray(token, dtype=float)
+    if fp.shape != (P, d) or pp.shape != (P, P) or mu.shape != (d,):
+        raise InputError(
+            f"correlations of one time are fp (P, d) and pp (P, P), a token (d,), with P={P}, d={d}, got {fp.shape}, {pp.shape}, "
+            f"{mu.shape}: take e.g. traj.fp[-1], traj.pp[-1]"
+        )
+    if row is not None and not (isinstance(row, (int, np.integer)) and 0 <= row < images.n):
+        raise InputError(f"row numbers one of n={images.n} rows from 0, got {row!r}: take e.g. row=0")
+    for i in range(images.n) if row is None else [int(row)]:
+        weight = images.weight[i] if row is None else 1.0
+        if weight == 0:
+            continue
+        queries = np.flatnonzero(images.masked[i])
+        keys = np.where(images.masked[i][:, None], mu, images.patches[images.image[i]])
+        score = fp[queries] @ keys.T + pp[queries]
+        attn = np.exp(score - score.max(axis=1, keepdims=True))
+        yield i, weight, queries, attn / attn.sum(axis=1, keepdims=True)

@@ -1,0 +1,181 @@
+"""The contrastive objective on any images, exact (docs/images.md, eq. I3-I5).
+
+Every picture i is seen under two masks: views a and b, with unmasked sets U. Every patch p, masked or not, queries with its
+position, and outputs are pooled in pixel space. With attn_p. the softmax over q of 1{q in U} Phi_p . X_q + Upsilon_pq,
+
+    F(X) = (1/P) sum_p sum_q attn_pq 1{q in U} X_q,   s_ij = F(X_i^a) . F(X_j^b),   w_ij = softmax_j(s_ij / tau),
+    L = -(tau/n) sum_i log w_ii,
+    G_i = dL/dF(X_i^a) = (1/n) sum_j (w_ij - 1{i=j}) F(X_j^b),   g_q = 1{q in U} X_q . G_i / P,   gbar_p = sum_q attn_pq g_q
+    dPhi_p/dt = -sum attn_pq (g_q - gbar_p) 1{q in U} X_q,   dUpsilon_pq/dt = -sum attn_pq (g_q - gbar_p)
+
+summed over pictures; without stop-gradient also over views b. Velocities depend on p only through Phi_p and Upsilon_p: from a
+start at zero on all queries are one another's copy, and one of them is enough. Products are those of NumPy's BLAS: bits are the
+same from run to run with one number of BLAS threads, and are not promised across numbers of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from dynsim.errors import InputError
+from dynsim.model.amplitude import is_number
+from dynsim.model.areas import Layout
+from dynsim.model.images import Images
+from dynsim.reduced.field import Field, Observation, Recipe
+from dynsim.reduced.image_layout import ImageLayout
+
+BATCH_BYTES = 2**25  # of temporaries per batch of images
+
+
+class ImageContrastiveField(Field):
+    """Velocity of the correlations under the contrastive loss of two views of any images; exact.
+
+    Parameters
+    ----------
+    first, second : Images
+        The views: the same pictures row by row, under two masks, with equal weights. E.g. two `Images.cut` with other seeds.
+    temperature : float
+        tau.
+    stop_gradient : bool
+        Whether only the first view learns, as in momentum contrast.
+
+    Raises
+    ------
+    InputError
+        Where the views do not show the same pictures, or an option is out of range.
+
+    Notes
+    -----
+    State and public shapes are those of `ImageField`, with which it adds up; attention (P, P) is the mean over first views of
+    what every query, masked or not, pays to each key. The loss is L of (I3), not per patch.
+
+    Examples
+    --------
+    >>> import numpy as np, dynsim
+    >>> pictures = np.random.default_rng(0).uniform(size=(20, 12, 12))
+    >>> views = [dynsim.Images.cut(pictures, patch=4, seed=seed, scale="unit") for seed in (0, 1)]
+    >>> run = dynsim.reduced.descend(dynsim.reduced.ImageContrastiveField(*views), eta=10.0, steps=50, keep=50)
+    >>> bool(run.loss[-1] < run.loss[0]), bool((run.fp[-1] == run.fp[-1, 0]).all())
+    (True, True)
+    """
+
+    method = "image-contrastive"
+    objective = "contrastive"
+    events: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, first: Images, second: Images, temperature: float = 0.5, stop_gradient: bool = True) -> None:
+        for view in (first, second):
+            if not isinstance(view, Images):
+                raise InputError(f"views must be Images, got {type(view).__name__}: cut the pictures twice, with two seeds")
+            if np.ptp(view.weight) > 1e-12:
+                raise InputError("views must have equal weights, got unequal ones: leave weight out")
+        same = first.patches.shape == second.patches.shape and first.n == second.n and (first.image == second.image).all()
+        if not (same and (first.patches == second.patches).all()):
+            raise InputError(f"views must show the same pictures row by row, got n={first.n} and {second.n}: cut the same twice")
+        if first.n < 2:
+            raise InputError("contrast needs at least 2 pictures, got 1: give more")
+        if not (is_number(temperature) and temperature > 0):
+            raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 0.5")
+        self.first, self.second = first, second
+        self.temperature, self.stop_gradient = float(temperature), bool(stop_gradient)
+        self.P, self.d = first.P, first.d
+        self.layout: Layout = ImageLayout()
+
+    def start(self) -> np.ndarray:
+        """The state at Q = 0: all correlations zero, (d + P, P)."""
+        return np.zeros((self.d + self.P, self.P))
+
+    def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+        """(L, dy/dt) at state y; dy is written to `out` where one is given."""
+        queries = self._queries(y)
+        F = [self._pooled(view, queries) for view in (self.first, self.second)]
+        score = F[0] @ F[1].T / self.temperature
+        score -= score.max(axis=1, keepdims=True)
+        total = np.exp(score).sum(axis=1)
+        n = len(score)
+        loss = -self.temperature / n * float((score.diagonal() - np.log(total)).sum())
+        slope = np.exp(score) / total[:, None]
+        slope[np.arange(n), np.arange(n)] = -(slope.sum(axis=1) - slope.diagonal())  # w_ii - 1, without cancellation
+        dy = self._minus_gradient(self.first, queries, slope @ F[1] / n)
+        if not self.stop_gradient:
+            dy += self._minus_gradient(self.second, queries, slope.T @ F[0] / n)
+        result = np.empty(y.shape) if out is None else out
+        result[...] = dy.T
+        return loss, result
+
+    def attention(self, y: np.ndarray) -> np.ndarray:
+        """Mean attention (P, P) of every query on each key, over first views."""
+        total = sum(attn.sum(axis=0) for _, _, attn in self._attentions(self.first, self._queries(y)))
+        return np.broadcast_to(total / self.first.n, (self.P, self.P)).copy()
+
+    def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
+        """Loss, velocity and attention."""
+        return Observation(*self.velocity(y, step, out), self.attention(y))
+
+    def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """FP (P, d), along the pixel axes, and PP (P, P) correlations of state y, copied."""
+        return y[: self.d].T.copy(), y[self.d :].T.copy()
+
+    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
+        """(L, no events)."""
+        return self.velocity(y)[0], {}
+
+    def describe(self) -> dict:
+        """What this field is, as plain data."""
+        sizes = {"n": self.first.n, "P": self.P, "d": self.d, "grid": list(self.first.grid)}
+        return {"method": self.method, **sizes, "temperature": self.temperature, "stop_gradient": self.stop_gradient}
+
+    def recipe(self) -> Recipe:
+        """Plain data and arrays from which `from_recipe` makes the same field."""
+        plain = {"grid": list(self.first.grid), "temperature": self.temperature, "stop_gradient": self.stop_gradient}
+        arrays = {"patches": self.first.patches, "image": self.first.image}
+        return plain, {**arrays, "first": self.first.masked, "second": self.second.masked}
+
+    @classmethod
+    def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> ImageContrastiveField:
+        """The field of a recipe."""
+        first, second = (
+            Images(arrays["patches"], arrays[name], tuple(plain["grid"]), image=arrays["image"]) for name in ("first", "second")
+        )
+        return cls(first, second, plain["temperature"], plain["stop_gradient"])
+
+    @classmethod
+    def layout_of(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout:
+        """The layout of the field of a recipe."""
+        return ImageLayout()
+
+    # ---- inside
+
+    def _queries(self, y: np.ndarray) -> np.ndarray:
+        """The queries that differ, (P, d + P), or (1, d + P) where all are one another's copy."""
+        return y[:, :1].T if (y == y[:, :1]).all() else y.T
+
+    def _attentions(self, view: Images, queries: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Batch by batch: rows, shown patches (n, P, d) and attention (n, queries, P)."""
+        batch = max(1, BATCH_BYTES // (8 * self.P * (3 * len(queries) + 2 * self.d)))
+        for start in range(0, view.n, batch):
+            rows = slice(start, min(start + batch, view.n))
+            X = view.patches[view.image[rows]] * ~view.masked[rows][..., None]
+            attn = queries[:, : self.d] @ X.transpose(0, 2, 1) + queries[:, self.d :]
+            attn = np.exp(attn - attn.max(axis=2, keepdims=True))
+            yield rows, X, attn / attn.sum(axis=2, keepdims=True)
+
+    def _pooled(self, view: Images, queries: np.ndarray) -> np.ndarray:
+        """F of every picture, (n, d)."""
+        F = np.empty((view.n, self.d))
+        for rows, X, attn in self._attentions(view, queries):
+            F[rows] = np.einsum("iq,iqd->id", attn.mean(axis=1), X)
+        return F
+
+    def _minus_gradient(self, view: Images, queries: np.ndarray, G: np.ndarray) -> np.ndarray:
+        """Minus the gradient by every query's correlations, (queries, d + P), from that by the outputs, (n, d)."""
+        found = np.zeros_like(queries)
+        for rows, X, attn in self._attentions(view, queries):
+            g = np.einsum("iqd,id->iq", X, G[rows]) / self.P
+            push = attn * (np.einsum("ipq,iq->ip", attn, g)[..., None] - g[:, None])
+            found[:, : self.d] += np.tensordot(push, X, axes=([0, 2], [0, 1]))  # "ipq,iqd->pd"
+            found[:, self.d :] += push.sum(axis=0)
+        return found

@@ -1,0 +1,150 @@
+"""Kernel of the contrastive loss where all queries have the same correlations: one row (docs/contrastive.md, eq. D1-D3).
+
+Pooled attention is then the attention of any query, and a step takes n P additions a view. Phases and tasks as in contrastive.py.
+"""
+
+from numba import njit
+
+from dynsim.reduced.kernels.pair_loss import CONTRAST, CONTRAST_SECOND, POOL, contrast_columns, contrast_rows, pair_buffers
+from dynsim.reduced.kernels.reconstruction import LOG2E, POWER_LEAST, POWER_MOST, SWAMPED, exp, power
+from dynsim.reduced.kernels.simd import (
+    WIDTH,
+    atomic_load,
+    broadcast,
+    clamp,
+    element,
+    fetch_add,
+    load_at,
+    new_table,
+    store_at,
+)
+from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, next_block
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def row_blocks(counters, spins, phase, tasks, y, F, views, areas, tables, pooled, pairs, contrast, parts):
+    """One phase of a step where all queries have the same correlations: the tasks that this thread claims.
+
+    y (F + P,): features, then keys. views, areas, pooled, pairs, contrast as in contrastive.full_blocks. tables: E (P,)
+    exp(Upsilon), shifted by the largest; of every segment, A area attention and w_Z = w_m / Z; of every view, 1 / Z, or minus
+    it where shown keys at weight one would have swamped Z. parts (tasks, F + P + 1): of each task, -dL/dPhi, -dL/dUpsilon / E
+    without what is common to all keys, and that.
+    """
+    P = len(y) - F
+    masked, differentiated, _, largest = views
+    seg_ptr = areas[0]
+    n = masked.shape[0]
+    longest = 0
+    for task in range(tasks):
+        longest = max(longest, seg_ptr[n * (task + 1) // tasks] - seg_ptr[n * task // tasks])
+    E, phi = new_table(-(-P // WIDTH)).reshape(-1), new_table(-(-F // WIDTH)).reshape(-1)
+    w = new_table(-(-longest // WIDTH) + 1).reshape(-1)
+    buffers = pair_buffers(pairs, contrast)
+
+    run = current_run(counters)
+    while True:
+        run, task = next_block(counters, run, tasks, spins)
+        if run == LAST_RUN:
+            return
+        what = atomic_load(phase, 0)
+        if what == POOL:
+            total = row_exponentials(y, F, largest, E, phi)
+            row_pool(n * task // tasks, n * (task + 1) // tasks, P, masked, areas, total, E, phi, w, tables, pooled[0])
+            if task == 0:
+                for q in range(P):
+                    tables[0][q] = E[q]
+        elif what == CONTRAST:
+            contrast_rows(task, tasks, pooled, pairs, contrast, buffers)
+        elif what == CONTRAST_SECOND:
+            contrast_columns(task, tasks, pooled, pairs, contrast)
+        else:
+            i0, i1 = differentiated * task // tasks, differentiated * (task + 1) // tasks
+            row_back(i0, i1, P, F, masked, areas, tables, pooled[1], parts[task])
+        fetch_add(counters, DONE)
+
+
+@njit(nogil=True, error_model="numpy")
+def row_exponentials(y, F, largest, E, phi):
+    """E = exp(Upsilon), shifted by the largest, and Phi / ln 2; the sum of E."""
+    P = len(y) - F
+    zero = broadcast(0.0)
+    top = y[F]
+    for q in range(P):
+        top = max(top, y[F + q])
+        E[q] = y[F + q]
+    for q in range(P, len(E)):
+        E[q] = top
+    for f in range(len(phi)):
+        phi[f] = y[f] if f < F else 0.0
+    for f in range(0, F, WIDTH):
+        store_at(phi, f, clamp(load_at(phi, f, zero) * LOG2E, POWER_LEAST / largest, POWER_MOST / largest))
+    for q in range(0, P, WIDTH):
+        store_at(E, q, exp(load_at(E, q, zero) - top))
+    total = 0.0
+    for q in range(P):
+        total += E[q]
+    return total
+
+
+@njit(nogil=True, error_model="numpy")
+def row_pool(i0, i1, P, masked, areas, total, E, phi, w, tables, f):
+    """Area attention and f of views i0..i1, and what `row_back` wants of them."""
+    seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys = areas
+    _, A, w_Z, inverse_Z = tables
+    zero = broadcast(0.0)
+    first = seg_ptr[i0]
+    count = seg_ptr[i1] - first
+    for s in range(count):
+        w[s] = seg_z[first + s] * phi[seg_f[first + s]]
+    for s in range(0, count, WIDTH):
+        store_at(w, s, power(1.0, load_at(w, s, zero)))
+    for i in range(i0, i1):
+        Z = total
+        for s in range(seg_ptr[i], seg_ptr[i + 1]):
+            S_m = 0.0
+            for j in range(element(key_ptr, s), element(key_ptr, s + 1)):
+                S_m += element(E, element(keys, j))
+            w_m = w[s - first]
+            Z += (w_m - 1.0) * S_m
+            A[s] = w_m * S_m
+        swamped = Z < SWAMPED * total
+        if swamped:
+            Z = 0.0
+            for q in range(P):
+                if masked[i, q]:
+                    Z += E[q]
+            for s in range(seg_ptr[i], seg_ptr[i + 1]):
+                Z += A[s]
+        inverse = 1.0 / Z
+        inverse_Z[i] = -inverse if swamped else inverse
+        for s in range(seg_ptr[i], seg_ptr[i + 1]):
+            A[s] *= inverse
+            w_Z[s] = w[s - first] * inverse
+            f[seg_at[s]] = seg_z[s] * A[s]
+
+
+@njit(nogil=True, error_model="numpy")
+def row_back(i0, i1, P, F, masked, areas, tables, G, part):
+    """-dL/dPhi and -dL/dUpsilon (eq. D3) of any query, from dL/df, of views i0..i1."""
+    seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys = areas
+    _, A, w_Z, inverse_Z = tables
+    scale = 1.0 / P
+    part[:] = 0.0
+    for i in range(i0, i1):
+        gbar = 0.0
+        for s in range(seg_ptr[i], seg_ptr[i + 1]):
+            gbar += A[s] * (seg_z[s] * G[seg_at[s]] * scale)
+        masked_gradient = gbar * abs(inverse_Z[i])
+        common = masked_gradient
+        if inverse_Z[i] < 0.0:
+            common = 0.0
+            for q in range(P):
+                if masked[i, q]:
+                    part[F + q] += masked_gradient
+        part[F + P] += common
+        for s in range(seg_ptr[i], seg_ptr[i + 1]):
+            minus_g = gbar - seg_z[s] * G[seg_at[s]] * scale
+            part[seg_f[s]] += seg_z[s] * A[s] * minus_g
+            key = w_Z[s] * minus_g - common
+            for j in range(element(key_ptr, s), element(key_ptr, s + 1)):
+                part[F + keys[j]] += key

@@ -1,0 +1,199 @@
+"""One evaluation of the contrastive loss on given pairs: the arrays that the kernels want, and the order of their phases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dynsim.model import memory
+from dynsim.model.embedding import Embedding
+from dynsim.model.pairs import Pairs
+from dynsim.model.partition import Partition
+from dynsim.reduced.kernels import contrastive, contrastive_row, pair_loss
+from dynsim.reduced.kernels.reconstruction import division
+from dynsim.reduced.kernels.simd import WIDTH
+from dynsim.reduced.kernels.threads import ThreadPool
+from dynsim.reduced.segments import segments, visits
+
+BATCH = 64  # views over which gradients of keys are gathered, as in the reconstruction kernel
+CHUNK = 32  # most views whose area attention is summed over queries at a time: it then stays in the second-level cache
+TASKS = 16  # a phase is cut into at least so many tasks; a constant, since bits depend on it
+ALWAYS_FREE = 1e8  # bytes
+
+
+def tasks(P: int) -> int:
+    """How many tasks a phase is cut into."""
+    return max(TASKS, division(P)[1])
+
+
+class PairStep:
+    """Loss, gradient and attention of `pairs` on `part`; a subclass for each shape of the state.
+
+    negatives: (n, M) other images that each pair is compared with, None for all. pool: of `tasks(P)` blocks."""
+
+    def __init__(
+        self,
+        part: Partition,
+        pairs: Pairs,
+        temperature: float,
+        stop_gradient: bool,
+        embedding: Embedding | None,
+        negatives: np.ndarray | None,
+        pool: ThreadPool,
+    ) -> None:
+        self.part, self.pool, self.stop_gradient, self.n = part, pool, stop_gradient, pairs.n
+        order = np.argsort(pairs.cluster, kind="stable")
+        cluster, z = pairs.cluster[order], pairs.z[order]
+        masked = np.concatenate([view[order] for view in pairs.views])
+        self._count = np.bincount(cluster, minlength=part.K)
+        features = None if embedding is None or embedding.has_orthonormal_features else embedding.V
+        self._W = None if features is None else features.T @ features
+        self._pairs = self._tables(self._W is None)
+        *_, size = self._pairs
+        self._f, self._dfs = np.zeros(2 * size), np.zeros(2 * size)
+        self._columns = self._f if self._W is None else np.zeros(2 * size)
+        self._loss = np.empty(self.n)
+        contrast = self._comparisons(cluster, order, negatives, self._W is None)
+        self._contrast = float(temperature), self._loss, *contrast
+        shown = segments(part, np.tile(cluster, 2), np.tile(z, (2, 1)), masked)
+        seg_ptr, seg_f, seg_z, key_ptr, keys = shown
+        view, pair = np.divmod(np.repeat(np.arange(2 * self.n), np.diff(seg_ptr)), self.n)
+        k = cluster[pair]
+        _, column, _, stride, base, _, _ = self._pairs
+        seg_at = view * size + base[k] + (seg_f - part.offset[k]) * stride[k] + pair - column[k]
+        pad = np.zeros(WIDTH)
+        self._areas = seg_ptr, seg_f, np.r_[seg_z, pad], seg_at, key_ptr, keys
+        self._shown = shown
+        self._seg_k = k
+        self._differentiated = self.n if stop_gradient else 2 * self.n
+        chunk = min(max(2 * self.n // 64, 1), CHUNK)
+        largest = max(float(seg_z.max()), 1e-300)
+        self._views = masked.view(np.uint8), self._differentiated, chunk, largest
+        self._phase = np.zeros(1, dtype=np.intp)
+
+    def _tables(self, orthonormal: bool) -> tuple:
+        """Where each cluster's pairs stand: first, column, count, stride, base, N, size."""
+        part, n, count = self.part, self.n, self._count
+        first = np.r_[0, np.cumsum(count)]
+        if orthonormal:
+            stride = -(-count // WIDTH) * WIDTH
+            base = np.r_[0, np.cumsum(part.N * stride)]
+            return first, first[:-1].copy(), count, stride, base[:-1].copy(), part.N, int(base[-1])
+        stride = np.full(part.K, (n // WIDTH + 2) * WIDTH)
+        return first, np.zeros_like(count), np.full(part.K, n), stride, part.offset[:-1] * stride, part.N, int(part.F * stride[0])
+
+    def _comparisons(
+        self, cluster: np.ndarray, order: np.ndarray, negatives: np.ndarray | None, orthonormal: bool
+    ) -> tuple[np.ndarray, ...]:
+        """away, ptr, chosen, weights, row_at of the kernel."""
+        _, column, count, stride, _, _, _ = self._pairs
+        if negatives is None:
+            away = (self.n - count)[cluster]
+            ptr, chosen = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        else:
+            rank = np.empty(self.n, dtype=np.int64)
+            rank[order] = np.arange(self.n)
+            compared = np.column_stack([np.arange(self.n), rank[negatives[order]]])
+            near = (cluster[compared] == cluster[:, None]) | (not orthonormal)
+            away = (~near).sum(axis=1)
+            ptr = np.r_[0, np.cumsum(near.sum(axis=1))]
+            chosen = (compared - column[cluster][:, None])[near]
+        row_at = np.r_[0, np.cumsum(stride[cluster])]
+        if self.stop_gradient:
+            return away, ptr, chosen, np.empty(0), row_at[:-1]
+        if 8 * row_at[-1] > ALWAYS_FREE:
+            what = f"a gradient through both views of n={self.n} pairs"
+            memory.check(8 * int(row_at[-1]), what, "take a smaller n, or stop_gradient=True")
+        return away, ptr, chosen, np.zeros(row_at[-1]), row_at[:-1]
+
+    def _run(self, kernel: Any, phase: int, args: tuple) -> None:
+        self._phase[0] = phase
+        self.pool.run(kernel, self._phase, self.pool.blocks, *args)
+
+    def _contrast_views(self, kernel: Any, args: tuple) -> float:
+        """From pooled outputs to the loss and its gradient in them."""
+        if self._W is not None:
+            for columns, f in zip(self._columns.reshape(2, self.part.F, -1), self._f.reshape(2, self.part.F, -1), strict=True):
+                np.matmul(self._W, f, out=columns)
+        self._run(kernel, pair_loss.CONTRAST, args)
+        if not self.stop_gradient:
+            self._run(kernel, pair_loss.CONTRAST_SECOND, args)
+        return float(self._loss.sum()) / self.n
+
+    def _mean_attention(self, total: np.ndarray) -> np.ndarray:
+        """Attention (F, ..) summed over both views of all pairs, as the mean over those of each cluster."""
+        seen = 2.0 * np.repeat(self._count, self.part.N).reshape(-1, *[1] * (total.ndim - 1))
+        return np.divide(total, seen, out=np.full(total.shape, np.nan), where=seen > 0)
+
+
+class FullStep(PairStep):
+    """The state has a row of correlations for each query, (F + P, P)."""
+
+    def __init__(self, part: Partition, *args: Any) -> None:
+        super().__init__(part, *args)
+        P, F = part.P, part.F
+        blocks = division(P)[1]
+        self._tables_of_queries = _aligned(blocks, P), _aligned(blocks, F), _aligned(blocks, 1)
+        seg_ptr = self._shown[0][: self._differentiated + 1]
+        end, (_, seg_f, seg_z, key_ptr, keys) = seg_ptr[-1], self._shown
+        differentiated = seg_ptr, seg_f[:end], seg_z[:end], key_ptr[: end + 1], keys[: key_ptr[end]]
+        self._gathers = visits(P, differentiated, BATCH)
+        self._attention = np.empty((F, P))
+        self._last: tuple = ()
+
+    def velocity(self, y: np.ndarray, dy: np.ndarray) -> float:
+        """The loss; minus its gradient goes to dy."""
+        kernel, pooled = contrastive.full_blocks, (self._f, self._dfs, self._columns)
+        args = (
+            y, self.part.F, self._views, self._areas, self._gathers, self._tables_of_queries, pooled, self._pairs,
+            self._contrast, dy, self._attention,
+        )
+        if not self._last or y is not self._last[0] or dy is not self._last[-2]:
+            self._last = args
+        self._run(kernel, pair_loss.EXPONENTIALS, self._last)
+        self._run(kernel, pair_loss.POOL, self._last)
+        loss = self._contrast_views(kernel, self._last)
+        self._run(kernel, pair_loss.BACK, self._last)
+        return loss
+
+    def attention(self) -> np.ndarray:
+        """Mean area attention (P, F) at the state of the last velocity."""
+        self._run(contrastive.full_blocks, pair_loss.ATTEND, self._last)
+        return self._mean_attention(self._attention).T
+
+
+class RowStep(PairStep):
+    """The state has one row of correlations for all queries, (F + P,)."""
+
+    def __init__(self, part: Partition, *args: Any) -> None:
+        super().__init__(part, *args)
+        self._tables_of_views = np.empty(part.P), np.empty(len(self._seg_k)), np.empty(len(self._seg_k)), np.empty(2 * self.n)
+        self._parts = np.empty((self.pool.blocks, part.F + part.P + 1))
+        self._last: tuple = ()
+
+    def velocity(self, y: np.ndarray, dy: np.ndarray) -> float:
+        """The loss; minus its gradient in the correlations of any one query goes to dy."""
+        kernel, F, P = contrastive_row.row_blocks, self.part.F, self.part.P
+        pooled = self._f, self._dfs, self._columns
+        if not self._last or y is not self._last[0]:
+            self._last = y, F, self._views, self._areas, self._tables_of_views, pooled, self._pairs, self._contrast, self._parts
+        self._run(kernel, pair_loss.POOL, self._last)
+        loss = self._contrast_views(kernel, self._last)
+        self._run(kernel, pair_loss.BACK, self._last)
+        total = self._parts.sum(axis=0)
+        dy[:F] = total[:F]
+        dy[F:] = self._tables_of_views[0] * (total[F : F + P] + total[-1])
+        return loss
+
+    def attention(self) -> np.ndarray:
+        """Mean area attention (P, F) at the state of the last velocity: the same for every query."""
+        total = np.bincount(self._shown[1], weights=self._tables_of_views[1], minlength=self.part.F)
+        return np.tile(self._mean_attention(total), (self.part.P, 1))
+
+
+def _aligned(blocks: int, rows: int) -> np.ndarray:
+    """An array (blocks, rows, WIDTH), aligned to a cache line."""
+    space = np.empty(blocks * rows * WIDTH + 8)
+    skip = -(space.ctypes.data // 8) % 8
+    return space[skip : skip + blocks * rows * WIDTH].reshape(blocks, rows, WIDTH)
