@@ -24,7 +24,7 @@ ESTIMATES = {
 }
 
 
-def add_parser(sub: _SubParsersAction) -> None:
+def add_parser(sub: _SubParsersAction) -> argparse.ArgumentParser:
     """Declare the options."""
     parser = sub.add_parser(
         "areas",
@@ -45,6 +45,7 @@ def add_parser(sub: _SubParsersAction) -> None:
     group.add_argument("--seed", type=seed, default=0, metavar="S", help='of everything drawn, or "random" (0)')
     add_output(parser, "folder for areas.json, areas.npz and areas.png")
     parser.set_defaults(run=run)
+    return parser
 
 
 def _clusters(text: str) -> int | None:
