@@ -7,7 +7,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # what typing has by this name, without the time that it takes to load
 if TYPE_CHECKING:
-    from dynsim import analysis, full, plots, reduced, runs, sweep, theory, validation
+    from dynsim import analysis, explore, full, plots, reduced, runs, sweep, theory, validation
     from dynsim.errors import Diverged, DynsimError, FileError, InputError, Interrupted
     from dynsim.model.amplitude import Discrete, Fixed, Uniform
     from dynsim.model.dataset import Dataset, sample
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Problem", "Uniform", "Fixed", "Discrete", "Partition", "Dataset", "sample", "Pairs", "sample_pairs", "Images",
     "Embedding", "Trajectory", "DynsimError", "InputError", "FileError", "Diverged", "Interrupted", "reduced", "full",
-    "theory", "analysis", "validation", "sweep", "plots", "runs",
+    "theory", "analysis", "validation", "sweep", "plots", "runs", "explore",
 ]
 
 _HOME = {

@@ -1,4 +1,7 @@
-"""FP alone against PP alone: what each correlation can learn while the other one is held at zero.
+"""FP alone against PP alone
+=========================
+
+What each correlation can learn while the other one is held at zero.
 
 Population dynamics (projected gradient descent), P = 64, K = 2. (a) loss, with the floor (6); (b) own attention of local queries;
 (c) normalised mutual information of query and key, mean over images: both tell queries apart, only FP tells clusters apart.
@@ -13,7 +16,7 @@ import numpy as np
 from dynsim import Partition, Problem, plots, reduced, sample, theory
 from dynsim.analysis import attention
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="FP alone against PP alone")
 parser.add_argument("--quick", action="store_true", help="a shorter run")
 parser.add_argument("--out", default=".", help="folder for ablations.png and .pdf")
 args = parser.parse_args()

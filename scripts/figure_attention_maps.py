@@ -1,4 +1,7 @@
-"""Learned attention on the 14 x 14 patch grid: local and diverse, and how its measures move along training.
+"""Learned attention on the 14 x 14 patch grid
+===========================================
+
+Local and diverse, and how its measures move along training.
 
 Above, what four queries pay to every patch on images of one cluster, before and after training (mean over masks and
 amplitudes; the cross is the query, lines are the cluster's areas). Below: attention distance, entropy, normalised mutual
@@ -14,7 +17,7 @@ import numpy as np
 from dynsim import Dataset, Partition, Problem, plots, reduced, sample, theory
 from dynsim.analysis import attention
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="Learned attention on the 14 x 14 patch grid")
 parser.add_argument("--quick", action="store_true", help="fewer steps and images")
 parser.add_argument("--out", default=".", help="folder for attention_maps.png and .pdf")
 args = parser.parse_args()

@@ -1,4 +1,7 @@
-"""Positions that are not orthonormal: how far sinusoidal and random embeddings move the escape from theory.
+"""Positions that are not orthonormal
+==================================
+
+How far sinusoidal and random embeddings move the escape from theory.
 
 The same images throughout, exact reduction (docs/beyond.md), P = 64, K = 2; unit vectors. Left, own attention of local queries;
 right, the loss and its floor. The theory, for orthonormal vectors at this P (15), is the dotted line. Sinusoidal positions are
@@ -13,7 +16,7 @@ import numpy as np
 
 from dynsim import Embedding, Partition, Problem, plots, reduced, sample, theory
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="Positions that are not orthonormal")
 parser.add_argument("--quick", action="store_true", help="fewer images and a shorter run")
 parser.add_argument("--out", default=".", help="folder for embeddings.png and .pdf")
 args = parser.parse_args()

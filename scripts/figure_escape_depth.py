@@ -1,4 +1,7 @@
-"""Escape time and depth of the global FP correlation against theory, from small P to P = 1e30.
+"""Escape time and depth against theory
+====================================
+
+Escape time and depth of the global FP correlation against theory, from small P to P = 1e30.
 
 Above, measured (markers) and the large-P theory (lines), for Delta = 0.4 and -0.2, fixed and random amplitudes; below, how far
 theory is off: (8) and (9), and for the escape also (15), which counts what is left of finite P. Below 1e-8, the grey line, it is
@@ -14,7 +17,7 @@ import numpy as np
 from dynsim import Fixed, Problem, Uniform, plots, reduced, theory
 from dynsim.analysis import summary
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="Escape time and depth against theory")
 parser.add_argument("--quick", action="store_true", help="fewer values of P")
 parser.add_argument("--out", default=".", help="folder for escape_depth.png and .pdf")
 args = parser.parse_args()

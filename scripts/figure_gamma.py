@@ -1,4 +1,7 @@
-"""The mask ratio: what gamma does to the loss, to the escape time and to the floor that no training removes.
+"""The mask ratio
+==============
+
+What gamma does to the loss, to the escape time and to the floor that no training removes.
 
 All-local queries, P = 1024, K = 4, gradient flow on orbits. (a) loss along time; (b) escape time against the theory for large P
 (8) and for this P (15); (c) final loss and the floor (6), which rises as own areas are wholly masked more often.
@@ -12,7 +15,7 @@ import numpy as np
 
 from dynsim import Problem, plots, reduced, theory
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="The mask ratio")
 parser.add_argument("--quick", action="store_true", help="fewer mask ratios")
 parser.add_argument("--out", default=".", help="folder for gamma.png and .pdf")
 args = parser.parse_args()

@@ -1,4 +1,7 @@
-"""Descent against Adam, momentum and sign descent: the same population, the same steps.
+"""Descent against Adam, momentum and sign descent
+===============================================
+
+The same population, the same steps.
 
 One-hot positions and features, where all of them reduce exactly (docs/beyond.md); P = 64, K = 2. (a) loss above its floor;
 (b) own attention of local queries; (c) FP correlation with the global area against the own one, local queries: the path,
@@ -13,7 +16,7 @@ import numpy as np
 
 from dynsim import Partition, Problem, plots, reduced, theory
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="Descent against Adam, momentum and sign descent")
 parser.add_argument("--quick", action="store_true", help="fewer steps")
 parser.add_argument("--out", default=".", help="folder for optimisers.png and .pdf")
 args = parser.parse_args()

@@ -1,4 +1,7 @@
-"""Phase diagram over (kappa_c, kappa_s): how deep the global correlation falls, and where one phase becomes two, as P grows.
+"""Phase diagram
+=============
+
+Phase diagram over (kappa_c, kappa_s): how deep the global correlation falls, and where one phase becomes two, as P grows.
 
 Colour: -Phi_g / log P at the escape, from a sweep of gradient flows on orbits (K = 1). Solid line: the global and the own FP
 correlation set out equally fast, which parts one phase from two; dashed line: Delta = 0. The last panel is the Delta at which
@@ -13,7 +16,7 @@ import numpy as np
 
 from dynsim import plots, sweep
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="Phase diagram")
 parser.add_argument("--quick", action="store_true", help="a coarse grid")
 parser.add_argument("--out", default=".", help="folder for phase_diagram.png, .pdf and the store phase_diagram.db")
 args = parser.parse_args()

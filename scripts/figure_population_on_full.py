@@ -1,4 +1,7 @@
-"""Population on full: the closed population dynamics against explicit gradient descent on more and more images.
+"""Population on full
+==================
+
+The closed population dynamics against explicit gradient descent on more and more images.
 
 (a) Own FP correlations, mean over the pairs of query and cluster where it is local; (b) loss per masked patch; (c) root mean
 square deviation of all FP and PP correlations, and of the loss, at the last step: it falls as n^-1/2.
@@ -12,7 +15,7 @@ import numpy as np
 
 from dynsim import Partition, Problem, full, plots, reduced, sample
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="Population on full")
 parser.add_argument("--quick", action="store_true", help="fewer images and steps")
 parser.add_argument("--out", default=".", help="folder for population_on_full.png and .pdf")
 args = parser.parse_args()

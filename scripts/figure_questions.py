@@ -1,4 +1,7 @@
-"""Delta = -1, 0 and 1, and local areas larger than the global one: what the paper leaves open, run.
+"""What the paper leaves open
+==========================
+
+Delta = -1, 0 and 1, and local areas larger than the global one: what the paper leaves open, run.
 
 Delta = (1 - kappa_s) - 2 (1 - kappa_c) reaches 1 only in the limit kappa_c -> 1, kappa_s -> 0 (here 0.97, at P = 1e100, where
 such areas still hold patches). Where local areas are the larger ones, kappa_s > kappa_c, 1 - kappa_s < 1 - kappa_c, so Delta < 0:
@@ -16,7 +19,7 @@ import numpy as np
 from dynsim import Fixed, Problem, plots, reduced, theory
 from dynsim.analysis import phases, summary
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="What the paper leaves open")
 parser.add_argument("--quick", action="store_true", help="fewer saved times")
 parser.add_argument("--out", default=".", help="folder for questions.png and .pdf")
 args = parser.parse_args()

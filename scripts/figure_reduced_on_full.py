@@ -1,4 +1,7 @@
-"""Reduced on full: the exact recursion in FP and PP correlations against explicit gradient descent on the same images.
+"""Reduced on full
+===============
+
+The exact recursion in FP and PP correlations against explicit gradient descent on the same images.
 
 Lines and circles on top of each other, and below them how far they are apart at every saved time, over all correlations.
 """
@@ -10,7 +13,7 @@ import numpy as np
 
 from dynsim import Partition, Problem, full, plots, reduced, sample
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="Reduced on full")
 parser.add_argument("--quick", action="store_true", help="fewer images and steps")
 parser.add_argument("--out", default=".", help="folder for reduced_on_full.png and .pdf")
 args = parser.parse_args()

@@ -1,4 +1,7 @@
-"""Two phases against one: FP correlations and area attention of a local query for either sign of the information gap.
+"""Two phases against one
+======================
+
+FP correlations and area attention of a local query for either sign of the information gap.
 
 Left, Delta > 0: the global correlation falls first (phase I), the own one grows in its shadow (phase II) and takes off. Right,
 Delta < 0: the own correlation grows directly, the global one hardly moves. Population dynamics on orbits, gradient flow.
@@ -13,7 +16,7 @@ import numpy as np
 from dynsim import Problem, plots, reduced, theory
 from dynsim.analysis import phases, summary
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="Two phases against one")
 parser.add_argument("--quick", action="store_true", help="a smaller problem and fewer saved times")
 parser.add_argument("--out", default=".", help="folder for two_phases.png and .pdf")
 args = parser.parse_args()

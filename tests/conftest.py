@@ -1,6 +1,10 @@
 """What the test files share: small problems, and property tests that draw the same examples every time."""
 
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,3 +38,26 @@ def correlations(part):
     """FP (P, F) and PP (P, P) of no particular shape, of order one."""
     rng = np.random.default_rng(3)
     return rng.normal(size=(part.P, part.F)), rng.normal(size=(part.P, part.P))
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory):
+    """The folder of the built pages; they must build without a warning. Skipped where the extra `docs` is not installed."""
+    for module in ("sphinx", "myst_parser", "furo", "numpydoc", "sphinx_design", "sphinx_copybutton", "sphinx_gallery"):
+        pytest.importorskip(module)
+    folder = tmp_path_factory.mktemp("pages")
+    root = Path(__file__).parents[1]
+    build = ["-q", "-W", "--keep-going", "-b", "html", "-d", folder / "trees", root / "docs", folder / "html"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
+    done = subprocess.run([sys.executable, "-m", "sphinx", *build], capture_output=True, text=True, cwd=folder, env=env)
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """A real browser; skipped where there is none."""
+    import browsing
+
+    with browsing.chromium(tmp_path_factory.mktemp("profile")) as context:
+        yield context

@@ -7,6 +7,7 @@ PDF or SVG whose bytes repeat. Time is t = eta x step, losses are per masked pat
 from dynsim.plots.areas import area_map, area_maps
 from dynsim.plots.curves import by_area, curves
 from dynsim.plots.maps import attention_map
+from dynsim.plots.movie import frame, movie, save_movie
 from dynsim.plots.overlay import deviation
 from dynsim.plots.phase_diagram import phase_diagram
 from dynsim.plots.run import shade, summary
@@ -37,5 +38,5 @@ from dynsim.plots.style import (
 __all__ = [
     "BLACK", "BLUE", "DOUBLE", "GREEN", "GREY", "IN_GLOBAL", "LOSS", "ORANGE", "PANELS", "PURPLE", "RED", "SHADES", "SINGLE",
     "SKY", "ROLES", "STYLE", "TIME", "area_map", "area_maps", "attention_map", "by_area", "curves", "deviation", "figure",
-    "legend", "log_time", "phase_diagram", "save", "shade", "summary",
+    "frame", "legend", "log_time", "movie", "phase_diagram", "save", "save_movie", "shade", "summary",
 ]
