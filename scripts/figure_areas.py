@@ -18,7 +18,8 @@ import matplotlib
 import numpy as np
 
 from dynsim import Dataset, Images, Partition, Problem, plots, reduced, sample
-from dynsim.analysis import areas, prediction
+from dynsim.analysis import areas
+from dynsim.validation import prediction
 
 parser = argparse.ArgumentParser(description="Areas that pictures have")
 parser.add_argument("--quick", action="store_true", help="fewer pictures and steps")

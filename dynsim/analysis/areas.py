@@ -34,7 +34,7 @@ from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
 from dynsim.trajectory import Progress
 
-CLEARLY = 0.05  # margin over the control from which areas are said to be there
+CLEARLY = 0.02  # margin over the control from which areas are said to be there
 
 
 class InnerProducts(NamedTuple):
@@ -83,7 +83,7 @@ class Areas:
 
     @property
     def has_areas(self) -> bool:
-        """Whether areas explain clearly more than the control: the lower end of `margin` is above 0.05."""
+        """Whether areas explain clearly more than the control: the lower end of `margin` is above 0.02."""
         return bool(self.margin.low > CLEARLY)
 
     @property

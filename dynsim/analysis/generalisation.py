@@ -77,7 +77,7 @@ class Gap:
         largest = int(np.argmax(self.excess_gap))
         return {
             "training": float(self.training[-1]),
-            "population": float(self.population[-1]),
+            "population_loss": float(self.population[-1]),
             "gap": float(self.gap[-1]),
             "excess_gap": float(self.excess_gap[-1]),
             "training_floor": self.training_floor,

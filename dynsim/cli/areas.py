@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from argparse import ArgumentParser, Namespace, _SubParsersAction
+from argparse import Namespace, _SubParsersAction
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ ESTIMATES = {
 }
 
 
-def add_parser(sub: _SubParsersAction) -> ArgumentParser:
+def add_parser(sub: _SubParsersAction) -> argparse.ArgumentParser:
     """Declare the options."""
     parser = sub.add_parser(
         "areas",

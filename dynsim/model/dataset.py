@@ -301,7 +301,7 @@ def _check_rows(n: int, masks: int, P: int, N: int) -> None:
     need = float(n) * float(masks) * (10.0 * P + 32.0 * N + 64.0)
     if need > SMALL:
         what = f"{n} images under {masks} masks, {float(n) * masks:.3g} rows of P={P},"
-        memory.check(need, what, "take fewer images or masks, or MinibatchField.resampled, which draws them as it goes")
+        memory.check(need, what, "take fewer images or masks, or masks drawn anew at every step (minibatches, resampled)")
 
 
 def _masked_count(today: np.ndarray, P: int, gamma: float | None, masked: int | None) -> np.ndarray:

@@ -237,8 +237,8 @@ class ImageField(Field):
             raise NoRecipe("a function that draws images is code of yours: pass the field itself")
         images = self.source
         plain = {
-            "grid": list(images.grid), "hold": self.hold, "masked_value": self.masked_value, "batch": self.batch,
-            "seed": self.seed,
+            "method": self.method, "grid": list(images.grid), "hold": self.hold, "masked_value": self.masked_value,
+            "batch": self.batch, "seed": self.seed,
         }
         arrays = {name: getattr(images, name) for name in ("patches", "masked", "weight", "image")}
         return plain, {**arrays, **({} if self.embedding is None else {"token": self.mu})}

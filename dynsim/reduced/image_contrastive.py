@@ -80,6 +80,7 @@ class ImageContrastiveField(Field):
         if not (is_number(temperature) and temperature > 0):
             raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 0.5")
         self.first, self.second = first, second
+        self.conservative = not stop_gradient
         self.temperature, self.stop_gradient = float(temperature), bool(stop_gradient)
         self.P, self.d = first.P, first.d
         self.layout: Layout = ImageLayout()
@@ -130,7 +131,8 @@ class ImageContrastiveField(Field):
 
     def recipe(self) -> Recipe:
         """Plain data and arrays from which `from_recipe` makes the same field."""
-        plain = {"grid": list(self.first.grid), "temperature": self.temperature, "stop_gradient": self.stop_gradient}
+        numbers = {"temperature": self.temperature, "stop_gradient": self.stop_gradient}
+        plain = {"method": self.method, "grid": list(self.first.grid), **numbers}
         arrays = {"patches": self.first.patches, "image": self.first.image}
         return plain, {**arrays, "first": self.first.masked, "second": self.second.masked}
 

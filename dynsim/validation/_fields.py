@@ -327,6 +327,8 @@ def _resumes(field: Field) -> str:
 def _errors(field: Field) -> str:
     if not type(field).offered():
         raise _Skip("not built from options")
+    if any(option.selects for option in type(field).options):
+        raise _Skip("its options name a file")
     tried = 0
     for option in type(field).options:
         bad = "nonsense" if option.choices else None if option.least is None else option.type(option.least - 1)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import dynsim
-from dynsim.analysis import areas, attention, phases, prediction
+from dynsim.analysis import areas, attention, phases
+from dynsim.validation import prediction
 
 PROBLEM = dynsim.Problem(K=2, gamma=0.5, P=16, kappa_c=0.75, kappa_s=0.5)
 

@@ -178,7 +178,7 @@ def predicted(found: Areas, run: Trajectory, threads: int | None = None, progres
     >>> found = dynsim.analysis.areas.fit(pictures, K=1, patch=2, bootstrap=0)
     >>> field = dynsim.reduced.ImageField(found.images, threads=1)
     >>> run = dynsim.reduced.descend(field, eta=1.0, steps=100, keep=25)
-    >>> dynsim.analysis.prediction.predicted(found, run, threads=1).deviation < 1e-12  # here pictures are what the areas say
+    >>> dynsim.validation.prediction.predicted(found, run, threads=1).deviation < 1e-12  # here pictures are what the areas say
     True
     """
     if run.step[-1] < 1:
