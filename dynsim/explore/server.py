@@ -98,7 +98,7 @@ def make_server(settings: Mapping[str, float], port: int = 0, token: str | None 
             self.set_header("Content-Type", TYPES[name.rpartition(".")[2]])
             self.finish(body)
 
-    port = port or _free_port()
+    port = _free_port(port)
     try:
         server = Server(
             {"/": fill},
@@ -114,10 +114,15 @@ def make_server(settings: Mapping[str, float], port: int = 0, token: str | None 
     return server, f"http://{HOST}:{server.port}/{token}/"
 
 
-def _free_port() -> int:
-    """A port that is free now (Bokeh wants to know it beforehand, for the origins it takes websockets from)."""
+def _free_port(port: int) -> int:
+    """The port, or for 0 one that is free now (Bokeh has to know beforehand from which origin it takes websockets)."""
     with socket.socket() as one:
-        one.bind((HOST, 0))
+        if sys.platform != "win32":
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server sets it: a port just left is free
+        try:
+            one.bind((HOST, port))
+        except OSError as error:
+            raise InputError(f"the port must be free, got {port} ({error.strerror}): take another, or 0 for any") from None
         return one.getsockname()[1]
 
 
@@ -244,21 +249,25 @@ def panel(port: int = 0, **settings: float) -> Panel:
     made: dict[str, Any] = {}
 
     def run() -> None:
-        asyncio.set_event_loop(asyncio.new_event_loop())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
         try:
             made["server"], made["address"] = make_server(begin, port)
             made["server"].start()
         except BaseException as error:
             made["error"] = error
+            loop.close()
             return
         finally:
             ready.set()
         made["server"].io_loop.start()
+        made["server"].io_loop.close()
 
     thread = threading.Thread(target=run, name="dynsim explore", daemon=True)
     thread.start()
     ready.wait()
     if "error" in made:
+        thread.join()
         raise made["error"]
     server = made["server"]
 
