@@ -56,13 +56,16 @@ def _run_folder(source: str) -> Figure:
     from dynsim import plots, runs
     from dynsim.model.amplitude import Uniform
     from dynsim.model.problem import Problem
+    from dynsim.runs import recipe
 
     try:
         with open(os.path.join(source, "summary.json"), encoding="utf-8") as file:
             summary = json.load(file)
         p, names = summary["parameters"], [os.path.basename(name) for name in summary["trajectories"]]
-        numbers = {name: p[name] for name in ("K", "gamma", "P", "kappa_c", "kappa_s")}
-        problem = Problem(**numbers, amplitude=Uniform(p["L"], p["U"]))
+        problem = None
+        if "regime" in summary:
+            numbers = {name: p[name] for name in ("K", "gamma", "P", "kappa_c", "kappa_s")}
+            problem = Problem(**numbers, amplitude=Uniform(p["L"], p["U"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         what = f"{type(error).__name__}: {error}"
         raise FileError(f"{source!r} holds no summary.json of a run ({what}): name a folder of simulate --out") from None
@@ -70,7 +73,10 @@ def _run_folder(source: str) -> Figure:
     if missing or not names:
         what = missing[0] if missing else "trajectory"
         raise FileError(f"a run needs its trajectories, {source!r} holds no {what}: run it again")
-    return plots.summary([runs.load(os.path.join(source, name)) for name in names], problem)
+    trajs = [runs.load(os.path.join(source, name)) for name in names]
+    if problem is None:
+        return plots.picture_summary(trajs[0], recipe.build(*trajs[0].recipe).images)  # type: ignore[misc, attr-defined]
+    return plots.summary(trajs, problem)
 
 
 def _store(source: str) -> Figure:

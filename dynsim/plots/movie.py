@@ -140,9 +140,9 @@ def frame(animation: FuncAnimation, number: int = 0) -> Figure:
         The animation's own figure, for `save`.
     """
     numbers = list(animation.new_saved_frame_seq())
-    animation._init_draw()
-    animation._draw_frame(numbers[number])
-    return animation._fig
+    animation._init_draw()  # type: ignore[attr-defined]
+    animation._draw_frame(numbers[number])  # type: ignore[attr-defined]
+    return animation._fig  # type: ignore[attr-defined]
 
 
 def save_movie(animation: FuncAnimation, path: str | os.PathLike[str], fps: int = 10) -> None:

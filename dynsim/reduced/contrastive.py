@@ -174,6 +174,11 @@ class ContrastiveField(ExplicitField):
         return cls(part, pairs, temperature, stop_gradient, **vectors, negatives=negatives, seed=seed, threads=threads)
 
     @classmethod
+    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
+        """Nothing that is put beside a run: theory of reconstruction does not hold here."""
+        return {}
+
+    @classmethod
     def run_options(cls, problem: Problem) -> dict:
         """Steps to twice the collapse time (D6) at amplitude one, at a step size of P: a query's gradient is of order 1 / P."""
         rho = problem.rho

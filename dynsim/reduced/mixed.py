@@ -36,6 +36,11 @@ class MixedField(SumField):
     )
 
     @classmethod
+    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
+        """Nothing that is put beside a run: theory of reconstruction does not hold here."""
+        return {}
+
+    @classmethod
     def from_options(
         cls,
         problem: Problem,
