@@ -91,7 +91,8 @@ def show(result: dict) -> None:
     start, end, floor = (short(result[name]) for name in ("loss_start", "loss", "loss_floor"))
     if "regime" in result:
         say(f"problem   K={p['K']} clusters of P={p['P']:.10g} patches, {p['masked']:.10g} of them masked (gamma={p['gamma']:g})")
-        say(f"areas     1 global of {p['C_global']:.6g} and {p['n_local']:.6g} local of {p['C_local']:.4g} patches, in every cluster")
+        local = f"{p['n_local']:.6g} local of {p['C_local']:.4g} patches"
+        say(f"areas     1 global of {p['C_global']:.6g} and {local}, in every cluster")
         say(f"Delta     {result['information_gap']:.4g}: {result['regime']}")
     else:
         say(f"pictures  {p['n']} rows of P={p['P']} patches of {p['d']} numbers, on a grid of {p['grid'][0]} x {p['grid'][1]}")

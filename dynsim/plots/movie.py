@@ -120,7 +120,7 @@ def movie(
     made.draw_without_rendering()
     made.set_layout_engine("none")  # from here on nothing shifts
     moving = FuncAnimation(made, update, frames=len(shown), interval=100, blit=False, cache_frame_data=False)
-    moving._draw_was_started = True  # no warning where none of it is ever shown
+    moving._draw_was_started = True  # type: ignore[attr-defined]  # no warning where none of it is ever shown
     return moving
 
 
