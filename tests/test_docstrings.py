@@ -6,9 +6,11 @@
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import sys
+import tempfile
 from functools import lru_cache
 
 import pytest
@@ -159,6 +161,7 @@ def test_a_bad_docstring_is_found(monkeypatch):
 
 
 if __name__ == "__main__":
+    os.chdir(tempfile.mkdtemp())  # examples write files
     counted = {}
     for name, (value, home) in objects().items():
         wrong = faults(name, value)
