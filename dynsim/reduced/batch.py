@@ -23,9 +23,24 @@ SMALL = 2e5  # multiply-adds below which handing work to threads costs more than
 
 
 class BatchField(ExplicitField):
-    """What fields on images share: velocity, loss and attention on the images of a step.
+    """Base of the fields on images: velocity, loss and attention on the images of a step.
 
-    Derived classes call `_load` with the first images, and, where others come later, override `_at`."""
+    Derived classes call ``_load`` with the first images, and, where others come later, override ``_at``.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.batch import BatchField
+    >>> class Fixed(BatchField):
+    ...     def __init__(self, part, data):
+    ...         self._place(part, None, None)
+    ...         self._load(data, threads=1)
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> field = Fixed(part, dynsim.sample(problem, part, n=8))
+    >>> field.velocity(field.start())[1].shape
+    (18, 16)
+    """
 
     def _load(self, data: Dataset, threads: int | None) -> None:
         """Take these images, and as many threads as they are worth."""
@@ -50,27 +65,29 @@ class BatchField(ExplicitField):
         return self._batch.floor
 
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-        """(loss per masked patch, dy/dt) at state y on the images of `step`; dy is written to `out` (C-contiguous)."""
+        """Return the loss per masked patch and its negative gradient, on the images of ``step``."""
         self._at(step)
         dy = np.empty(y.shape) if out is None else out
         return self._run(y, False, dy, self._no_attention), dy
 
     def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
-        """Loss, velocity and area attention on the images of `step`, in one pass."""
+        """Return loss, velocity and area attention on the images of ``step``, in one pass."""
         self._at(step)
         return self._observed(y, out)
 
     def attention(self, y: np.ndarray) -> np.ndarray:
-        """Expected area attention (P, F) of a masked query, over the images of each cluster, those of the last step; NaN where
-        there are none."""
+        """Return the expected area attention (P, F) of a masked query, on the images of the last step.
+
+        It is the mean over the images of each cluster; NaN where there are none.
+        """
         return self._observed(y, None).attention
 
     def masked_patches(self) -> float:
-        """Mean number over the images, those of the last step."""
+        """Return the mean number over the images, those of the last step."""
         return self._batch.masked_mean
 
     def describe(self) -> dict:
-        """What this field is, as plain data."""
+        """Return what this field is, as plain data."""
         sizes = {"n": self._batch.data.n, "K": self.part.K, "P": self.part.P, "F": self.part.F}
         return {"method": self.method, **sizes, **self.metric.describe()}
 
@@ -90,7 +107,7 @@ class BatchField(ExplicitField):
 
 
 class Batch:
-    """The images that a velocity is averaged over: `load(data)` replaces them.
+    """Images that a velocity is averaged over; ``load`` replaces them.
 
     Parameters
     ----------
@@ -102,7 +119,7 @@ class Batch:
     Attributes
     ----------
     kernel : callable
-        empirical_blocks or general_blocks, called with (y, *arguments, wanted, dy, loss, attention).
+        Either empirical_blocks or general_blocks, called with ``(y, *arguments, wanted, dy, loss, attention)``.
     arguments : tuple
         What the kernel takes; the same objects as long as images fit in the memory that there is.
     blocks : int
@@ -115,8 +132,19 @@ class Batch:
         Loss per masked patch that no attention can lower; None where features are not orthonormal or masked keys carry a token.
     limit : float
         Largest correlation that the softmax takes.
-    seen : (K, P) float
+    seen : ndarray of shape (K, P)
         Weight of the rows that mask a patch.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.batch import Batch
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> batch = Batch(part)
+    >>> batch.load(dynsim.sample(problem, part, n=8))
+    >>> batch.masked_mean, batch.work
+    (12.0, 512)
     """
 
     def __init__(self, part: Partition, embedding: Embedding | None = None) -> None:
@@ -138,7 +166,18 @@ class Batch:
         self._room = 0, 0  # rows and keys that the arrays have room for
 
     def load(self, data: Dataset) -> None:
-        """Take these images. Raises InputError where they do not fit the partition."""
+        """Take other images.
+
+        Parameters
+        ----------
+        data : Dataset
+            The images.
+
+        Raises
+        ------
+        InputError
+            If they do not fit the partition.
+        """
         data.check(self.part)
         self.data = data
         if self._embedding is None:
@@ -194,5 +233,25 @@ class Batch:
 
 
 def padded(array: np.ndarray, width: int) -> np.ndarray:
-    """(.., P) up to whole vectors of queries, zero beyond the last."""
+    """Pad an array to whole vectors of queries.
+
+    Parameters
+    ----------
+    array : ndarray of shape (.., P)
+        The array.
+    width : int
+        Elements of a vector.
+
+    Returns
+    -------
+    ndarray
+        Zero beyond the last query.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.reduced.batch import padded
+    >>> padded(np.ones(3), 4)
+    array([1., 1., 1., 0.])
+    """
     return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % width)])

@@ -1,12 +1,14 @@
-"""Which images a step of stochastic descent sees: functions of the step that return a Dataset.
+"""Draws: which images a step of stochastic descent sees, as functions of the step that return a Dataset.
 
 The same step always gets the same images, so a run can be repeated, continued in the middle of an epoch, and followed by
 full.descend, which takes the same draw in place of its images.
 
-    Fresh      n new images of a problem at every step
-    Chosen     n rows of a set at every step, independently by their weights
-    Resampled  epochs over the images of a set, in the order of a data loader, under masks of their own, fresh in each epoch or
-               at each step
+=========  ==================================================================================================
+Fresh      n new images of a problem at every step
+Chosen     n rows of a set at every step, independently by their weights
+Resampled  epochs over the images of a set, in the order of a data loader, under masks of their own, fresh in
+           each epoch or at each step
+=========  ==================================================================================================
 """
 
 from collections.abc import Callable
@@ -30,7 +32,34 @@ ROWS = 4096  # rows whose words are drawn at a time
 
 @dataclass(frozen=True, eq=False)
 class Fresh:
-    """The draw of n new images of `problem` at every step: those of sample(problem, part, n, seed=[seed, step])."""
+    """Draw of n new images of a problem at every step: those of sample(problem, part, n, seed=[seed, step]).
+
+    Parameters
+    ----------
+    problem : Problem
+        Law of the images.
+    part : Partition
+        Their areas.
+    n : int
+        Images in a batch.
+    seed : int
+        Seed of the images.
+
+    Raises
+    ------
+    InputError
+        If n or seed are none, or the partition is one of another problem.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.draws import Fresh
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> draw = Fresh(problem, part, n=8, seed=0)
+    >>> bool((draw(3).z == dynsim.sample(problem, part, 8, seed=[0, 3]).z).all())
+    True
+    """
 
     problem: Problem
     part: Partition
@@ -47,7 +76,33 @@ class Fresh:
 
 
 class Chosen:
-    """The draw of n rows of `data` at every step, independently by their weights."""
+    """Draw of n rows of a data set at every step, independently by their weights.
+
+    Parameters
+    ----------
+    part : Partition
+        Areas.
+    data : Dataset
+        The set.
+    n : int
+        Rows in a batch.
+    seed : int
+        Seed of the choice.
+
+    Raises
+    ------
+    InputError
+        If n or seed are none, or the set does not fit the partition.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.draws import Chosen
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> Chosen(part, dynsim.sample(problem, part, n=100), n=8, seed=0)(3).n
+    8
+    """
 
     def __init__(self, part: Partition, data: Dataset, n: int, seed: int) -> None:
         check_batch(n)
@@ -64,9 +119,42 @@ class Chosen:
 
 
 class Resampled:
-    """The draw of n images of `data` at every step, epoch by epoch, under fresh masks or their own.
+    """Draw of n images of a data set at every step, epoch by epoch, under fresh masks or their own.
 
-    masks, replacement, shuffle, drop_last: see MinibatchField.resampled."""
+    Parameters
+    ----------
+    part : Partition
+        Areas.
+    data : Dataset
+        The set.
+    n : int
+        Images in a batch.
+    seed : int
+        Seed of the order and of the masks.
+    masks : {"step", "epoch", "fixed"}
+        When masks are drawn anew.
+    replacement : bool
+        Whether images are drawn by their weights, in place of epochs.
+    shuffle : bool
+        Whether every epoch has another order.
+    drop_last : bool
+        Whether the last, smaller batch of an epoch is left out.
+
+    Raises
+    ------
+    InputError
+        As MinibatchField.resampled, which says more of these options.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.draws import Resampled
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> draw = Resampled(part, dynsim.sample(problem, part, n=100), n=32, seed=0, drop_last=True)
+    >>> draw.steps_per_epoch
+    3
+    """
 
     def __init__(
         self,
@@ -138,20 +226,89 @@ class Resampled:
 
 
 def rows_of(part: Partition, data: Dataset, rows: np.ndarray, masked: np.ndarray | None = None) -> Dataset:
-    """These rows of `data`, which fits `part`, equally weighted; masked: under these masks."""
+    """Return some rows of a data set, equally weighted.
+
+    Parameters
+    ----------
+    part : Partition
+        Areas, which the set fits.
+    data : Dataset
+        The set.
+    rows : ndarray of int, shape (n,)
+        The rows.
+    masked : ndarray of bool, shape (n, P), optional
+        Masks in place of their own.
+
+    Returns
+    -------
+    Dataset
+        The rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.reduced.draws import rows_of
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> rows_of(part, dynsim.sample(problem, part, n=10), np.array([3, 3, 1])).image
+    array([3, 3, 1])
+    """
     masked = data.masked[rows] if masked is None else masked
     return Dataset._trusted(part, data.cluster[rows], data.z[rows], masked, image=data.image[rows])
 
 
 def by_weight(share: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
-    """n numbers drawn as rng.choice does, from cumulated probabilities."""
+    """Draw numbers with given probabilities, as ``Generator.choice`` does.
+
+    Parameters
+    ----------
+    share : ndarray of shape (count,)
+        Cumulated probabilities.
+    rng : numpy.random.Generator
+        Source of randomness.
+    n : int
+        How many.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Numbers from 0 to count - 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.reduced.draws import by_weight
+    >>> by_weight(np.array([0.0, 1.0]), np.random.default_rng(0), 3)
+    array([1, 1, 1])
+    """
     return share.searchsorted(rng.random(n), side="right")
 
 
 def draw_masks(rng: np.random.Generator, count: np.ndarray, P: int) -> np.ndarray:
-    """Masks, bool (rows, P), `count` patches of each row masked: those of rng.permuted, bit for bit.
+    """Draw masks: those of ``Generator.permuted``, bit for bit, but faster.
 
-    `rng` has drawn more words than they take: nothing is to be drawn from it afterwards."""
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness. It has drawn more words than the masks take: nothing is to be drawn from it afterwards.
+    count : ndarray of int, shape (rows,)
+        Masked patches of each row.
+    P : int
+        Patches.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows, P)
+        The masks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.reduced.draws import draw_masks
+    >>> draw_masks(np.random.default_rng(0), np.array([3, 5]), 8).sum(axis=1)
+    array([3, 5])
+    """
     from dynsim.reduced.kernels import masks
 
     masked, begin = np.empty((len(count), P), dtype=bool), 0
@@ -176,7 +333,23 @@ def _words(P: int) -> tuple[float, float]:
 
 
 def check_batch(n: int) -> None:
-    """Raise InputError unless n is a size of a minibatch."""
+    """Raise InputError unless n is a size of a minibatch.
+
+    Parameters
+    ----------
+    n : int
+        Images in a batch.
+
+    Raises
+    ------
+    InputError
+        If it is no whole number of at least 1.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.draws import check_batch
+    >>> check_batch(64)
+    """
     if isinstance(n, bool) or not (isinstance(n, (int, np.integer)) and n >= 1):
         raise InputError(f"a minibatch holds a whole number of at least 1 image, got n={n!r}: take e.g. n=64")
 

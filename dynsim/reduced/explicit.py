@@ -92,7 +92,13 @@ class ExplicitField(Field):
         return np.concatenate([np.transpose(fp), np.transpose(pp)])
 
     def masked_patches(self) -> float:
-        """Mean number of masked patches of an image: what the loss that is told is divided by."""
+        """Return what the loss is divided by.
+
+        Returns
+        -------
+        float
+            Mean number of masked patches of an image.
+        """
         raise NotImplementedError
 
     def mobility(self, u: np.ndarray) -> np.ndarray:

@@ -266,8 +266,19 @@ class Field:
         return np.ones(self.start().size)
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
-        """M u, shaped as the state, with M the symmetric map in dy/dt = -M dL/dy, L the loss that is told: its unit against that
-        of the loss descended on, how many correlations an entry stands for, and inner products of an embedding."""
+        """Apply the symmetric map M of dy/dt = -M dL/dy, with L the loss per masked patch.
+
+        Parameters
+        ----------
+        u : ndarray
+            A vector in the shape of the state.
+
+        Returns
+        -------
+        ndarray
+            M u. M holds the unit of this loss against that of the loss descended on, how many correlations an entry stands for,
+            and inner products of an embedding.
+        """
         return u
 
     def describe(self) -> dict:
@@ -513,7 +524,26 @@ class Field:
 
 
 def check_nodes(nodes: int | None) -> None:
-    """Raise InputError unless this is a number of quadrature nodes, or None."""
+    """Raise InputError unless a number of quadrature nodes is one, or None.
+
+    Parameters
+    ----------
+    nodes : int or None
+        Number of nodes.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.field import check_nodes
+    >>> check_nodes(8)
+    >>> check_nodes(0)
+    Traceback (most recent call last):
+    dynsim.errors.InputError: nodes must be a whole number of at least 1, got 0: leave it out for the default
+    """
     if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, (int, np.integer)) or nodes < 1):
         raise InputError(f"nodes must be a whole number of at least 1, got {nodes!r}: leave it out for the default")
 

@@ -375,8 +375,11 @@ class OrbitField(Field):
         return size
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
-        """An entry stands for all areas of its role in the clusters of an area type, or all keys of its class; none where less
-        than half a key is in a class, whose velocity is held to what whole keys could weigh (docs/model.md)."""
+        """Apply M, which counts the correlations that an entry stands for.
+
+        An entry stands for all areas of its role in the clusters of a type, or all keys of its class; for none where less than
+        half a key is in a class, whose velocity is held to what whole keys could weigh (docs/model.md).
+        """
         layout, problem = self.layout, self.problem
         occurs = layout.copies * (layout.sizes > 0)
         areas = np.array([occurs[layout.type_of == i].sum(axis=0) for i in range(len(layout.types))])

@@ -23,14 +23,53 @@ ALWAYS_FREE = 1e8  # bytes
 
 
 def tasks(P: int) -> int:
-    """How many tasks a phase is cut into."""
+    """Return how many tasks a phase is cut into.
+
+    Parameters
+    ----------
+    P : int
+        Patches.
+
+    Returns
+    -------
+    int
+        At least TASKS.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.pair_steps import tasks
+    >>> tasks(64)
+    16
+    """
     return max(TASKS, division(P)[1])
 
 
 class PairStep:
-    """Loss, gradient and attention of `pairs` on `part`; a subclass for each shape of the state.
+    """Loss, gradient and attention of given pairs; a subclass for each shape of the state.
 
-    negatives: (n, M) other images that each pair is compared with, None for all. pool: of `tasks(P)` blocks."""
+    Parameters
+    ----------
+    part : Partition
+        Areas of every cluster.
+    pairs : Pairs
+        Images under two masks.
+    temperature : float
+        The tau of the softmax over pairs.
+    stop_gradient : bool
+        Whether the second view is a constant in the gradient.
+    embedding : Embedding or None
+        Positions and features; orthonormal where None.
+    negatives : ndarray of int, shape (n, M), or None
+        Other images that each pair is compared with; all where None.
+    pool : ThreadPool
+        A pool of ``tasks(P)`` blocks.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.pair_steps import FullStep, PairStep, RowStep
+    >>> issubclass(FullStep, PairStep) and issubclass(RowStep, PairStep)
+    True
+    """
 
     def __init__(
         self,
@@ -128,7 +167,30 @@ class PairStep:
 
 
 class FullStep(PairStep):
-    """The state has a row of correlations for each query, (F + P, P)."""
+    """Evaluation on a state with a row of correlations for each query, (F + P, P).
+
+    Parameters
+    ----------
+    part : Partition
+        Areas of every cluster.
+    *args : object
+        Further arguments of PairStep.
+
+    Examples
+    --------
+    >>> import math
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.reduced.kernels.threads import ThreadPool
+    >>> from dynsim.reduced.pair_steps import FullStep, tasks
+    >>> problem = dynsim.Problem(K=2, gamma=0.5, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> pairs = dynsim.sample_pairs(problem, part, n=8)
+    >>> step = FullStep(part, pairs, 0.5, True, None, None, ThreadPool(tasks(16), 1))
+    >>> y = np.zeros((part.F + 16, 16))
+    >>> 0 < step.velocity(y, np.empty_like(y)) < 0.5 * math.log(8), step.attention().shape
+    (True, (16, 4))
+    """
 
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
@@ -143,7 +205,20 @@ class FullStep(PairStep):
         self._last: tuple = ()
 
     def velocity(self, y: np.ndarray, dy: np.ndarray) -> float:
-        """The loss; minus its gradient goes to dy."""
+        """Return the loss, and write minus its gradient.
+
+        Parameters
+        ----------
+        y : ndarray of shape (F + P, P)
+            State.
+        dy : ndarray of shape (F + P, P)
+            Minus the gradient; written.
+
+        Returns
+        -------
+        float
+            Loss (D2).
+        """
         kernel, pooled = contrastive.full_blocks, (self._f, self._dfs, self._columns)
         args = (
             y, self.part.F, self._views, self._areas, self._gathers, self._tables_of_queries, pooled, self._pairs,
@@ -158,13 +233,36 @@ class FullStep(PairStep):
         return loss
 
     def attention(self) -> np.ndarray:
-        """Mean area attention (P, F) at the state of the last velocity."""
+        """Return the mean area attention (P, F) at the state of the last velocity."""
         self._run(contrastive.full_blocks, pair_loss.ATTEND, self._last)
         return self._mean_attention(self._attention).T
 
 
 class RowStep(PairStep):
-    """The state has one row of correlations for all queries, (F + P,)."""
+    """Evaluation on a state with one row of correlations for all queries, (F + P,).
+
+    Parameters
+    ----------
+    part : Partition
+        Areas of every cluster.
+    *args : object
+        Further arguments of PairStep.
+
+    Examples
+    --------
+    >>> import math
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.reduced.kernels.threads import ThreadPool
+    >>> from dynsim.reduced.pair_steps import RowStep, tasks
+    >>> problem = dynsim.Problem(K=2, gamma=0.5, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> pairs = dynsim.sample_pairs(problem, part, n=8)
+    >>> step = RowStep(part, pairs, 0.5, True, None, None, ThreadPool(tasks(16), 1))
+    >>> y = np.zeros(part.F + 16)
+    >>> 0 < step.velocity(y, np.empty_like(y)) < 0.5 * math.log(8)
+    True
+    """
 
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
@@ -173,7 +271,20 @@ class RowStep(PairStep):
         self._last: tuple = ()
 
     def velocity(self, y: np.ndarray, dy: np.ndarray) -> float:
-        """The loss; minus its gradient in the correlations of any one query goes to dy."""
+        """Return the loss, and write minus its gradient in the correlations of any one query.
+
+        Parameters
+        ----------
+        y : ndarray of shape (F + P,)
+            State.
+        dy : ndarray of shape (F + P,)
+            Minus the gradient; written.
+
+        Returns
+        -------
+        float
+            Loss (D2).
+        """
         kernel, F, P = contrastive_row.row_blocks, self.part.F, self.part.P
         pooled = self._f, self._dfs, self._columns
         if not self._last or y is not self._last[0]:
@@ -187,7 +298,7 @@ class RowStep(PairStep):
         return loss
 
     def attention(self) -> np.ndarray:
-        """Mean area attention (P, F) at the state of the last velocity: the same for every query."""
+        """Return the mean area attention (P, F) at the state of the last velocity: the same for every query."""
         total = np.bincount(self._shown[1], weights=self._tables_of_views[1], minlength=self.part.F)
         return np.tile(self._mean_attention(total), (self.part.P, 1))
 

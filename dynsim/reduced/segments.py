@@ -15,6 +15,7 @@ def segments(part: Partition, cluster: np.ndarray, z: np.ndarray, masked: np.nda
     Parameters
     ----------
     part : Partition
+        Areas of every cluster.
     cluster, z, masked : arrays (n,), (n, N_max), (n, P)
         As in Dataset.
 
@@ -23,6 +24,17 @@ def segments(part: Partition, cluster: np.ndarray, z: np.ndarray, masked: np.nda
     tuple of arrays
         Image i has segments seg_ptr[i] to seg_ptr[i + 1], segment s feature seg_f[s], amplitude seg_z[s], and unmasked keys
         keys[key_ptr[s]] to keys[key_ptr[s + 1]].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.reduced.segments import segments
+    >>> part = dynsim.Partition([[0, 0, 1, 1]])
+    >>> masked = np.array([[True, False, False, False]])
+    >>> seg_ptr, seg_f, seg_z, key_ptr, keys = segments(part, np.array([0]), np.array([[1.0, 0.5]]), masked)
+    >>> seg_f, seg_z, keys
+    (array([0, 1]), array([1. , 0.5]), array([1, 2, 3], dtype=uint32))
     """
     image, key = np.nonzero(~masked)
     feature = part.own[cluster[image], key]
@@ -52,6 +64,17 @@ def visits(P: int, shown: tuple[np.ndarray, ...], batch: int) -> tuple[int, np.n
     -------
     tuple
         (batch, visit_ptr, visits): in batch b, key q is in segments visits[visit_ptr[b P + q]] to visits[visit_ptr[b P + q + 1]].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.reduced.segments import segments, visits
+    >>> part = dynsim.Partition([[0, 0, 1, 1]])
+    >>> masked = np.array([[True, False, False, False]])
+    >>> shown = segments(part, np.array([0]), np.array([[1.0, 0.5]]), masked)
+    >>> visits(4, shown, 64)[1:]
+    (array([0, 0, 1, 2, 3]), array([0, 1, 1], dtype=uint32))
     """
     seg_ptr, seg_f, _, key_ptr, keys = shown
     first = np.r_[seg_ptr[:-1:batch], seg_ptr[-1]]

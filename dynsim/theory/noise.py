@@ -26,7 +26,7 @@ PARTS = ("fp", "pp")
 class Noise:
     """Traces of the covariance of the velocity at the start, of FP and PP together or apart, each with its standard error.
 
-    Attributes
+    Parameters
     ----------
     image, mask : dict
         Traces of C_image and C_mask: "fp", "pp" and "all" -> (value, standard error).
@@ -34,6 +34,13 @@ class Noise:
         Square of the mean velocity, likewise.
     masked : float
         Masked patches: losses are per masked patch, velocities are not.
+
+    Examples
+    --------
+    >>> from dynsim.theory.noise import Noise
+    >>> noise = Noise({"all": (1.0, 0.1)}, {"all": (3.0, 0.1)}, {"all": (0.5, 0.1)}, masked=48.0)
+    >>> noise.variance(8, masks=3), noise.images(1, 3), noise.resolved(2.0, 8)
+    (0.25, 2.0, 2.0)
     """
 
     image: dict[str, tuple[float, float]]
@@ -42,23 +49,98 @@ class Noise:
     masked: float
 
     def variance(self, n: float, masks: float = 1, part: str = "all") -> float:
-        """Trace of the covariance of the velocity on n images under `masks` masks each."""
+        """Return the trace of the covariance of the velocity on n images under several masks each.
+
+        Parameters
+        ----------
+        n : float
+            Images.
+        masks : float
+            Masks for every image.
+        part : {"fp", "pp", "all"}
+            Correlations.
+
+        Returns
+        -------
+        float
+            The trace.
+        """
         return (self.image[part][0] + self.mask[part][0] / masks) / n
 
     def images(self, n: float, masks: float, part: str = "all") -> float:
-        """How many images under one mask are as good as n images under `masks` masks: less noise by the same."""
+        """Return how many images under one mask have as little noise as n images under several masks.
+
+        Parameters
+        ----------
+        n : float
+            Images.
+        masks : float
+            Masks for every image.
+        part : {"fp", "pp", "all"}
+            Correlations.
+
+        Returns
+        -------
+        float
+            Number of images.
+        """
         return self.variance(1, 1, part) / self.variance(n, masks, part)
 
     def gap_rate(self, n: float, masks: float = 1) -> float:
-        """d/dt at t = 0 of the mean gap between population and training loss, per masked patch (eq. M3)."""
+        """Return d/dt at t = 0 of the mean gap between population and training loss (eq. M3).
+
+        Parameters
+        ----------
+        n : float
+            Images.
+        masks : float
+            Masks for every image.
+
+        Returns
+        -------
+        float
+            Per masked patch.
+        """
         return self.variance(n, masks) / self.masked
 
     def scatter(self, t: float, eta: float, n: float, part: str = "all") -> float:
-        """Trace of the covariance of the correlations at time t of stochastic descent, n new images a step (eq. M5)."""
+        """Return the trace of the covariance of the correlations along stochastic descent, n new images a step (eq. M5).
+
+        Parameters
+        ----------
+        t : float
+            Time, eta x step.
+        eta : float
+            Step size.
+        n : float
+            Images in a batch.
+        part : {"fp", "pp", "all"}
+            Correlations.
+
+        Returns
+        -------
+        float
+            The trace.
+        """
         return t * eta * self.variance(n, 1, part)
 
     def resolved(self, eta: float, n: float, part: str = "all") -> float:
-        """Time from which on the mean of a correlation stands out from the noise of stochastic descent (eq. M6)."""
+        """Return the time from which on the mean of a correlation exceeds the noise of stochastic descent (eq. M6).
+
+        Parameters
+        ----------
+        eta : float
+            Step size.
+        n : float
+            Images in a batch.
+        part : {"fp", "pp", "all"}
+            Correlations.
+
+        Returns
+        -------
+        float
+            Time, eta x step.
+        """
         return eta * self.variance(n, 1, part) / self.signal[part][0]
 
 
