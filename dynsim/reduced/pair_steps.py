@@ -77,10 +77,10 @@ class PairStep:
         part, n, count = self.part, self.n, self._count
         first = np.r_[0, np.cumsum(count)]
         if orthonormal:
-            stride = -(-count // WIDTH) * WIDTH
+            stride = _odd_stride(count)
             base = np.r_[0, np.cumsum(part.N * stride)]
             return first, first[:-1].copy(), count, stride, base[:-1].copy(), part.N, int(base[-1])
-        stride = np.full(part.K, (n // WIDTH + 2) * WIDTH)
+        stride = np.full(part.K, _odd_stride(np.array(n + WIDTH)))
         return first, np.zeros_like(count), np.full(part.K, n), stride, part.offset[:-1] * stride, part.N, int(part.F * stride[0])
 
     def _comparisons(
@@ -169,6 +169,8 @@ class RowStep(PairStep):
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
         self._tables_of_views = np.empty(part.P), np.empty(len(self._seg_k)), np.empty(len(self._seg_k)), np.empty(2 * self.n)
+        key_seg = np.repeat(np.arange(len(self._seg_k), dtype=np.uint32), np.diff(self._shown[3]))
+        self._areas_of_keys = *self._areas, key_seg
         self._parts = np.empty((self.pool.blocks, part.F + part.P + 1))
         self._last: tuple = ()
 
@@ -177,7 +179,8 @@ class RowStep(PairStep):
         kernel, F, P = contrastive_row.row_blocks, self.part.F, self.part.P
         pooled = self._f, self._dfs, self._columns
         if not self._last or y is not self._last[0]:
-            self._last = y, F, self._views, self._areas, self._tables_of_views, pooled, self._pairs, self._contrast, self._parts
+            areas, tables = self._areas_of_keys, self._tables_of_views
+            self._last = y, F, self._views, areas, tables, pooled, self._pairs, self._contrast, self._parts
         self._run(kernel, pair_loss.POOL, self._last)
         loss = self._contrast_views(kernel, self._last)
         self._run(kernel, pair_loss.BACK, self._last)
@@ -190,6 +193,11 @@ class RowStep(PairStep):
         """Mean area attention (P, F) at the state of the last velocity: the same for every query."""
         total = np.bincount(self._shown[1], weights=self._tables_of_views[1], minlength=self.part.F)
         return np.tile(self._mean_attention(total), (self.part.P, 1))
+
+
+def _odd_stride(count: np.ndarray) -> np.ndarray:
+    """Room for so many numbers in an odd number of vectors: rows at strides of powers of two would share few sets of a cache."""
+    return (-(-count // WIDTH) | 1) * WIDTH
 
 
 def _aligned(blocks: int, rows: int) -> np.ndarray:
