@@ -104,9 +104,9 @@ for at, face in ((early, "white"), (late, None)):
         second.errorbar(x * 1.04 ** (masks.index(R) - 1.5), y, error, color=color, marker=marker, ms=4, lw=0.7, mfc=face or color,
                         label=f"$R={R}$" if face is None else None)
     place = sizes[0], values[sizes[0], 1][:, at].mean() * sizes[0]
-    second.annotate(f"$t={t[at]:g}$", place, (-8, 6), textcoords="offset points", fontsize="small", ha="right")
+    second.annotate(f"$t={t[at]:g}$", place, (-8, 0), textcoords="offset points", fontsize="small", ha="right", va="center")
 second.set(xscale="log", yscale="log", xlabel="images $n$", ylabel=r"rows $\times$ gap, $nR\,\times$ gap", ylim=(1e-3, 10))
-second.set(xlim=(sizes[0] / 1.7, sizes[-1] * 1.3))
+second.set(xlim=(sizes[0] / 2.2, sizes[-1] * 1.3))
 second.set_xticks(sizes, [str(n) for n in sizes], minor=False)
 second.minorticks_off()
 plots.legend(second, loc="lower left", ncols=4)
