@@ -116,7 +116,7 @@ def evaluate(field: Measure, traj: Trajectory) -> np.ndarray:
     >>> run = dynsim.reduced.descend(field, eta=4.0, steps=100, keep=50)
     >>> population = dynsim.reduced.PopulationField(problem, part)
     >>> dynsim.analysis.evaluate(population, run).round(2)
-    array([0.47, 0.34, 0.2 ])
+    array([0.42, 0.17, 0.14])
     """
     if not hasattr(field, "state"):
         raise InputError(
