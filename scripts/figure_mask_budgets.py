@@ -136,8 +136,8 @@ for name, color, dashes, make in kinds:
     print(f"n={n}, {name}: population excess {mean[-1]:.5f} +- {error[-1]:.5f} at t={t[-1]:g}")
 fourth.set(xscale="log", yscale="log", xlabel=plots.TIME, ylabel="population excess, $n=32$")
 plots.legend(fourth, loc="lower left")
-for ax, letter in zip((first, second, third, fourth), "abcd", strict=True):
-    ax.set_title(f"({letter})", loc="left")
+for ax, panel in zip((first, second, third, fourth), "abcd", strict=True):
+    ax.set_title(f"({panel})", loc="left")
 for time, a, b, da, db, x, y, lo, hi in zip(t[1:], A, B, error_A, error_B, off, next_order, low, high, strict=True):
     print(f"t={time:g}: n gap = ({a:.4f} +- {da:.4f}) + ({b:.4f} +- {db:.4f}) / R, chi^2 / freedom {x:.2f}, with 1 / (nR)^2 "
           f"{y:.2f}; 4 masks are worth {(a + b) / (a + b / 4):.2f} images, 95 % {lo:.2f} .. {hi:.2f}")

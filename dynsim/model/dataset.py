@@ -305,7 +305,7 @@ def _check_rows(n: int, masks: int, P: int, N: int) -> None:
 
 
 def _masked_count(today: np.ndarray, P: int, gamma: float | None, masked: int | None) -> np.ndarray:
-    """Masked patches of each image, (n,): as today, or as told."""
+    """Masked patches of each image, (n,): as `today`, or as asked for."""
     if gamma is not None and masked is not None:
         raise InputError(f"gamma and masked say the same, got gamma={gamma!r} and masked={masked!r}: give one of them")
     if gamma is not None:
