@@ -140,7 +140,7 @@ class Gap:
         }
 
 
-def evaluate(field: Measure, traj: Trajectory) -> np.ndarray:
+def evaluate(field: _Measure, traj: Trajectory) -> np.ndarray:
     """Loss of `field` at the saved correlations of a run on another one.
 
     Parameters
@@ -183,7 +183,7 @@ def evaluate(field: Measure, traj: Trajectory) -> np.ndarray:
     return np.array(losses)
 
 
-def gap(traj: Trajectory, training: Measure, population: Measure) -> Gap:
+def gap(traj: Trajectory, training: _Measure, population: _Measure) -> Gap:
     """Training loss, population loss, and their floors along a run.
 
     Parameters
@@ -219,7 +219,7 @@ def gap(traj: Trajectory, training: Measure, population: Measure) -> Gap:
     return Gap(traj.t, evaluate(training, traj), evaluate(population, traj), training.floor, population.floor)
 
 
-def _check_shapes(field: Measure, fp: np.ndarray, pp: np.ndarray) -> None:
+def _check_shapes(field: _Measure, fp: np.ndarray, pp: np.ndarray) -> None:
     """Raise InputError unless correlations have the shapes of the field's own."""
     rows, P = field.start().shape[-2:] if field.start().ndim == 2 else (0, 0)
     if fp.ndim != 2 or pp.shape != (P, P) or fp.shape != (P, rows - P):

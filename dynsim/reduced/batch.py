@@ -159,7 +159,7 @@ class Batch:
         self.arguments: tuple = ()
         self.seen = np.empty((part.K, part.P))
         self._areas = part.labels, part.offset
-        self._own = padded(part.own.astype(float), WIDTH)
+        self._own = _padded(part.own.astype(float), WIDTH)
         self._longest = int(part.N.max())
         self._sums = self.seen, np.empty(2)
         self._current = np.zeros(1, dtype=np.int64), np.zeros(1)
@@ -222,7 +222,7 @@ class Batch:
         W = np.zeros((part.F + 1, part.F + 1))
         content = embedding.content
         W[: content.shape[1], : content.shape[1]] = content.T @ content
-        images = self._own, padded(data.masked.view(np.uint8), self._width), data.weight, data.cluster
+        images = self._own, _padded(data.masked.view(np.uint8), self._width), data.weight, data.cluster
         slots = slot, part.offset, np.ascontiguousarray(data.z), W, float(embedding.masked_value == "token")
         self.arguments = part.F, images, slots
         for k in range(part.K):

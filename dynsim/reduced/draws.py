@@ -67,7 +67,7 @@ class Fresh:
     seed: int
 
     def __post_init__(self) -> None:
-        check_batch(self.n)
+        _check_batch(self.n)
         check_sizes(self.problem, self.part)
         _check_seed(self.seed)
 
@@ -105,7 +105,7 @@ class Chosen:
     """
 
     def __init__(self, part: Partition, data: Dataset, n: int, seed: int) -> None:
-        check_batch(n)
+        _check_batch(n)
         _check_seed(seed)
         data.check(part)
         self.part, self.data, self.n, self.seed = part, data, n, seed
@@ -114,8 +114,8 @@ class Chosen:
         self._share /= self._share[-1]
 
     def __call__(self, step: int) -> Dataset:
-        chosen = by_weight(self._share, np.random.default_rng([self.seed, step]), self.n)
-        return rows_of(self.part, self.data, chosen)
+        chosen = _by_weight(self._share, np.random.default_rng([self.seed, step]), self.n)
+        return _rows_of(self.part, self.data, chosen)
 
 
 class Resampled:
@@ -167,7 +167,7 @@ class Resampled:
         shuffle: bool = True,
         drop_last: bool = False,
     ) -> None:
-        check_batch(n)
+        _check_batch(n)
         _check_seed(seed)
         data.check(part)
         if masks not in MASKS:
@@ -201,10 +201,10 @@ class Resampled:
     def __call__(self, step: int) -> Dataset:
         epoch, at = divmod(step, self.steps_per_epoch)
         if self.replacement:
-            chosen = by_weight(self._share, np.random.default_rng([self.seed, ORDER, step]), self.n)
+            chosen = _by_weight(self._share, np.random.default_rng([self.seed, ORDER, step]), self.n)
         else:
             chosen = self._epoch_order(epoch)[at * self.n : (at + 1) * self.n]
-        return rows_of(self.part, self.data, self._rows[chosen], self._fresh_masks(step, epoch, chosen))
+        return _rows_of(self.part, self.data, self._rows[chosen], self._fresh_masks(step, epoch, chosen))
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         """The order of all images in an epoch."""

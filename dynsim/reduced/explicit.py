@@ -254,6 +254,10 @@ def choose_vectors(part: Partition, embedding: str, d: int | None, hold: str | N
     """
     if embedding not in VECTORS[0].choices:
         raise InputError(f"embedding must be {', '.join(VECTORS[0].choices)}, got {embedding!r}: take orthonormal")
+    if d is not None:
+        need = 3 * 8 * float(d) * (part.P + part.F)
+        if need > SMALL_TABLES:
+            memory.check(need, f"an embedding of dimension d={d:.4g}", "take a smaller --d")
     if embedding == "orthonormal":
         return {"embedding": None if d is None else Embedding.orthonormal(part, d), "hold": hold}
     make = Embedding.random if embedding == "random" else Embedding.sinusoidal_2d

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Recipe = tuple[dict, dict[str, np.ndarray]]  # plain data, arrays by name
 
+MOST_NODES = 1000  # of a quadrature; a rule of n nodes takes n^3 operations
 EVENTS = {
     "escape": "own attention passes one half",
     "half": "the loss has come half way from its start to its floor",
@@ -542,10 +543,13 @@ def check_nodes(nodes: int | None) -> None:
     >>> check_nodes(8)
     >>> check_nodes(0)
     Traceback (most recent call last):
-    dynsim.errors.InputError: nodes must be a whole number of at least 1, got 0: leave it out for the default
+    dynsim.errors.InputError: nodes must be a whole number of at least 1 and at most 1000, got 0: leave it out for the default
     """
-    if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, (int, np.integer)) or nodes < 1):
-        raise InputError(f"nodes must be a whole number of at least 1, got {nodes!r}: leave it out for the default")
+    whole = isinstance(nodes, (int, np.integer)) and not isinstance(nodes, bool)
+    if nodes is not None and not (whole and 1 <= nodes <= MOST_NODES):
+        raise InputError(
+            f"nodes must be a whole number of at least 1 and at most {MOST_NODES}, got {nodes!r}: leave it out for the default"
+        )
 
 
 def prefixed(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
