@@ -18,72 +18,33 @@ from dynsim.errors import InputError
 from dynsim.trajectory import Trajectory
 
 
-class Measure(Protocol):
-    """Protocol of a field whose loss is evaluated: its state from correlations, its loss, and the floor of it.
-
-    Examples
-    --------
-    >>> import dynsim
-    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
-    >>> field = dynsim.reduced.PopulationField(problem, dynsim.Partition.blocks(problem))
-    >>> all(hasattr(field, name) for name in ("floor", "state", "start", "velocity"))
-    True
-    """
+class _Measure(Protocol):
+    """A field whose loss is asked for: its state from correlations, its loss, and the floor of it."""
 
     @property
     def floor(self) -> float | None:
         """Loss per masked patch that no attention can lower."""
 
     def state(self, fp: np.ndarray, pp: np.ndarray, /) -> np.ndarray:
-        """Return the state that has given correlations.
-
-        Parameters
-        ----------
-        fp : ndarray of shape (P, F) or (P, F + 1)
-            FP correlations.
-        pp : ndarray of shape (P, P)
-            PP correlations.
-
-        Returns
-        -------
-        ndarray
-            State.
-        """
+        """The state that has these correlations."""
 
     def start(self) -> np.ndarray:
-        """Return the state at Q = 0."""
+        """The state at Q = 0."""
 
     def velocity(self, y: np.ndarray, step: int = 0, /) -> tuple[float, np.ndarray]:
-        """Return the loss per masked patch, and dy/dt.
-
-        Parameters
-        ----------
-        y : ndarray
-            State.
-        step : int
-            Number of the step.
-
-        Returns
-        -------
-        loss : float
-            Loss per masked patch.
-        velocity : ndarray
-            The velocity dy/dt.
-        """
+        """(loss per masked patch, dy/dt)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Gap:
-    """Training and population loss along a run, per masked patch.
+    """Training and population loss along a run, each (T,), per masked patch.
 
     Parameters
     ----------
-    t : ndarray of shape (T,)
+    t : (T,) float
         Time, step size x step.
-    training : ndarray of shape (T,)
-        Loss on the training images.
-    population : ndarray of shape (T,)
-        Loss of the population.
+    training, population : (T,) float
+        Losses.
     training_floor, population_floor : float or None
         What no attention removes of each; None where it is not known.
 
@@ -91,9 +52,9 @@ class Gap:
     --------
     >>> import numpy as np
     >>> from dynsim.analysis.generalisation import Gap
-    >>> found = Gap(np.array([0.0, 10.0]), np.array([0.5, 0.1]), np.array([0.5, 0.25]), 0.01, 0.02)
-    >>> found.gap.round(3), round(found.floors, 3), found.excess_gap.round(3)
-    (array([0.  , 0.15]), 0.01, array([-0.01,  0.14]))
+    >>> found = Gap(np.arange(2.0), np.array([0.4, 0.1]), np.array([0.4, 0.2]), training_floor=0.05, population_floor=0.06)
+    >>> found.gap.round(2).tolist(), found.excess_gap.round(2).tolist()
+    ([0.0, 0.1], [-0.01, 0.09])
     """
 
     t: np.ndarray
@@ -120,13 +81,7 @@ class Gap:
         return self.gap - self.floors
 
     def to_dict(self) -> dict:
-        """Return losses and gap at the end, floors, the largest gap and its time, as plain data.
-
-        Returns
-        -------
-        dict
-            Numbers by name.
-        """
+        """Plain data: losses and gap at the end, floors, the largest gap and when."""
         largest = int(np.argmax(self.excess_gap))
         return {
             "training": float(self.training[-1]),

@@ -23,23 +23,16 @@ SMALL = 2e5  # multiply-adds below which handing work to threads costs more than
 
 
 class BatchField(ExplicitField):
-    """Base of the fields on images: velocity, loss and attention on the images of a step.
+    """What fields on images share: velocity, loss and attention on the images of a step.
 
-    Derived classes call ``_load`` with the first images, and, where others come later, override ``_at``.
+    Derived classes call `_load` with the first images, and, where others come later, override `_at`.
 
     Examples
     --------
     >>> import dynsim
     >>> from dynsim.reduced.batch import BatchField
-    >>> class Fixed(BatchField):
-    ...     def __init__(self, part, data):
-    ...         self._place(part, None, None)
-    ...         self._load(data, threads=1)
-    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
-    >>> part = dynsim.Partition.blocks(problem)
-    >>> field = Fixed(part, dynsim.sample(problem, part, n=8))
-    >>> field.velocity(field.start())[1].shape
-    (18, 16)
+    >>> issubclass(dynsim.reduced.EmpiricalField, BatchField), issubclass(dynsim.reduced.MinibatchField, BatchField)
+    (True, True)
     """
 
     def _load(self, data: Dataset, threads: int | None) -> None:
@@ -65,29 +58,26 @@ class BatchField(ExplicitField):
         return self._batch.floor
 
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-        """Return the loss per masked patch and its negative gradient, on the images of ``step``."""
+        """(loss per masked patch, dy/dt) at state y on the images of `step`; dy is written to `out` (C-contiguous)."""
         self._at(step)
         dy = np.empty(y.shape) if out is None else out
         return self._run(y, False, dy, self._no_attention), dy
 
     def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
-        """Return loss, velocity and area attention on the images of ``step``, in one pass."""
+        """Loss, velocity and area attention on the images of `step`, in one pass."""
         self._at(step)
         return self._observed(y, out)
 
     def attention(self, y: np.ndarray) -> np.ndarray:
-        """Return the expected area attention (P, F) of a masked query, on the images of the last step.
-
-        It is the mean over the images of each cluster; NaN where there are none.
-        """
+        """Expected area attention (P, F) of a masked query, over the images of the last step; NaN where there are none."""
         return self._observed(y, None).attention
 
     def masked_patches(self) -> float:
-        """Return the mean number over the images, those of the last step."""
+        """Mean number over the images, those of the last step."""
         return self._batch.masked_mean
 
     def describe(self) -> dict:
-        """Return what this field is, as plain data."""
+        """What this field is, as plain data."""
         sizes = {"n": self._batch.data.n, "K": self.part.K, "P": self.part.P, "F": self.part.F}
         return {"method": self.method, **sizes, **self.metric.describe()}
 
@@ -107,7 +97,7 @@ class BatchField(ExplicitField):
 
 
 class Batch:
-    """Images that a velocity is averaged over; ``load`` replaces them.
+    """The images that a velocity is averaged over: `load(data)` replaces them.
 
     Parameters
     ----------
@@ -119,7 +109,7 @@ class Batch:
     Attributes
     ----------
     kernel : callable
-        Either empirical_blocks or general_blocks, called with ``(y, *arguments, wanted, dy, loss, attention)``.
+        empirical_blocks or general_blocks, called with (y, *arguments, wanted, dy, loss, attention).
     arguments : tuple
         What the kernel takes; the same objects as long as images fit in the memory that there is.
     blocks : int
@@ -132,19 +122,19 @@ class Batch:
         Loss per masked patch that no attention can lower; None where features are not orthonormal or masked keys carry a token.
     limit : float
         Largest correlation that the softmax takes.
-    seen : ndarray of shape (K, P)
+    seen : (K, P) float
         Weight of the rows that mask a patch.
 
     Examples
     --------
     >>> import dynsim
-    >>> from dynsim.reduced.batch import Batch
-    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> problem = dynsim.Problem(K=3, P=64)
     >>> part = dynsim.Partition.blocks(problem)
-    >>> batch = Batch(part)
-    >>> batch.load(dynsim.sample(problem, part, n=8))
-    >>> batch.masked_mean, batch.work
-    (12.0, 512)
+    >>> batch = dynsim.reduced.batch.Batch(part)
+    >>> for seed in range(2):
+    ...     batch.load(dynsim.sample(problem, part, n=8, seed=seed))
+    >>> round(batch.masked_mean), batch.data.n
+    (51, 8)
     """
 
     def __init__(self, part: Partition, embedding: Embedding | None = None) -> None:
@@ -166,7 +156,7 @@ class Batch:
         self._room = 0, 0  # rows and keys that the arrays have room for
 
     def load(self, data: Dataset) -> None:
-        """Take other images.
+        """Take these images.
 
         Parameters
         ----------
@@ -176,7 +166,7 @@ class Batch:
         Raises
         ------
         InputError
-            If they do not fit the partition.
+            Where they do not fit the partition.
         """
         data.check(self.part)
         self.data = data
@@ -232,26 +222,6 @@ class Batch:
         self.masked_mean, self.floor = data.masked_mean, None
 
 
-def padded(array: np.ndarray, width: int) -> np.ndarray:
-    """Pad an array to whole vectors of queries.
-
-    Parameters
-    ----------
-    array : ndarray of shape (.., P)
-        The array.
-    width : int
-        Elements of a vector.
-
-    Returns
-    -------
-    ndarray
-        Zero beyond the last query.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from dynsim.reduced.batch import padded
-    >>> padded(np.ones(3), 4)
-    array([1., 1., 1., 0.])
-    """
+def _padded(array: np.ndarray, width: int) -> np.ndarray:
+    """(.., P) up to whole vectors of queries, zero beyond the last."""
     return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % width)])

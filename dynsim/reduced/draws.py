@@ -1,14 +1,12 @@
-"""Draws: which images a step of stochastic descent sees, as functions of the step that return a Dataset.
+"""Which images a step of stochastic descent sees: functions of the step that return a Dataset.
 
 The same step always gets the same images, so a run can be repeated, continued in the middle of an epoch, and followed by
 full.descend, which takes the same draw in place of its images.
 
-=========  ==================================================================================================
-Fresh      n new images of a problem at every step
-Chosen     n rows of a set at every step, independently by their weights
-Resampled  epochs over the images of a set, in the order of a data loader, under masks of their own, fresh in
-           each epoch or at each step
-=========  ==================================================================================================
+    Fresh      n new images of a problem at every step
+    Chosen     n rows of a set at every step, independently by their weights
+    Resampled  epochs over the images of a set, in the order of a data loader, under masks of their own, fresh in each epoch or
+               at each step
 """
 
 from collections.abc import Callable
@@ -32,33 +30,24 @@ ROWS = 4096  # rows whose words are drawn at a time
 
 @dataclass(frozen=True, eq=False)
 class Fresh:
-    """Draw of n new images of a problem at every step: those of sample(problem, part, n, seed=[seed, step]).
+    """The draw of n new images of `problem` at every step: those of sample(problem, part, n, seed=[seed, step]).
 
     Parameters
     ----------
-    problem : Problem
-        Law of the images.
-    part : Partition
-        Their areas.
+    problem, part : Problem, Partition
+        Law of the images, and their areas.
     n : int
         Images in a batch.
     seed : int
-        Seed of the images.
-
-    Raises
-    ------
-    InputError
-        If n or seed are none, or the partition is one of another problem.
+        Seed of all batches.
 
     Examples
     --------
     >>> import dynsim
-    >>> from dynsim.reduced.draws import Fresh
-    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
-    >>> part = dynsim.Partition.blocks(problem)
-    >>> draw = Fresh(problem, part, n=8, seed=0)
-    >>> bool((draw(3).z == dynsim.sample(problem, part, 8, seed=[0, 3]).z).all())
-    True
+    >>> problem = dynsim.Problem(K=3, P=64)
+    >>> draw = dynsim.reduced.draws.Fresh(problem, dynsim.Partition.blocks(problem), n=16, seed=0)
+    >>> draw(3).n
+    16
     """
 
     problem: Problem
@@ -76,32 +65,27 @@ class Fresh:
 
 
 class Chosen:
-    """Draw of n rows of a data set at every step, independently by their weights.
+    """The draw of n rows of `data` at every step, independently by their weights.
 
     Parameters
     ----------
     part : Partition
-        Areas.
+        Where the areas lie.
     data : Dataset
-        The set.
+        The rows to draw from.
     n : int
         Rows in a batch.
     seed : int
-        Seed of the choice.
-
-    Raises
-    ------
-    InputError
-        If n or seed are none, or the set does not fit the partition.
+        Seed of all batches.
 
     Examples
     --------
     >>> import dynsim
-    >>> from dynsim.reduced.draws import Chosen
-    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> problem = dynsim.Problem(K=3, P=64)
     >>> part = dynsim.Partition.blocks(problem)
-    >>> Chosen(part, dynsim.sample(problem, part, n=100), n=8, seed=0)(3).n
-    8
+    >>> draw = dynsim.reduced.draws.Chosen(part, dynsim.sample(problem, part, n=8), n=16, seed=0)
+    >>> draw(3).n
+    16
     """
 
     def __init__(self, part: Partition, data: Dataset, n: int, seed: int) -> None:
@@ -119,41 +103,34 @@ class Chosen:
 
 
 class Resampled:
-    """Draw of n images of a data set at every step, epoch by epoch, under fresh masks or their own.
+    """The draw of n images of `data` at every step, epoch by epoch, under fresh masks or their own.
 
     Parameters
     ----------
     part : Partition
-        Areas.
+        Where the areas lie.
     data : Dataset
-        The set.
+        The images.
     n : int
         Images in a batch.
     seed : int
-        Seed of the order and of the masks.
-    masks : {"step", "epoch", "fixed"}
-        When masks are drawn anew.
-    replacement : bool
-        Whether images are drawn by their weights, in place of epochs.
-    shuffle : bool
-        Whether every epoch has another order.
-    drop_last : bool
-        Whether the last, smaller batch of an epoch is left out.
+        Seed of order and masks.
+    masks, replacement, shuffle, drop_last : str, bool, bool, bool
+        See MinibatchField.resampled.
 
-    Raises
-    ------
-    InputError
-        As MinibatchField.resampled, which says more of these options.
+    Attributes
+    ----------
+    steps_per_epoch : int
+        Steps in which every image is seen once (with replacement: as many draws as there are images).
 
     Examples
     --------
     >>> import dynsim
-    >>> from dynsim.reduced.draws import Resampled
-    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> problem = dynsim.Problem(K=3, P=64)
     >>> part = dynsim.Partition.blocks(problem)
-    >>> draw = Resampled(part, dynsim.sample(problem, part, n=100), n=32, seed=0, drop_last=True)
-    >>> draw.steps_per_epoch
-    3
+    >>> draw = dynsim.reduced.draws.Resampled(part, dynsim.sample(problem, part, n=8), n=5, seed=0)
+    >>> sorted([*draw(0).image.tolist(), *draw(1).image.tolist()])
+    [0, 1, 2, 3, 4, 5, 6, 7]
     """
 
     def __init__(
@@ -225,89 +202,41 @@ class Resampled:
         return self._masked[1][chosen]
 
 
-def rows_of(part: Partition, data: Dataset, rows: np.ndarray, masked: np.ndarray | None = None) -> Dataset:
-    """Return some rows of a data set, equally weighted.
-
-    Parameters
-    ----------
-    part : Partition
-        Areas, which the set fits.
-    data : Dataset
-        The set.
-    rows : ndarray of int, shape (n,)
-        The rows.
-    masked : ndarray of bool, shape (n, P), optional
-        Masks in place of their own.
-
-    Returns
-    -------
-    Dataset
-        The rows.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import dynsim
-    >>> from dynsim.reduced.draws import rows_of
-    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
-    >>> part = dynsim.Partition.blocks(problem)
-    >>> rows_of(part, dynsim.sample(problem, part, n=10), np.array([3, 3, 1])).image
-    array([3, 3, 1])
-    """
+def _rows_of(part: Partition, data: Dataset, rows: np.ndarray, masked: np.ndarray | None = None) -> Dataset:
+    """These rows of `data`, which fits `part`, equally weighted; masked: under these masks."""
     masked = data.masked[rows] if masked is None else masked
     return Dataset._trusted(part, data.cluster[rows], data.z[rows], masked, image=data.image[rows])
 
 
-def by_weight(share: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
-    """Draw numbers with given probabilities, as ``Generator.choice`` does.
-
-    Parameters
-    ----------
-    share : ndarray of shape (count,)
-        Cumulated probabilities.
-    rng : numpy.random.Generator
-        Source of randomness.
-    n : int
-        How many.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        Numbers from 0 to count - 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from dynsim.reduced.draws import by_weight
-    >>> by_weight(np.array([0.0, 1.0]), np.random.default_rng(0), 3)
-    array([1, 1, 1])
-    """
+def _by_weight(share: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
+    """Draw n numbers as rng.choice does, from cumulated probabilities."""
     return share.searchsorted(rng.random(n), side="right")
 
 
 def draw_masks(rng: np.random.Generator, count: np.ndarray, P: int) -> np.ndarray:
-    """Draw masks: those of ``Generator.permuted``, bit for bit, but faster.
+    """Draw masks, those of rng.permuted bit for bit, in a kernel.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of randomness. It has drawn more words than the masks take: nothing is to be drawn from it afterwards.
-    count : ndarray of int, shape (rows,)
+        Where words come from. More are drawn than masks take: nothing is to be drawn from it afterwards.
+    count : (rows,) int
         Masked patches of each row.
     P : int
         Patches.
 
     Returns
     -------
-    ndarray of bool, shape (rows, P)
-        The masks.
+    (rows, P) bool
+        Masks.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from dynsim.reduced.draws import draw_masks
-    >>> draw_masks(np.random.default_rng(0), np.array([3, 5]), 8).sum(axis=1)
-    array([3, 5])
+    >>> from dynsim.reduced import draws
+    >>> masked = draws.draw_masks(np.random.default_rng(0), np.array([3, 5]), 8)
+    >>> masked.sum(axis=1).tolist()
+    [3, 5]
     """
     from dynsim.reduced.kernels import masks
 
@@ -332,24 +261,8 @@ def _words(P: int) -> tuple[float, float]:
     return float(np.sum(1 / chance)), float(np.sum((1 - chance) / chance**2))
 
 
-def check_batch(n: int) -> None:
-    """Raise InputError unless n is a size of a minibatch.
-
-    Parameters
-    ----------
-    n : int
-        Images in a batch.
-
-    Raises
-    ------
-    InputError
-        If it is no whole number of at least 1.
-
-    Examples
-    --------
-    >>> from dynsim.reduced.draws import check_batch
-    >>> check_batch(64)
-    """
+def _check_batch(n: int) -> None:
+    """Raise InputError unless n is a size of a minibatch."""
     if isinstance(n, bool) or not (isinstance(n, (int, np.integer)) and n >= 1):
         raise InputError(f"a minibatch holds a whole number of at least 1 image, got n={n!r}: take e.g. n=64")
 

@@ -37,10 +37,10 @@ class Noise:
 
     Examples
     --------
-    >>> from dynsim.theory.noise import Noise
-    >>> noise = Noise({"all": (1.0, 0.1)}, {"all": (3.0, 0.1)}, {"all": (0.5, 0.1)}, masked=48.0)
-    >>> noise.variance(8, masks=3), noise.images(1, 3), noise.resolved(2.0, 8)
-    (0.25, 2.0, 2.0)
+    >>> from dynsim.theory import Noise
+    >>> noise = Noise(image={"all": (3.0, 0.1)}, mask={"all": (1.0, 0.1)}, signal={"all": (2.0, 0.1)}, masked=10.0)
+    >>> noise.variance(n=8, masks=2), noise.images(n=7, masks=2), noise.resolved(eta=1.0, n=4)
+    (0.4375, 8.0, 0.5)
     """
 
     image: dict[str, tuple[float, float]]
@@ -49,83 +49,83 @@ class Noise:
     masked: float
 
     def variance(self, n: float, masks: float = 1, part: str = "all") -> float:
-        """Return the trace of the covariance of the velocity on n images under several masks each.
+        """Trace of the covariance of the velocity on n images under `masks` masks each (eq. M1).
 
         Parameters
         ----------
         n : float
             Images.
         masks : float
-            Masks for every image.
-        part : {"fp", "pp", "all"}
-            Correlations.
+            Masks of each.
+        part : str
+            "fp", "pp" or "all".
 
         Returns
         -------
         float
-            The trace.
+            Variance, summed over entries.
         """
         return (self.image[part][0] + self.mask[part][0] / masks) / n
 
     def images(self, n: float, masks: float, part: str = "all") -> float:
-        """Return how many images under one mask have as little noise as n images under several masks.
+        """How many images under one mask are as good as n images under `masks` masks: as little noise (eq. M2).
 
         Parameters
         ----------
         n : float
             Images.
         masks : float
-            Masks for every image.
-        part : {"fp", "pp", "all"}
-            Correlations.
+            Masks of each.
+        part : str
+            "fp", "pp" or "all".
 
         Returns
         -------
         float
-            Number of images.
+            Images.
         """
         return self.variance(1, 1, part) / self.variance(n, masks, part)
 
     def gap_rate(self, n: float, masks: float = 1) -> float:
-        """Return d/dt at t = 0 of the mean gap between population and training loss (eq. M3).
+        """Rate at which the mean gap between population and training loss opens at t = 0, per masked patch (eq. M3).
 
         Parameters
         ----------
         n : float
             Images.
         masks : float
-            Masks for every image.
+            Masks of each.
 
         Returns
         -------
         float
-            Per masked patch.
+            Loss per masked patch and unit of time.
         """
         return self.variance(n, masks) / self.masked
 
     def scatter(self, t: float, eta: float, n: float, part: str = "all") -> float:
-        """Return the trace of the covariance of the correlations along stochastic descent, n new images a step (eq. M5).
+        """Trace of the covariance of the correlations at time t of stochastic descent, n new images a step (eq. M5).
 
         Parameters
         ----------
         t : float
-            Time, eta x step.
+            Time, step size x step.
         eta : float
             Step size.
         n : float
             Images in a batch.
-        part : {"fp", "pp", "all"}
-            Correlations.
+        part : str
+            "fp", "pp" or "all".
 
         Returns
         -------
         float
-            The trace.
+            Variance, summed over entries.
         """
         return t * eta * self.variance(n, 1, part)
 
     def resolved(self, eta: float, n: float, part: str = "all") -> float:
-        """Return the time from which on the mean of a correlation exceeds the noise of stochastic descent (eq. M6).
+        """Time from which on the mean of correlations stands out from the noise of stochastic descent (eq. M6).
 
         Parameters
         ----------
@@ -133,13 +133,13 @@ class Noise:
             Step size.
         n : float
             Images in a batch.
-        part : {"fp", "pp", "all"}
-            Correlations.
+        part : str
+            "fp", "pp" or "all".
 
         Returns
         -------
         float
-            Time, eta x step.
+            Time, step size x step.
         """
         return eta * self.variance(n, 1, part) / self.signal[part][0]
 

@@ -43,6 +43,12 @@ GOOD = {  # values that make small runs; what is not here gets odd ones only
     "out": ["out", "out/below", "file", "file/below", "/proc/none", ""],
     "file": ["whole.npz", "damaged.npz", "none.npz", "file", "out", ""],
     "checkpoint": ["0", "5", "-1"],
+    "nodes": ["1", "3"],
+    "d": ["1", "40"],
+    "weight": ["0", "0.5", "2"],
+    "temperature": ["0.5", "1e-6"],
+    "masks_per_image": ["1", "2"],
+    "negatives": ["1", "3"],
 }
 ODD = ["", " ", "-", "--", "=", "-1", "0", "1e400", "nan", "inf", "-inf", "1e9", "1e30", "1e101", "0.999999", "1e-9", "2.5", "x"]
 ODD += ["LLLL", "１", "é", "\udcff", "\0", "a\nb", "%s", "{}", "1_0", "0x10", "1,2", "../..", "*", "'", '"', "None", "9" * 400]
