@@ -103,7 +103,7 @@ def row_pool(i0, i1, P, masked, areas, total, E, phi, w, tables, f):
     last = -1
     S_m = 0.0
     for j in range(key_ptr[first], key_ptr[first + count]):
-        s = np.int64(element(key_seg, j))
+        s = np.int64(element(key_seg, j))  # type: ignore[assignment]
         e = element(E, element(keys, j))
         S_m = e + (S_m if s == last else 0.0)
         A[s] = S_m
