@@ -59,7 +59,7 @@ def test_rows_count_by_their_weight():
     "make, rule",
     [
         (lambda: image_attention.attention_map(IMAGES, FP.T, PP), r"fp \(P, d\) and pp \(P, P\), a token \(d,\), with P=6, d=9"),
-        (lambda: image_attention.attention_map(IMAGES, FP, PP, token=[1.0]), r"got \(6, 9\), \(6, 6\), \(1,\): take e.g. traj.fp"),
+        (lambda: image_attention.attention_map(IMAGES, FP, PP, token=[1.0]), r"got \(6, 9\), \(6, 6\), \(1,\): take"),
         (lambda: image_attention.attention_map(IMAGES, FP, PP, row=24), "row numbers one of n=24 rows from 0, got 24"),
         (lambda: image_attention.measures(IMAGES, FP, PP[:5]), "correlations of one time are"),
     ],
