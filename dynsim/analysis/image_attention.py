@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dynsim.analysis.attention import distance, entropy, mutual_information
+from dynsim.analysis.attention import distance, entropy, mutual_information, similarity
 from dynsim.errors import InputError
 from dynsim.model.images import Images
 
@@ -93,26 +93,6 @@ def measures(images: Images, fp: ArrayLike, pp: ArrayLike, token: ArrayLike | No
         result["mutual_information"] += weight * mutual_information(attn)
         result["similarity"] += weight * similarity(attn)
     return result
-
-
-def similarity(attn: np.ndarray) -> float:
-    """Mean cosine of the maps of two different queries, in [0, 1]; 1 where all queries attend alike, and for a single query.
-
-    Parameters
-    ----------
-    attn : array (queries, keys)
-        A map; NaN rows are left out.
-
-    Returns
-    -------
-    float
-        NaN without queries.
-    """
-    attn = attn[~np.isnan(attn).any(axis=1)]
-    if len(attn) < 2:
-        return 1.0 if len(attn) else float("nan")
-    unit = attn / np.linalg.norm(attn, axis=1, keepdims=True)
-    return float((np.sum(unit.sum(axis=0) ** 2) - len(attn)) / (len(attn) * (len(attn) - 1)))
 
 
 def along(images: Images, traj: Trajectory, token: ArrayLike | None = None) -> dict[str, np.ndarray]:
