@@ -42,9 +42,10 @@ OF_PROTOCOLS = {
 
 
 def modules():
-    """Names of the modules that users import: not the command's, whose text is its help, nor kernels, which fields call."""
+    """Names of the modules that users import: not the command's, whose text is its help, nor the explorer's page and server,
+    which browsers use, nor kernels, which fields call."""
     found = [module.name for module in pkgutil.walk_packages(dynsim.__path__, "dynsim.")]
-    return [name for name in found if not re.search(r"\._|\.cli\b|\.kernels\b", name)]
+    return [name for name in found if not re.search(r"\._|\.cli\b|\.kernels\b|\.explore\.(page|server|template)$", name)]
 
 
 def public(name):

@@ -27,6 +27,7 @@ ALLOWED = {  # a word -> lines in which it is the right one
         | (central|second|third|fourth|three|other|another|hypergeometric|explicit|exact|these|its|the|in\ its) \ moments?
         | moments? \ (of\ the\ draw|are\ held|differ)
     """,
+    "pull(s|ed)?|gain|what (a )?keys? gets?": r"gain_p = ",  # by how much an error falls
     "sorts?": r"np\.sort|\.sort\(|sorts? \(|lexsort|argsort|sort_keys",
 }
 

@@ -44,6 +44,7 @@ def read_settings(pairs: Iterable[tuple[str, str]] | Mapping[str, str]) -> dict[
 
     Examples
     --------
+    >>> from dynsim.explore.answers import read_settings
     >>> read_settings({"K": "2", "P": "1e30"})["P"]
     1e+30
     """
@@ -78,6 +79,7 @@ def from_link(link: str) -> dict[str, float]:
 
     Examples
     --------
+    >>> from dynsim.explore.answers import from_link
     >>> from_link("?K=2&gamma=0.5")["gamma"]
     0.5
     """
@@ -103,6 +105,7 @@ def to_link(settings: Mapping[str, float]) -> str:
 
     Examples
     --------
+    >>> from dynsim.explore.answers import to_link
     >>> to_link({"K": 2.0, "P": 1e30})
     '?K=2&P=1e30'
     """
@@ -140,6 +143,7 @@ def answer(settings: Mapping[str, float]) -> dict[str, Any]:
 
     Examples
     --------
+    >>> from dynsim.explore.answers import answer
     >>> found = answer({"K": 1, "P": 1e6})
     >>> found["regime"], len(found["t"]) == len(found["attention"]["own"])
     ('two phases', True)
@@ -181,13 +185,52 @@ def answer(settings: Mapping[str, float]) -> dict[str, Any]:
 
 
 def complete(settings: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    """(name, value) of every setting, in order; those left out have their default."""
+    """Return every setting, in order.
+
+    Parameters
+    ----------
+    settings : mapping of str to float
+        Names of DEFAULTS; those left out have their default.
+
+    Returns
+    -------
+    tuple of (str, float)
+        Names and values.
+
+    Examples
+    --------
+    >>> from dynsim.explore.answers import complete
+    >>> complete({"P": 1e6})[:3]
+    (('K', 4.0), ('gamma', 0.8), ('P', 1000000.0))
+    """
     return tuple((name, float(settings.get(name, value))) for name, value in DEFAULTS.items())
 
 
 @lru_cache(maxsize=8)
 def simulated(settings: tuple[tuple[str, float], ...]) -> tuple[Problem, OrbitField, Trajectory]:
-    """(problem, field, trajectory) of settings; the last ones are remembered, so that a figure or a file takes no second run."""
+    """Run the problem of some settings; the last eight results are remembered.
+
+    Parameters
+    ----------
+    settings : tuple of (str, float)
+        As from ``complete``.
+
+    Returns
+    -------
+    problem : Problem
+        What was simulated.
+    field : Field
+        The field of its all-local query type.
+    run : Trajectory
+        The flow.
+
+    Examples
+    --------
+    >>> from dynsim.explore.answers import complete, simulated
+    >>> problem, field, run = simulated(complete({"K": 1, "P": 1e6}))
+    >>> field.query, problem.P
+    ('L', 1000000)
+    """
     from dynsim.model.amplitude import Uniform
     from dynsim.model.problem import Problem
     from dynsim.reduced.gradient_flow import flow
@@ -200,13 +243,49 @@ def simulated(settings: tuple[tuple[str, float], ...]) -> tuple[Problem, OrbitFi
 
 
 def command(settings: Mapping[str, float]) -> str:
-    """The command line that makes the same run; settings complete."""
+    """Return the command line that makes the same run.
+
+    Parameters
+    ----------
+    settings : mapping of str to float
+        All settings.
+
+    Returns
+    -------
+    str
+        A command.
+
+    Examples
+    --------
+    >>> from dynsim.explore.answers import DEFAULTS, command
+    >>> command({**DEFAULTS, "K": 2.0})
+    'dynsim simulate --K 2 --gamma 0.8 --P 1e12 --kappa-c 0.9 --kappa-s 0.4 --L 0.8 --U 1.2 --query LL'
+    """
     options = [f"--{name.replace('_', '-')} {text_of(value)}" for name, value in settings.items()]
     return " ".join(["dynsim simulate", *options, "--query", "L" * int(settings["K"])])
 
 
 def python(settings: Mapping[str, float], options: Mapping[str, Any]) -> str:
-    """The lines of Python that make the same run; settings complete, options of the flow."""
+    """Return the lines of Python that make the same run.
+
+    Parameters
+    ----------
+    settings : mapping of str to float
+        All settings.
+    options : mapping
+        Options of the flow.
+
+    Returns
+    -------
+    str
+        Python code.
+
+    Examples
+    --------
+    >>> from dynsim.explore.answers import DEFAULTS, python
+    >>> print(python(DEFAULTS, {"t_end": 10.0}).splitlines()[-1])
+    run = dynsim.reduced.flow(field, t_end=10.0)
+    """
     s = {name: text_of(value) for name, value in settings.items()}
     numbers = ", ".join(f"{name}={s[name]}" for name in ("K", "gamma", "P", "kappa_c", "kappa_s"))
     return (
@@ -218,7 +297,24 @@ def python(settings: Mapping[str, float], options: Mapping[str, Any]) -> str:
 
 
 def csv(found: Mapping[str, Any]) -> str:
-    """The curves of an answer as comma-separated values, a row for each saved time."""
+    """Return the curves of an answer as comma-separated values.
+
+    Parameters
+    ----------
+    found : mapping
+        As from ``answer``.
+
+    Returns
+    -------
+    str
+        A line of names, then one for each saved time.
+
+    Examples
+    --------
+    >>> from dynsim.explore.answers import answer, csv
+    >>> csv(answer({"K": 1, "P": 1e6})).splitlines()[0].split(",")[:3]
+    ['t', 'fp_own', 'fp_global']
+    """
     columns: dict[str, list] = {"t": found["t"]}
     for name in ("fp", "pp", "attention"):
         columns |= {f"{name}_{role}": values for role, values in found[name].items()}
@@ -232,7 +328,25 @@ def csv(found: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Lists and numbers for arrays, None for what is not finite."""
+    """Return lists and numbers for arrays, and None for what is not finite.
+
+    Parameters
+    ----------
+    value : object
+        Numbers, arrays, lists and mappings of them.
+
+    Returns
+    -------
+    object
+        What JSON can hold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.explore.answers import plain
+    >>> plain({"t": np.array([1.0, np.inf])})
+    {'t': [1.0, None]}
+    """
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):
@@ -251,6 +365,23 @@ def _by_role(traj: Trajectory) -> dict[str, dict[str, np.ndarray]]:
 
 
 def text_of(value: float) -> str:
-    """A setting as short text that reads back to the same number."""
+    """Return a setting as short text that reads back to the same number.
+
+    Parameters
+    ----------
+    value : float
+        A number.
+
+    Returns
+    -------
+    str
+        Such as "1e12".
+
+    Examples
+    --------
+    >>> from dynsim.explore.answers import text_of
+    >>> text_of(1e12), text_of(0.123456789)
+    ('1e12', '0.123456789')
+    """
     short = f"{value:g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
     return short if float(short) == value else repr(value)

@@ -95,17 +95,17 @@ def movie(
         raise InputError(f"a moving picture has at least 2 frames, got frames={frames!r} and {len(traj)} saved times: keep more")
     shown = np.unique(np.linspace(0, len(traj) - 1, int(frames)).round().astype(int))
     areas = by_area(traj, part)  # refused here where it has none
-    letter = "L" if "L" in areas else "G"
+    area = "L" if "L" in areas else "G"
     part = getattr(traj.layout, "part", None) if part is None else part
     made, axes = figure(1, 1, DOUBLE, 3.4)
     axes.remove()
     grid = made.add_gridspec(2, 2, width_ratios=(1.15, 1))
     if part is None:
-        draw = _bars(made.add_subplot(grid[:, 0]), areas[letter]["attention"])
+        draw = _bars(made.add_subplot(grid[:, 0]), areas[area]["attention"])
     else:
         draw = _maps(made, grid[:, 0], traj, part, _images(problem, part, data, cluster), queries, cluster, shown)
     above, below = made.add_subplot(grid[0, 1]), made.add_subplot(grid[1, 1])
-    cursors = _beside(above, below, traj, areas[letter]["fp"])
+    cursors = _beside(above, below, traj, areas[area]["fp"])
     title = made.suptitle(" ", fontsize=STYLE["axes.titlesize"], x=0.02, ha="left", family="monospace")
     title.set_in_layout(True)
 
@@ -138,6 +138,15 @@ def frame(animation: FuncAnimation, number: int = 0) -> Figure:
     -------
     matplotlib.figure.Figure
         The animation's own figure, for `save`.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, P=1e6))
+    >>> run = dynsim.reduced.flow(field, t_end=100.0, keep=4)
+    >>> made = dynsim.plots.frame(dynsim.plots.movie(run, field.problem), -1)
+    >>> len(made.axes) > 1
+    True
     """
     numbers = list(animation.new_saved_frame_seq())
     animation._init_draw()  # type: ignore[attr-defined]
@@ -161,6 +170,16 @@ def save_movie(animation: FuncAnimation, path: str | os.PathLike[str], fps: int 
     ------
     InputError
         For another ending, for .mp4 where there is no ffmpeg, or where 10 MB do not hold the frames.
+
+    Examples
+    --------
+    >>> import os
+    >>> import dynsim
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, P=1e6))
+    >>> run = dynsim.reduced.flow(field, t_end=100.0, keep=4)
+    >>> dynsim.plots.save_movie(dynsim.plots.movie(run, field.problem, frames=2), "run.gif")
+    >>> os.path.getsize("run.gif") > 1000
+    True
     """
     ending = os.path.splitext(path)[1][1:].lower()
     if ending not in ENDINGS:

@@ -124,7 +124,7 @@ def run(
     Examples
     --------
     >>> from dynsim import validation
-    >>> validation.run(["asymptotic"], quick=True).passed
+    >>> validation.run(["asymptotic"], quick=True).passed  # some seconds  # doctest: +SKIP
     True
     >>> validation.run(["exactly"])
     Traceback (most recent call last):

@@ -24,8 +24,8 @@ def rows_of(text, mark):
     """Heights (from the top) at which a mark stands, by column, within the frame of a plot."""
     found = {}
     for height, line in enumerate(line for line in text.splitlines() if line.startswith(("│", "|"))):
-        for column, letter in enumerate(line[1 : 1 + 60]):
-            if letter == mark:
+        for column, character in enumerate(line[1 : 1 + 60]):
+            if character == mark:
                 found.setdefault(column, []).append(height)
     return found
 
