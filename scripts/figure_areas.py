@@ -1,4 +1,7 @@
-"""Areas that pictures have: fitted ones over mean pictures, and what they predict of a run on the pictures themselves.
+"""Areas that pictures have
+========================
+
+Fitted ones over mean pictures, and what they predict of a run on the pictures themselves.
 
 Above: the areas of the largest cluster over its mean picture, the global area untinted within a red line. Below: attention of
 local queries on their own area along exact gradient descent, on the pictures (solid) and on their areas, X_p = z_m v_{k,m}, with
@@ -18,7 +21,7 @@ from dynsim import Dataset, Images, Partition, Problem, plots, reduced, sample
 from dynsim.analysis import areas
 from dynsim.validation import prediction
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="Areas that pictures have")
 parser.add_argument("--quick", action="store_true", help="fewer pictures and steps")
 parser.add_argument("--out", default=".", help="folder for areas.png and .pdf")
 args = parser.parse_args()

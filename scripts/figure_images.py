@@ -1,4 +1,7 @@
-"""The model on real pictures: what masked patches attend to before and after training, and measures of it along training.
+"""The model on real pictures
+==========================
+
+What masked patches attend to before and after training, and measures of it along training.
 
 Above, one picture of each set under its mask (masked patches are dark), and what masked queries pay to every patch of it: one
 query at the start, three at the end; the cross is the query, colour is attention. Below, means over the pictures of attention
@@ -18,7 +21,7 @@ import numpy as np
 from dynsim import Images, plots, reduced
 from dynsim.analysis import image_attention
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="The model on real pictures")
 parser.add_argument("--quick", action="store_true", help="fewer pictures, steps and seeds")
 parser.add_argument("--out", default=".", help="folder for images.png and .pdf")
 args = parser.parse_args()

@@ -1,4 +1,7 @@
-"""What a mask is worth: the gap between population and training loss against images n, masks per image R and time.
+"""What a mask is worth
+====================
+
+The gap between population and training loss against images n, masks per image R and time.
 
 P = 64, K = 3, gamma = .75, descent at eta = 4 on n images under R fixed masks each, several sets of images; population loss on
 other images, other ones for each set. (a) n x gap along time, with the rate at which it opens (M3); (b) rows x gap at two times
@@ -17,7 +20,7 @@ import numpy as np
 
 from dynsim import Partition, Problem, analysis, plots, reduced, sample, theory
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="What a mask is worth")
 parser.add_argument("--quick", action="store_true", help="fewer sets of images, sizes and steps")
 parser.add_argument("--seeds", type=int, default=20, help="sets of images")
 parser.add_argument("--table", action="store_true", help="print the table of docs/mask-budgets.md too: some minutes")

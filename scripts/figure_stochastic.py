@@ -1,4 +1,7 @@
-"""Stochastic descent: the scatter of the correlations against its theory, and what batch and step size do to the phases.
+"""Stochastic descent
+==================
+
+The scatter of the correlations against its theory, and what batch and step size do to the phases.
 
 (a) P = 18, K = 3: trace of the covariance of FP and PP correlations over runs on fresh images, at t = 2, against eta / n, with
 t eta C / n (M5) as lines; (b) its ratio to theory against t: one at the start, off by the drift later; (c) P = 196, K = 4:
@@ -14,7 +17,7 @@ import numpy as np
 
 from dynsim import Partition, Problem, analysis, plots, reduced, theory
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="Stochastic descent")
 parser.add_argument("--quick", action="store_true", help="fewer runs, shorter ones")
 parser.add_argument("--out", default=".", help="folder for stochastic.png and .pdf")
 args = parser.parse_args()

@@ -38,7 +38,7 @@ def files():
     """What is searched, by path from the root."""
     for folder, endings in (("dynsim", (".py",)), ("scripts", (".py",)), ("tests", (".py",)), ("docs", (".md", ".rst", ".py"))):
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in endings and "_build" not in path.parts and path.name != Path(__file__).name:
+            if path.suffix in endings and not {"_build", "gallery"} & set(path.parts) and path.name != Path(__file__).name:
                 yield path
     yield from sorted(ROOT.glob("*.md"))
 

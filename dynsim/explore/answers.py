@@ -7,20 +7,17 @@ every cluster, with the field's own `run_options`. Nothing here knows of a brows
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.explore._run import DEFAULTS, command, complete, plain, python, simulated, text_of
 
 if TYPE_CHECKING:
-    from dynsim.model.problem import Problem
-    from dynsim.reduced.orbit import OrbitField
     from dynsim.trajectory import Trajectory
 
-DEFAULTS = {"K": 4.0, "gamma": 0.8, "P": 1e12, "kappa_c": 0.9, "kappa_s": 0.4, "L": 0.8, "U": 1.2}
 LATE = 3  # escape times after which the late stage of theory is drawn
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dynsim.errors import DynsimError, InputError
-from dynsim.explore import answers
+from dynsim.explore import _run, answers
 
 if TYPE_CHECKING:
     from bokeh.server.server import Server
@@ -48,6 +48,10 @@ def make_server(settings: Mapping[str, float], port: int = 0, token: str | None 
     ------
     InputError
         Where Bokeh is not installed, the port is taken, or the settings make no problem.
+
+    Examples
+    --------
+    >>> server, address = make_server({"K": 2, "P": 1e30})    # doctest: +SKIP
     """
     try:
         from bokeh.server.server import Server
@@ -55,7 +59,7 @@ def make_server(settings: Mapping[str, float], port: int = 0, token: str | None 
         raise InputError("the explorer needs Bokeh, which is not installed: python -m pip install 'dynsim[explore]'") from None
     from tornado.web import RequestHandler
 
-    from dynsim.explore.page import Page
+    from dynsim.explore._page import Page
 
     answers.answer(settings)  # refused here where it is no problem; compiles or loads the kernels before anybody waits
     token = secrets.token_urlsafe(16) if token is None else token
@@ -86,7 +90,7 @@ def make_server(settings: Mapping[str, float], port: int = 0, token: str | None 
         def get(self, name: str) -> None:
             try:
                 given = [(key, self.get_query_argument(key)) for key in self.request.arguments]
-                body = exported(name, answers.read_settings(given))
+                body = _exported(name, answers.read_settings(given))
             except DynsimError as error:
                 self.set_status(400)
                 self.finish(f"{error}\n")
@@ -117,15 +121,15 @@ def _free_port() -> int:
         return one.getsockname()[1]
 
 
-def exported(name: str, settings: Mapping[str, float]) -> bytes:
+def _exported(name: str, settings: Mapping[str, float]) -> bytes:
     """The figure (figure.png, .pdf, .svg: that of `dynsim plot`) or the data (data.csv, .json) of settings."""
     what, ending = name.split(".")
     if what == "data":
         found = answers.answer(settings)
-        return (answers.csv(found) if ending == "csv" else json.dumps(found, indent=1)).encode()
+        return (_run.csv(found) if ending == "csv" else json.dumps(found, indent=1)).encode()
     from dynsim import plots
 
-    problem, _, traj = answers.simulated(answers.complete(settings))
+    problem, _, traj = _run.simulated(_run.complete(settings))
     made = plots.summary(traj, problem)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, name)
@@ -154,6 +158,11 @@ def serve(
     ------
     InputError
         As `make_server` does.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> dynsim.explore.serve({"K": 2, "P": 1e30}, announce=print)    # doctest: +SKIP
     """
     server, address = make_server(settings, port)
     server.start()
@@ -170,7 +179,7 @@ def serve(
         server.stop()
 
 
-def has_screen() -> bool:
+def _has_screen() -> bool:
     """Whether a browser can show up: not on a Linux machine without display, where only one for the terminal would."""
     return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
@@ -184,6 +193,12 @@ class Panel:
         Of the page.
     stop : callable
         Ends the server.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> explorer = dynsim.explore.panel(K=2, P=1e30)    # doctest: +SKIP
+    >>> explorer.stop()                                 # doctest: +SKIP
     """
 
     def __init__(self, address: str, stop: Callable[[], object]) -> None:
@@ -218,8 +233,9 @@ def panel(port: int = 0, **settings: float) -> Panel:
 
     Examples
     --------
-    >>> explorer = panel(K=2, P=1e30)         # doctest: +SKIP
-    >>> explorer.stop()                       # doctest: +SKIP
+    >>> import dynsim
+    >>> explorer = dynsim.explore.panel(K=2, P=1e30)    # doctest: +SKIP
+    >>> explorer.stop()                                 # doctest: +SKIP
     """
     import asyncio
 

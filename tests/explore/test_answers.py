@@ -12,7 +12,7 @@ import dynsim
 from dynsim import reduced, theory
 from dynsim.analysis import phases
 from dynsim.cli import main
-from dynsim.explore import answers
+from dynsim.explore import _run, answers
 
 SETTINGS = {"K": 2.0, "gamma": 0.75, "P": 1e6, "kappa_c": 0.9, "kappa_s": 0.4, "L": 0.8, "U": 1.2}
 
@@ -92,7 +92,7 @@ def test_every_answer_is_plain_data(settings):
 
 
 def test_data_as_text(found):
-    rows = answers.csv(found).splitlines()
+    rows = _run.csv(found).splitlines()
     names = rows[0].split(",")
     assert len(rows) == 1 + len(found["t"]) and {"t", "fp_own", "pp_self", "attention_masked", "loss"} <= set(names)
     last = dict(zip(names, rows[-1].split(","), strict=True))

@@ -23,8 +23,9 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from dynsim.errors import DynsimError
-from dynsim.explore.answers import DEFAULTS, answer, read_settings, text_of
-from dynsim.explore.template import TEMPLATE, TEXT_STYLE
+from dynsim.explore._run import DEFAULTS, text_of
+from dynsim.explore._template import TEMPLATE, TEXT_STYLE
+from dynsim.explore.answers import answer, read_settings
 
 PAUSE = 15  # ms to wait for further moves of a slider before computing
 ROLES = {  # as in dynsim.plots: colour says what is attended to, a line style each
