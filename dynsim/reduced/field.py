@@ -127,6 +127,10 @@ class Field:
         Axes of the public arrays, and where each query finds its areas.
     events : dict
         What a gradient flow looks for: name -> what happens there, in words.
+    descends : bool
+        Whether the velocity is minus a gradient, so that the loss of a flow only falls (not with stop-gradient).
+    stiff : bool
+        Whether a flow slides along a balance, for which the field has a ``jacobian`` of its own.
 
     Examples
     --------
@@ -162,6 +166,8 @@ class Field:
     integrator: ClassVar[str] = "descend"
     seeded: ClassVar[bool] = True
     events: ClassVar[Mapping[str, str]] = EVENTS
+    descends: bool = True
+    stiff: bool = False
     deterministic: bool = True
     conservative: bool = True
     limit: float = 300.0
@@ -264,6 +270,36 @@ class Field:
             As many numbers as the state has, flat.
         """
         return np.ones(self.start().size)
+
+    def speed(self, v: np.ndarray) -> float:
+        """Return how fast the state moves, for the clock of a flow.
+
+        Parameters
+        ----------
+        v : ndarray
+            Velocity of the last evaluation.
+
+        Returns
+        -------
+        float
+            Its Euclidean norm, averaged (rms) over the queries of a 2-D state.
+        """
+        return float(np.sqrt(np.vdot(v, v) / (v.shape[-1] if v.ndim == 2 else 1)))
+
+    def jacobian(self, y: np.ndarray) -> np.ndarray:
+        """Return d(velocity)/d(state) of a field that is ``stiff``.
+
+        Parameters
+        ----------
+        y : ndarray
+            State.
+
+        Returns
+        -------
+        ndarray
+            A row for each entry of the velocity.
+        """
+        raise NotImplementedError
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
         """M u, shaped as the state, with M the symmetric map in dy/dt = -M dL/dy, L the loss that is told: its unit against that
