@@ -158,7 +158,7 @@ class MixedOrbitField(Field):
         self._attention, self._terms = np.zeros((K + 1, 2, 3)), np.zeros(2)
         self._gross, self._slow = np.zeros(self._place.size), np.zeros((2, K + 1))
         self.pooled = np.zeros((con[0].size, z.size))
-        self.stiff, self.descends = self.weight > 0, self.weight == 0
+        self.stiff, self.conservative = self.weight > 0, self.weight == 0 or not self.stop_gradient
         self.events = {  # type: ignore[misc]  # of this K
             **({} if self.weight else EVENTS), **_events(K, self.weight > 0)
         }

@@ -127,8 +127,6 @@ class Field:
         Axes of the public arrays, and where each query finds its areas.
     events : dict
         What a gradient flow looks for: name -> what happens there, in words.
-    descends : bool
-        Whether the velocity is minus a gradient, so that the loss of a flow only falls (not with stop-gradient).
     stiff : bool
         Whether a flow slides along a balance, for which the field has a ``jacobian`` of its own.
 
@@ -166,7 +164,6 @@ class Field:
     integrator: ClassVar[str] = "descend"
     seeded: ClassVar[bool] = True
     events: ClassVar[Mapping[str, str]] = EVENTS
-    descends: bool = True
     stiff: bool = False
     deterministic: bool = True
     conservative: bool = True

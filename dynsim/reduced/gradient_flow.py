@@ -118,7 +118,7 @@ class _Flow:
         self.shape, self.limit = y.shape, field.limit
         self.scale = np.append(field.scale(), 1.0)
         first_loss, v = field.velocity(y)
-        self.rise = max(RISES, rtol) * (first_loss - (field.floor or 0.0)) if field.descends else np.inf
+        self.rise = max(RISES, rtol) * abs(first_loss - (field.floor or 0.0)) if field.conservative else np.inf
         # LSODA is restarted with Adams' method, which a stiff balance stops: a field that slides along one runs in one go
         self.segment = None if field.stiff else SEGMENT[name]
         if start is None:
@@ -219,7 +219,7 @@ class _Flow:
             raise self.stopped(f"{message}: try method='Radau' or a larger rtol" if message else left)
         before, loss = self.signs, self.loss
         self.loss, self.signs = self.crossings(self.solver.y)
-        if self.loss > loss + self.rise:
+        if self.loss > loss + max(self.rise, self.rtol * abs(loss)):
             raise self.stopped(f"its loss rises, so the closure is off: end at t_end={self.t:.4g}")
         self.tau, self.steps = self.solver.y[-1], self.steps + 1
         found = [e for e in self.field.events if self.events[e] is None and before[e] < 0 <= self.signs[e]]
