@@ -34,6 +34,8 @@ MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
 GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most: moments of its draw up to the ninth
 SHARP = 1e-4  # relative spread of that fraction below which its mean serves, to the square of it
+FASTEST = 1e10  # relaxation to a balance, in units of the clock of a flow: beyond, rounding of the state is all that moves
+NEGLIGIBLE = 1e-7  # entries of the Jacobian, times the size of a correlation, over the largest of their row
 MOST_NUMBERS = 4000  # in the state: a stiff solver's Jacobian is dense
 
 
@@ -141,6 +143,7 @@ class MixedOrbitField(Field):
         self.number = number
         self.layout = TypesLayout(K, self.share, keys, np.array([problem.n_local - 1.0, problem.n_local]))
         self._place = self._places(number)
+        self._type = self._place // (7 + number.shape[1])
         n = own - 1.0
         con, rec = _contrastive_tables(problem, own), _reconstruction_tables(problem, n)
         self._fixed: tuple = (
@@ -256,10 +259,21 @@ class MixedOrbitField(Field):
         slides along a balance of opposite pushes (kernels/contrastive_orbit.py)."""
         return self._speed(v, self._gross, self._slow)
 
+    def damping(self, pace: float) -> np.ndarray:
+        """1 / (1 + pushes x pace / FASTEST): an entry comes to a balance of its pushes within 1 / FASTEST of a unit of the clock,
+        instead of whatever fraction of it; it then lags behind the balance by that much. Not so for query types whose own and
+        global attention slide up together, as that motion is a part of what would be damped."""
+        slides = np.abs(self._slow[0]) * np.minimum(pace, 1.0 / np.maximum(np.abs(self._slow[0]), 1e-300)) > 1e-3
+        slides &= np.abs(self._slow[0]) > 0.5 * self._slow[1]
+        return 1.0 / (1.0 + np.where(slides[self._type], 0.0, self._gross) * (pace / FASTEST))
+
     def jacobian(self, y: np.ndarray) -> np.ndarray:
         """d(velocity)/d(state), (n, n), by differences: what a stiff solver needs of a flow that slides along a balance."""
         found = np.empty((y.size, y.size))
         self._jacobian(y, self._place, *self._how, *self._fixed, found)
+        # what cannot matter, as PP is so small, is rounding that would be taken for pivots
+        size = np.abs(found) * self.scale()
+        found[(size < NEGLIGIBLE * size.max(axis=1, keepdims=True)) & ~np.eye(y.size, dtype=bool)] = 0.0
         return found
 
     # ---- events

@@ -298,6 +298,21 @@ class Field:
         """
         raise NotImplementedError
 
+    def damping(self, pace: float) -> np.ndarray:
+        """Return factors for the velocity of the last evaluation of a field that is ``stiff``.
+
+        Parameters
+        ----------
+        pace : float
+            Time per unit of the clock of a flow.
+
+        Returns
+        -------
+        ndarray
+            One for each entry: 1 but for those that reach their balance faster than floating point resolves.
+        """
+        raise NotImplementedError
+
     def mobility(self, u: np.ndarray) -> np.ndarray:
         """M u, shaped as the state, with M the symmetric map in dy/dt = -M dL/dy, L the loss that is told: its unit against that
         of the loss descended on, how many correlations an entry stands for, and inner products of an embedding."""

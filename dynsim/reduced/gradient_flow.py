@@ -32,6 +32,7 @@ def flow(
     start: State | None = None,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    until: str | None = None,
 ) -> Trajectory:
     """Integrate the gradient flow of a field, from zero correlations.
 
@@ -54,6 +55,8 @@ def flow(
         Called with (done, total) after every step of the solver, in logarithmic time.
     checkpoint : callable, optional
         Called with (state, record) at every restart of the solver.
+    until : str, optional
+        An event that ends the run where it happens, before ``t_end``.
 
     Returns
     -------
@@ -97,18 +100,24 @@ def flow(
         raise InputError(f"method must be one of {', '.join(SOLVERS)}, got {method!r}: leave it out for the default")
     if not field.deterministic:
         raise InputError("flow needs a field that is the same at every evaluation, got fresh samples: use descend")
+    if until is not None and until not in field.events:
+        raise InputError(f"until must be one of the events {', '.join(field.events)}, got {until!r}: leave it out")
     run = _Flow(field, float(t_end), keep, rtol, name, start)
+    run.until = until
     try:
         run.go(progress, checkpoint)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at t={run.t:.4g} of {t_end:.4g}", run.record.trajectory()) from None
-    traj = run.record.trajectory(status=f"reached t_end={t_end:.6g}", evaluations=int(run.solver.nfev))
+    status = f"reached t_end={t_end:.6g}" if run.tau >= run.end else f"ended by {until} at t={run.events[str(until)]:.6g}"
+    traj = run.record.trajectory(status=status, evaluations=int(run.solver.nfev))
     assert traj is not None  # _Flow has checked that a time is saved
     return traj
 
 
 class _Flow:
     """A gradient flow in progress: Y = (y, tau) with tau = log(1 + t / t0), integrated over s."""
+
+    until: str | None = None
 
     def __init__(
         self, field: Field, t_end: float, keep: ArrayLike | None, rtol: float, name: str, start: State | None
@@ -165,6 +174,8 @@ class _Flow:
         pace = self.t0 * exp(min(Y[-1], 700.0))
         dY[-1] = 1.0 / (1.0 + pace * self.field.speed(v))
         dY[:-1] *= pace * dY[-1]
+        if self.field.stiff:
+            dY[:-1] *= self.field.damping(pace * dY[-1])
         return dY
 
     def jacobian(self, s: float, Y: np.ndarray) -> np.ndarray:
@@ -177,6 +188,7 @@ class _Flow:
         J[:-1, :-1] = pace * left * self.field.jacobian(y)
         J[:-1, -1] = pace * left * left * v.ravel()
         J[-1, -1] = -(1.0 - left) * left
+        J[:-1] *= self.field.damping(pace * left)[:, None]
         return J
 
     def crossings(self, Y: np.ndarray) -> tuple[float, dict[str, float]]:
@@ -200,7 +212,7 @@ class _Flow:
             checkpoint(self.start, self.record)
         if self.waiting and self.waiting[0][0] == 0.0:
             self.save(self.waiting.pop(0)[0], self.start.y)
-        while self.tau < self.end:
+        while self.tau < self.end and (self.until is None or self.events[self.until] is None):
             self.step()
             if progress is not None:
                 progress(min(self.tau, self.end), self.end)

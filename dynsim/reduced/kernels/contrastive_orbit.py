@@ -21,8 +21,8 @@ from numba import njit
 from dynsim.reduced.kernels.closure import SATURATED, orbit_query
 from dynsim.reduced.kernels.two_areas import two_area_query
 
-STEP = 1e-7  # of a correlation, for differences
-LOW, HIGH = 0.05, 0.2  # of opposite pushes, what is left of them: below, a balance; above, motion
+STEP = 1e-5  # of a correlation, for central differences: they are good to 2e-11
+NOISE = 1e-8  # of opposite pushes on an entry, what a solver may leave of them at a balance
 NONE, OWN_AREA, TWO_AREAS = 0, 1, 2  # how reconstruction averages over masks
 
 
@@ -372,31 +372,29 @@ def jacobian(
         targets(K, tau, n_local, both, z, z_weight, con[1], pooled, local, D, d_local)
     found[:] = 0.0
     for t in range(T):
-        if masks != NONE:
-            moved[:] = 0.0
-            reconstruct(y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, rec, moved, attention)
-            base[t] += moved
         for i in range(width):
             column = at[t * width + i]
             if column < 0:
                 continue
             kept = y[t, i]
-            y[t, i] = kept + STEP
-            moved[:] = 0.0
-            if masks != NONE:
-                reconstruct(y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, rec, moved, attention)
-            if weight != 0.0:
-                p[:], q[:] = 0.0, 0.0
-                pool_type(y[t], share[t], K, P, n_local, clusters[t], keys[t], z, z_weight, con, work, p, q)
-                for j in range(J * nodes):
-                    by_state[j, column] = (p.ravel()[j] - parts[t].ravel()[j]) / STEP
-                for j in range(nodes):
-                    by_state[J * nodes + j, column] = (q[j] - local_parts[t, j]) / STEP
-                contrast(y[t], weight / K, P, clusters[t], lies[t], keys[t], copies, z, z_weight, con, D, d_local, work, moved,
-                         up, slow, attention, out)
-            for j in range(width):
-                if at[t * width + j] >= 0:
-                    found[at[t * width + j], column] = (moved[j] - base[t, j]) / STEP
+            for side in range(2):  # central differences: the first side with a minus sign
+                step = STEP if side else -STEP
+                y[t, i] = kept + step
+                moved[:] = 0.0
+                if masks != NONE:
+                    reconstruct(y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, rec, moved, attention)
+                if weight != 0.0:
+                    p[:], q[:] = 0.0, 0.0
+                    pool_type(y[t], share[t], K, P, n_local, clusters[t], keys[t], z, z_weight, con, work, p, q)
+                    for j in range(J * nodes):
+                        by_state[j, column] += p.ravel()[j] / (2.0 * step)
+                    for j in range(nodes):
+                        by_state[J * nodes + j, column] += q[j] / (2.0 * step)
+                    contrast(y[t], weight / K, P, clusters[t], lies[t], keys[t], copies, z, z_weight, con, D, d_local, work,
+                             moved, up, slow, attention, out)
+                for j in range(width):
+                    if at[t * width + j] >= 0:
+                        found[at[t * width + j], column] += moved[j] / (2.0 * step)
             y[t, i] = kept
     for i in range(size):
         for k in range(thin):
@@ -408,10 +406,11 @@ def jacobian(
 def speed(v, gross, slow):
     """How fast the state moves, without what slides along a balance of opposite pushes.
 
-    An entry counts as far as the pushes on it do not cancel: not at all where less than LOW of their sum `gross` is left, in full
-    above HIGH. At a balance what is left is the error of the solver times a large rate, and a clock that followed it would stop.
-    Where two entries slide up together (own and global attention sharing all there is), slow[0] (T,), the velocity of masked keys
-    together, says how fast, without cancellation; slow[1] is the sum of its pushes."""
+    Where the pushes on an entry cancel to a fraction x of their sum `gross`, it counts as v x^2, and not at all below NOISE: what is
+    left there is the error of the solver times a large rate, and a clock that followed it would stop. (The square lets the
+    problem turn stiff step by step, for the solver to notice.) Where two entries slide up together (own and global attention
+    sharing all there is), slow[0] (T,), the velocity of masked keys together, says how fast, without cancellation; slow[1] is
+    the sum of its pushes."""
     total = 0.0
     for i in range(v.size):
         moving = v[i] * part_moving(v[i], gross[i])
@@ -424,8 +423,9 @@ def speed(v, gross, slow):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def part_moving(v, gross):
-    """Smooth step from 0 at |v| = LOW gross to 1 at HIGH gross."""
-    if not abs(v) > LOW * gross:
+    """x^2 with x = |v| / gross, times a smooth step from 0 to 1 in log10 x over the two decades above NOISE."""
+    if not abs(v) > NOISE * gross:
         return 0.0
-    x = min(1.0, (abs(v) / gross - LOW) / (HIGH - LOW))
-    return x * x * x * (10.0 - x * (15.0 - 6.0 * x))
+    x = abs(v) / gross
+    step = min(1.0, 0.5 * np.log10(x / NOISE))
+    return x * x * step * step * step * (10.0 - step * (15.0 - 6.0 * step))
