@@ -128,6 +128,8 @@ class Field:
         Axes of the public arrays, and where each query finds its areas.
     events : dict
         What a gradient flow looks for: name -> what happens there, in words.
+    stiff : bool
+        Whether a flow slides along a balance, for which the field has a ``jacobian`` of its own.
 
     Examples
     --------
@@ -163,6 +165,7 @@ class Field:
     integrator: ClassVar[str] = "descend"
     seeded: ClassVar[bool] = True
     events: ClassVar[Mapping[str, str]] = EVENTS
+    stiff: bool = False
     deterministic: bool = True
     conservative: bool = True
     limit: float = 300.0
@@ -265,6 +268,51 @@ class Field:
             As many numbers as the state has, flat.
         """
         return np.ones(self.start().size)
+
+    def speed(self, v: np.ndarray) -> float:
+        """Return how fast the state moves, for the clock of a flow.
+
+        Parameters
+        ----------
+        v : ndarray
+            Velocity of the last evaluation.
+
+        Returns
+        -------
+        float
+            Its Euclidean norm, averaged (rms) over the queries of a 2-D state.
+        """
+        return float(np.sqrt(np.vdot(v, v) / (v.shape[-1] if v.ndim == 2 else 1)))
+
+    def jacobian(self, y: np.ndarray) -> np.ndarray:
+        """Return d(velocity)/d(state) of a field that is ``stiff``.
+
+        Parameters
+        ----------
+        y : ndarray
+            State.
+
+        Returns
+        -------
+        ndarray
+            A row for each entry of the velocity.
+        """
+        raise NotImplementedError
+
+    def damping(self, pace: float) -> np.ndarray:
+        """Return factors for the velocity of the last evaluation of a field that is ``stiff``.
+
+        Parameters
+        ----------
+        pace : float
+            Time per unit of the clock of a flow.
+
+        Returns
+        -------
+        ndarray
+            One for each entry: 1 but for those that reach their balance faster than floating point resolves.
+        """
+        raise NotImplementedError
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
         """Apply the symmetric map M of dy/dt = -M dL/dy, with L the loss per masked patch.
