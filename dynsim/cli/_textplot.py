@@ -14,7 +14,7 @@ from dynsim.trajectory import Trajectory
 
 WIDEST, NARROWEST, HEIGHT = 70, 20, 12  # characters of a plot without its labels
 MARGIN = 14  # for its labels
-MARKS = {"own": "o", "global": "g", "others": ".", "masked": "m"}  # ASCII characters, readable without colour
+MARKS = {"own": "o", "global": "g", "others": ".", "masked": "m"}  # readable without colour, and in ASCII
 
 
 def text_plot(runs: Trajectory | Sequence[Trajectory], width: int | None = None) -> str:

@@ -42,11 +42,11 @@ def run(args: Namespace) -> int:
     settings = dict(answers.DEFAULTS) if args.link is None else answers.from_link(args.link)
     settings.update({name: value for name, _, _ in PROBLEM if (value := getattr(args, name)) is not None})
 
-    def report(address: str, opens: bool) -> None:
+    def announce(address: str, opens: bool) -> None:
         print(address, flush=True)
         _show.remark(args, "a browser opens with it; Ctrl-C ends it" if opens else "open it in a browser; Ctrl-C ends it")
 
     logging.getLogger("tornado.access").setLevel(logging.ERROR)  # a refused request is none of the reader's business
     with _show.telling_of_compilation(args):
-        server.serve(settings, args.port, not args.no_browser, report)
+        server.serve(settings, args.port, not args.no_browser, announce)
     return 0

@@ -1,4 +1,4 @@
-"""The HTML around the widgets and pictures: one column on a small screen, several on a large one. Nothing is fetched."""
+"""The HTML around the widgets and pictures: one column on a small screen, several on a wide one. Nothing is fetched."""
 
 TEXT_STYLE = """
 :host { font: 14px/1.45 system-ui, sans-serif; color: #1a1a1a; }

@@ -41,8 +41,8 @@ def read_settings(pairs: Iterable[tuple[str, str]] | Mapping[str, str]) -> dict[
 
     Examples
     --------
-    >>> from dynsim.explore.answers import read_settings
-    >>> read_settings({"K": "2", "P": "1e30"})["P"]
+    >>> import dynsim
+    >>> dynsim.explore.answers.read_settings({"K": "2", "P": "1e30"})["P"]
     1e+30
     """
     found = dict(DEFAULTS)
@@ -76,8 +76,8 @@ def from_link(link: str) -> dict[str, float]:
 
     Examples
     --------
-    >>> from dynsim.explore.answers import from_link
-    >>> from_link("?K=2&gamma=0.5")["gamma"]
+    >>> import dynsim
+    >>> dynsim.explore.from_link("?K=2&gamma=0.5")["gamma"]
     0.5
     """
     query = urlsplit(link).query if "?" in link else link
@@ -102,8 +102,8 @@ def to_link(settings: Mapping[str, float]) -> str:
 
     Examples
     --------
-    >>> from dynsim.explore.answers import to_link
-    >>> to_link({"K": 2.0, "P": 1e30})
+    >>> import dynsim
+    >>> dynsim.explore.to_link({"K": 2.0, "P": 1e30})
     '?K=2&P=1e30'
     """
     return "?" + urlencode({name: text_of(value) for name, value in settings.items()})
@@ -140,8 +140,8 @@ def answer(settings: Mapping[str, float]) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from dynsim.explore.answers import answer
-    >>> found = answer({"K": 1, "P": 1e6})
+    >>> import dynsim
+    >>> found = dynsim.explore.answer({"K": 1, "P": 1e6})
     >>> found["regime"], len(found["t"]) == len(found["attention"]["own"])
     ('two phases', True)
     """
@@ -181,204 +181,9 @@ def answer(settings: Mapping[str, float]) -> dict[str, Any]:
     })
 
 
-def complete(settings: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    """Return every setting, in order.
-
-    Parameters
-    ----------
-    settings : mapping of str to float
-        Names of DEFAULTS; those left out have their default.
-
-    Returns
-    -------
-    tuple of (str, float)
-        Names and values.
-
-    Examples
-    --------
-    >>> from dynsim.explore.answers import complete
-    >>> complete({"P": 1e6})[:3]
-    (('K', 4.0), ('gamma', 0.8), ('P', 1000000.0))
-    """
-    return tuple((name, float(settings.get(name, value))) for name, value in DEFAULTS.items())
-
-
-@lru_cache(maxsize=8)
-def simulated(settings: tuple[tuple[str, float], ...]) -> tuple[Problem, OrbitField, Trajectory]:
-    """Run the problem of some settings; the last eight results are remembered.
-
-    Parameters
-    ----------
-    settings : tuple of (str, float)
-        As from ``complete``.
-
-    Returns
-    -------
-    problem : Problem
-        What was simulated.
-    field : Field
-        The field of its all-local query type.
-    run : Trajectory
-        The flow.
-
-    Examples
-    --------
-    >>> from dynsim.explore.answers import complete, simulated
-    >>> problem, field, run = simulated(complete({"K": 1, "P": 1e6}))
-    >>> field.query, problem.P
-    ('L', 1000000)
-    """
-    from dynsim.model.amplitude import Uniform
-    from dynsim.model.problem import Problem
-    from dynsim.reduced.gradient_flow import flow
-    from dynsim.reduced.orbit import OrbitField
-
-    s = dict(settings)
-    problem = Problem(s["K"], s["gamma"], s["P"], s["kappa_c"], s["kappa_s"], Uniform(s["L"], s["U"]))  # type: ignore[arg-type]
-    field = OrbitField(problem, "L" * problem.K)
-    return problem, field, flow(field, **OrbitField.run_options(problem))
-
-
-def command(settings: Mapping[str, float]) -> str:
-    """Return the command line that makes the same run.
-
-    Parameters
-    ----------
-    settings : mapping of str to float
-        All settings.
-
-    Returns
-    -------
-    str
-        A command.
-
-    Examples
-    --------
-    >>> from dynsim.explore.answers import DEFAULTS, command
-    >>> command({**DEFAULTS, "K": 2.0})
-    'dynsim simulate --K 2 --gamma 0.8 --P 1e12 --kappa-c 0.9 --kappa-s 0.4 --L 0.8 --U 1.2 --query LL'
-    """
-    options = [f"--{name.replace('_', '-')} {text_of(value)}" for name, value in settings.items()]
-    return " ".join(["dynsim simulate", *options, "--query", "L" * int(settings["K"])])
-
-
-def python(settings: Mapping[str, float], options: Mapping[str, Any]) -> str:
-    """Return the lines of Python that make the same run.
-
-    Parameters
-    ----------
-    settings : mapping of str to float
-        All settings.
-    options : mapping
-        Options of the flow.
-
-    Returns
-    -------
-    str
-        Python code.
-
-    Examples
-    --------
-    >>> from dynsim.explore.answers import DEFAULTS, python
-    >>> print(python(DEFAULTS, {"t_end": 10.0}).splitlines()[-1])
-    run = dynsim.reduced.flow(field, t_end=10.0)
-    """
-    s = {name: text_of(value) for name, value in settings.items()}
-    numbers = ", ".join(f"{name}={s[name]}" for name in ("K", "gamma", "P", "kappa_c", "kappa_s"))
-    return (
-        "import dynsim\n"
-        f"problem = dynsim.Problem({numbers}, amplitude=dynsim.Uniform({s['L']}, {s['U']}))\n"
-        f"field = dynsim.reduced.OrbitField(problem, query=\"{'L' * int(settings['K'])}\")\n"
-        f"run = dynsim.reduced.flow(field, {', '.join(f'{name}={value!r}' for name, value in options.items())})\n"
-    )
-
-
-def csv(found: Mapping[str, Any]) -> str:
-    """Return the curves of an answer as comma-separated values.
-
-    Parameters
-    ----------
-    found : mapping
-        As from ``answer``.
-
-    Returns
-    -------
-    str
-        A line of names, then one for each saved time.
-
-    Examples
-    --------
-    >>> from dynsim.explore.answers import answer, csv
-    >>> csv(answer({"K": 1, "P": 1e6})).splitlines()[0].split(",")[:3]
-    ['t', 'fp_own', 'fp_global']
-    """
-    columns: dict[str, list] = {"t": found["t"]}
-    for name in ("fp", "pp", "attention"):
-        columns |= {f"{name}_{role}": values for role, values in found[name].items()}
-    columns["loss"] = found["loss"]
-    rows = zip(*columns.values(), strict=True)
-    text = ("" if value is None else repr(value) for row in rows for value in row)
-    width = len(columns)
-    cells = list(text)
-    lines = [",".join(columns), *(",".join(cells[i : i + width]) for i in range(0, len(cells), width))]
-    return "\n".join(lines) + "\n"
-
-
-def plain(value: Any) -> Any:
-    """Return lists and numbers for arrays, and None for what is not finite.
-
-    Parameters
-    ----------
-    value : object
-        Numbers, arrays, lists and mappings of them.
-
-    Returns
-    -------
-    object
-        What JSON can hold.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from dynsim.explore.answers import plain
-    >>> plain({"t": np.array([1.0, np.inf])})
-    {'t': [1.0, None]}
-    """
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
 def _by_role(traj: Trajectory) -> dict[str, dict[str, np.ndarray]]:
     """fp, pp and attention by role along the run, each (T,): means over clusters."""
     rows = [traj.layout.areas(*tables) for tables in zip(traj.fp, traj.pp, traj.attention, strict=True)]
     return {
         name: {role: np.array([row[name][role].mean() for row in rows]) for role in roles} for name, roles in rows[0].items()
     }
-
-
-def text_of(value: float) -> str:
-    """Return a setting as short text that reads back to the same number.
-
-    Parameters
-    ----------
-    value : float
-        A number.
-
-    Returns
-    -------
-    str
-        Such as "1e12".
-
-    Examples
-    --------
-    >>> from dynsim.explore.answers import text_of
-    >>> text_of(1e12), text_of(0.123456789)
-    ('1e12', '0.123456789')
-    """
-    short = f"{value:g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
-    return short if float(short) == value else repr(value)

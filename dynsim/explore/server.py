@@ -139,7 +139,7 @@ def _exported(name: str, settings: Mapping[str, float]) -> bytes:
 
 
 def serve(
-    settings: Mapping[str, float], port: int = 0, browser: bool = True, report: Callable[[str, bool], object] | None = None
+    settings: Mapping[str, float], port: int = 0, browser: bool = True, announce: Callable[[str, bool], object] | None = None
 ) -> None:
     """Serve the page until Ctrl-C.
 
@@ -151,7 +151,7 @@ def serve(
         To listen on; 0 for one that is free.
     browser : bool
         Whether to open a browser, where this machine has a screen.
-    report : callable, optional
+    announce : callable, optional
         Called with the address, and whether a browser is opened with it.
 
     Raises
@@ -166,9 +166,9 @@ def serve(
     """
     server, address = make_server(settings, port)
     server.start()
-    opens = browser and has_screen()
-    if report is not None:
-        report(address, opens)
+    opens = browser and _has_screen()
+    if announce is not None:
+        announce(address, opens)
     if opens:
         server.io_loop.call_later(0, lambda: threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start())
     try:
