@@ -406,8 +406,8 @@ def jacobian(
 def speed(v, gross, slow):
     """How fast the state moves, without what slides along a balance of opposite pushes.
 
-    Where the pushes on an entry cancel to a fraction x of their sum `gross`, it counts as v x^2, and not at all below NOISE: what is
-    left there is the error of the solver times a large rate, and a clock that followed it would stop. (The square lets the
+    Where the pushes on an entry cancel to a fraction x of their sum `gross`, it counts as v x^2, and not at all below NOISE: what
+    is left there is the error of the solver times a large rate, and a clock that followed it would stop. (The square lets the
     problem turn stiff step by step, for the solver to notice.) Where two entries slide up together (own and global attention
     sharing all there is), slow[0] (T,), the velocity of masked keys together, says how fast, without cancellation; slow[1] is
     the sum of its pushes."""
