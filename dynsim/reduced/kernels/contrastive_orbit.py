@@ -48,7 +48,7 @@ def masses(y, k, P, keys, z, z_weight, d_local, wo, wg, out):
         out[6] += z_weight[a] * w * z[a] * z[a] * d_local[a]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy")
 def pool(share, k, m, n_local, z, z_weight, wo, wg, y_other, x, x_weight, xo, xo_weight, rho, count, pooled, local):
     """Adds what the queries of one type in the clusters of type k (0: L, 1: G), a fraction `share` of all pairs of patch and
     cluster, bring to the pooled attention of the global area, `pooled` (J, nodes), and of a local one, `local` (nodes,)."""
@@ -138,7 +138,7 @@ def targets(K, tau, n_local, both, z, z_weight, x_weight, pooled, local, D, d_lo
     return loss
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy")
 def push_global(m, z, z_weight, w, x, x_weight, rho, D, out):
     """Gradient of H for a query that lies in the global area: by phi of the own area, by that of the others (less copies), and by
     the weight of a key in the own, the global (nothing) and an other area; attention on the own, E[rho / Z], and the velocity
@@ -164,7 +164,7 @@ def push_global(m, z, z_weight, w, x, x_weight, rho, D, out):
             out[9] -= weight * masked * f * mean
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy")
 def push_local(m, z, z_weight, wo, wg, x, x_weight, xo, xo_weight, rho, count, D, d_local, out):
     """Gradient of H for a query that lies in a local area, as `push_global` has it: out[0:3] by phi of the own, the global, the
     others; out[3:6] by the weight of a key there; out[6:9] attention on the own, the global, and E[rho / Z]; out[9]: what

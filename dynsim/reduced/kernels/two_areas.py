@@ -35,7 +35,7 @@ LEAD, D_LEAD = OUTPUTS, OUTPUTS + 1  # attention on the global area, and the gra
 WITH_LEAD = OUTPUTS + 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy")
 def expectation_with_lead(c, n, mean, var, skew, free, lead, z_lead, rest, one, two, z, z_weight, w, x, x_weight, rho, rho2, out):
     """closure.expectation given the global area: `lead` = w_g x_g M_g and its amplitude z_lead; free: mass of all keys at weight
     one without the unmasked global ones. Adds to `out` (WITH_LEAD,) the places LEAD and D_LEAD; the others are the same."""
