@@ -79,9 +79,9 @@ axes[1].set(xscale="log", xlabel="negatives $m$", ylabel="collapse time", ylim=(
 axes[0].ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
 axes[1].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
 axes[2].set(xscale="log", xlabel="negatives $m$", ylabel=f"loss at the end, {n - 1} negatives")
-for ax, letter in zip(axes, "abc", strict=True):
-    ax.set_title(f"({letter})", loc="left")
-    if letter != "c":
+for ax, panel in zip(axes, "abc", strict=True):
+    ax.set_title(f"({panel})", loc="left")
+    if panel != "c":
         plots.legend(ax)
 for ending in ("png", "pdf"):
     plots.save(figure, os.path.join(args.out, f"negatives.{ending}"))

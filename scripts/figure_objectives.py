@@ -65,15 +65,15 @@ for ax, name in zip(axes[:, 0], ("local query", "another local query", "global q
 
 labelled = {"mutual_information": "normalised mutual inf.", "similarity": "similarity of maps",
             "distance": "att. distance (patches)"}
-for ax, (name, label), letter in zip(below.subplots(1, 3), labelled.items(), "abc", strict=True):
+for ax, (name, label), panel in zip(below.subplots(1, 3), labelled.items(), "abc", strict=True):
     for objective, run in runs.items():
         color, dashes = colors[objective]
         ax.plot(run.t, measures[objective][name], color=color, ls=dashes, label=objective)
     plots.log_time(ax, first.t)
     low, high = ax.get_ylim()
     ax.set(ylim=(-0.02 * high, 1.02 * high), ylabel=label)
-    ax.set_title(f"({letter})", loc="left")
-    if letter == "b":
+    ax.set_title(f"({panel})", loc="left")
+    if panel == "b":
         plots.legend(ax)
 for objective, run in runs.items():
     found = {name: values[-1] for name, values in measures[objective].items()}

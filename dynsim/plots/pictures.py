@@ -50,7 +50,7 @@ def picture_summary(traj: Trajectory, images: Images, row: int = 0, queries: Seq
     >>> images = dynsim.Images.cut(np.random.default_rng(0).random((6, 8, 8)), patch=2, gamma=0.5)
     >>> run = dynsim.reduced.descend(dynsim.reduced.ImageField(images), eta=0.1, steps=3)
     >>> len(dynsim.plots.picture_summary(run, images).axes)
-    11
+    12
     """
     if traj.fp.shape[1:] != (images.P, images.d):
         sizes = f"P={images.P}, d={images.d}"

@@ -34,12 +34,12 @@ FIELDS = {
     "samples": "dynsim.reduced.empirical:EmpiricalField",
     "population": "dynsim.reduced.population:PopulationField",
     "minibatch": "dynsim.reduced.minibatch:MinibatchField",
-    "mixed-orbit": "dynsim.reduced.contrastive_orbit:MixedOrbitField",
-    "contrastive-orbit": "dynsim.reduced.contrastive_orbit:ContrastiveOrbitField",
     "contrastive-samples": "dynsim.reduced.contrastive:ContrastiveField",
     "any-images": "dynsim.reduced.image:ImageField",
     "image-contrastive": "dynsim.reduced.image_contrastive:ImageContrastiveField",
     "mixed-samples": "dynsim.reduced.mixed:MixedField",
+    "mixed-orbit": "dynsim.reduced.contrastive_orbit:MixedOrbitField",
+    "contrastive-orbit": "dynsim.reduced.contrastive_orbit:ContrastiveOrbitField",
     "sum": "dynsim.reduced.sums:SumField",
 }
 

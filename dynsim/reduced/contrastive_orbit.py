@@ -80,6 +80,7 @@ class MixedOrbitField(Field):
 
     Examples
     --------
+    >>> from dynsim.reduced import MixedOrbitField
     >>> from dynsim import Problem
     >>> field = MixedOrbitField(Problem(K=4, P=1e12), weight=2.0)
     >>> field.correlations(field.start())[0].shape

@@ -42,6 +42,7 @@ def winning_area(problem: Problem) -> str:
 
     Examples
     --------
+    >>> from dynsim.theory.contrastive import winning_area
     >>> winning_area(Problem(P=1e12, kappa_c=0.9, kappa_s=0.4))
     'global'
     """
@@ -67,6 +68,7 @@ def runner_up(problem: Problem) -> float:
 
     Examples
     --------
+    >>> from dynsim.theory.contrastive import runner_up
     >>> from dynsim.model.amplitude import Fixed
     >>> round(runner_up(Problem(P=1e12, kappa_c=0.5, kappa_s=0.49, amplitude=Fixed(1.0))), 3)
     0.428
@@ -121,6 +123,7 @@ def collapse_time(
 
     Examples
     --------
+    >>> from dynsim.theory.contrastive import collapse_time
     >>> from dynsim.model.amplitude import Fixed
     >>> f"{collapse_time(Problem(K=4, P=1e12, amplitude=Fixed(1.0))):.3e}"
     '1.675e+16'
@@ -189,6 +192,7 @@ def late_collapse(problem: Problem, t: ArrayLike, temperature: float = 0.5, stop
 
     Examples
     --------
+    >>> from dynsim.theory.contrastive import late_collapse
     >>> from dynsim.model.amplitude import Fixed
     >>> float(late_collapse(Problem(K=4, P=1e6, amplitude=Fixed(1.0)), 1e12).round(9))
     1.3852e-05
@@ -245,6 +249,7 @@ def critical_weight(problem: Problem) -> float:
 
     Examples
     --------
+    >>> from dynsim.theory.contrastive import critical_weight
     >>> from dynsim.model.amplitude import Fixed
     >>> round(critical_weight(Problem(K=4, gamma=0.8, amplitude=Fixed(1.0), P=1e12)), 4)
     1.0667
@@ -274,6 +279,7 @@ def collapse_weight(problem: Problem, temperature: float = 0.5) -> float:
 
     Examples
     --------
+    >>> from dynsim.theory.contrastive import collapse_weight
     >>> from dynsim.model.amplitude import Fixed
     >>> round(collapse_weight(Problem(K=4, gamma=0.8, amplitude=Fixed(1.0), P=1e12)), 4)
     2.7704
@@ -321,6 +327,7 @@ def collapsed_attention(problem: Problem, weight: float, temperature: float = 0.
 
     Examples
     --------
+    >>> from dynsim.theory.contrastive import collapsed_attention
     >>> from dynsim.model.amplitude import Fixed
     >>> round(collapsed_attention(Problem(K=4, gamma=0.8, amplitude=Fixed(1.0), P=1e12), 2.0), 4)
     0.8672
@@ -374,6 +381,7 @@ def mixed_escape_time(problem: Problem, weight: float, temperature: float = 0.5,
 
     Examples
     --------
+    >>> from dynsim.theory.contrastive import mixed_escape_time
     >>> from dynsim.model.amplitude import Fixed
     >>> f"{mixed_escape_time(Problem(K=4, gamma=0.8, amplitude=Fixed(1.0), P=1e12), 2.0):.3g}"
     '2.98e+09'
