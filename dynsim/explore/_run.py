@@ -10,7 +10,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from dynsim.model.problem import Problem
-    from dynsim.reduced.field import Field
     from dynsim.trajectory import Trajectory
 
 DEFAULTS = {"K": 4.0, "gamma": 0.8, "P": 1e12, "kappa_c": 0.9, "kappa_s": 0.4, "L": 0.8, "U": 1.2}
@@ -29,7 +28,7 @@ def any_size() -> Any:
 
 
 @lru_cache(maxsize=8)
-def simulated(settings: tuple[tuple[str, float], ...]) -> tuple[Problem, Field, Trajectory]:
+def simulated(settings: tuple[tuple[str, float], ...]) -> tuple[Problem, Any, Trajectory]:
     """(problem, field, trajectory) of settings; the last ones are remembered, so that a figure or a file takes no second run."""
     from dynsim.model.amplitude import Uniform
     from dynsim.model.problem import Problem
