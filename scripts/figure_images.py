@@ -134,10 +134,10 @@ for (name, (read, patch, eta, steps)), row in zip(sets.items(), axes, strict=Fal
 for ax, title in zip(axes[0], ("picture, masked", "start", "end", "end, second query", "end, third query"), strict=True):
     ax.set_title(title)
 titles = ("distance / start", "entropy / start", "mutual information", "similarity of queries", "loss / start")
-for ax, title, letter in zip(axes[3], titles, "abcde", strict=True):
+for ax, title, panel in zip(axes[3], titles, "abcde", strict=True):
     ax.set_xscale("log")
-    ax.set_title(f"({letter}) {title}", loc="left", fontsize=7)
-    ax.set(xlabel=plots.TIME if letter == "c" else "", ylim=(0.7, 1.02) if letter == "e" else (0, 1.12))
+    ax.set_title(f"({panel}) {title}", loc="left", fontsize=7)
+    ax.set(xlabel=plots.TIME if panel == "c" else "", ylim=(0.7, 1.02) if panel == "e" else (0, 1.12))
 axes[3, 0].legend(loc="lower left")
 for ending in ("png", "pdf"):
     plots.save(figure, os.path.join(args.out, f"images.{ending}"))

@@ -23,6 +23,7 @@ from dynsim import Partition, Problem, analysis, plots, reduced, sample, theory
 parser = argparse.ArgumentParser(description="What a mask is worth")
 parser.add_argument("--quick", action="store_true", help="fewer sets of images, sizes and steps")
 parser.add_argument("--seeds", type=int, default=20, help="sets of images")
+parser.add_argument("--table", action="store_true", help="print the table of docs/mask-budgets.md too: some minutes")
 parser.add_argument("--out", default=".", help="folder for mask_budgets.png and .pdf")
 args = parser.parse_args()
 os.makedirs(args.out, exist_ok=True)
@@ -107,9 +108,9 @@ for at, face in ((early, "white"), (late, None)):
         second.errorbar(x * 1.04 ** (masks.index(R) - 1.5), y, error, color=color, marker=marker, ms=4, lw=0.7, mfc=face or color,
                         label=f"$R={R}$" if face is None else None)
     place = sizes[0], values[sizes[0], 1][:, at].mean() * sizes[0]
-    second.annotate(f"$t={t[at]:g}$", place, (-8, 6), textcoords="offset points", fontsize="small", ha="right")
+    second.annotate(f"$t={t[at]:g}$", place, (-8, 0), textcoords="offset points", fontsize="small", ha="right", va="center")
 second.set(xscale="log", yscale="log", xlabel="images $n$", ylabel=r"rows $\times$ gap, $nR\,\times$ gap", ylim=(1e-3, 10))
-second.set(xlim=(sizes[0] / 1.7, sizes[-1] * 1.3))
+second.set(xlim=(sizes[0] / 2.2, sizes[-1] * 1.3))
 second.set_xticks(sizes, [str(n) for n in sizes], minor=False)
 second.minorticks_off()
 plots.legend(second, loc="lower left", ncols=4)
@@ -138,8 +139,8 @@ for name, color, dashes, make in kinds:
     print(f"n={n}, {name}: population excess {mean[-1]:.5f} +- {error[-1]:.5f} at t={t[-1]:g}")
 fourth.set(xscale="log", yscale="log", xlabel=plots.TIME, ylabel="population excess, $n=32$")
 plots.legend(fourth, loc="lower left")
-for ax, letter in zip((first, second, third, fourth), "abcd", strict=True):
-    ax.set_title(f"({letter})", loc="left")
+for ax, panel in zip((first, second, third, fourth), "abcd", strict=True):
+    ax.set_title(f"({panel})", loc="left")
 for time, a, b, da, db, x, y, lo, hi in zip(t[1:], A, B, error_A, error_B, off, next_order, low, high, strict=True):
     print(f"t={time:g}: n gap = ({a:.4f} +- {da:.4f}) + ({b:.4f} +- {db:.4f}) / R, chi^2 / freedom {x:.2f}, with 1 / (nR)^2 "
           f"{y:.2f}; 4 masks are worth {(a + b) / (a + b / 4):.2f} images, 95 % {lo:.2f} .. {hi:.2f}")
@@ -148,5 +149,16 @@ for pair in pairs:
     print(f"n={pair[0]}, R={pair[1]}: gap {v.mean():.3g} +- {v.std(ddof=1) / np.sqrt(seeds):.1g} at t={t[-1]:g}")
 image, mask = noise.image["all"], noise.mask["all"]
 print(f"at the start: tr C_image {image[0]:.4f} +- {image[1]:.4f}, tr C_mask {mask[0]:.4f} +- {mask[1]:.4f}")
+if args.table:
+    test = reduced.EmpiricalField(part, sample(problem, part, 16384, seed=[10**6]))
+    for n, R in ((8, 1), (8, 4), (8, 16), (8, 64), (32, 1), (32, 4), (32, 16), (128, 1), (128, 4)):
+        ends = []
+        for seed in range(20):
+            field = reduced.EmpiricalField(part, sample(problem, part, n, seed=seed, masks=R))
+            run = reduced.descend(field, eta=eta, steps=1000, keep=1000)
+            ends.append([run.loss[-1] - field.floor, analysis.evaluate(test, run)[-1] - test.floor])
+        mean, error = np.mean(ends, axis=0), np.std(ends, axis=0, ddof=1) / np.sqrt(20)
+        print(f"n={n}, R={R}, t=4000: training excess {mean[0]:.5f} +- {error[0]:.5f}, population excess "
+              f"{mean[1]:.5f} +- {error[1]:.5f}, median {np.median(ends, axis=0)[1]:.5f}")
 for ending in ("png", "pdf"):
     plots.save(figure, os.path.join(args.out, f"mask_budgets.{ending}"))

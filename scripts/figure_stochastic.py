@@ -116,7 +116,7 @@ n = np.geomspace(batches[0], batches[-1], 20)
 fourth.plot(n / eta, [noise.resolved(eta, x, "fp") for x in n], color=plots.RED, ls="--", label="resolved from (M6)")
 fourth.set(xscale="log", yscale="log", xlabel=r"batch size / step size, $n/\eta$", ylabel="end of phase I")
 plots.legend(fourth, loc="best")
-for ax, letter in zip((first, second, third, fourth), "abcd", strict=True):
-    ax.set_title(f"({letter})", loc="left")
+for ax, panel in zip((first, second, third, fourth), "abcd", strict=True):
+    ax.set_title(f"({panel})", loc="left")
 for ending in ("png", "pdf"):
     plots.save(figure, os.path.join(args.out, f"stochastic.{ending}"))

@@ -33,21 +33,21 @@ def test_it_is_small_and_passes_the_checks():
 
 
 def test_simulate(capsys, tmp_path):
-    line = f"simulate --method toy --K 1 --P 1e6 --pull 2 --steps 300 --eta 0.5 --out {tmp_path}"
+    line = f"simulate --method toy --K 1 --P 1e6 --strength 2 --steps 300 --eta 0.5 --out {tmp_path}"
     assert main([*line.split(), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["method"] == "toy" and told["loss"] < told["loss_start"] and told["queries"][0]["query"] == "L"
+    said = json.loads(capsys.readouterr().out)
+    assert said["method"] == "toy" and said["loss"] < said["loss_start"] and said["queries"][0]["query"] == "L"
     assert (tmp_path / "summary.png").stat().st_size > 1000
     traj, header, _ = runs.read(tmp_path / "trajectory.npz")
-    assert header["field"]["pull"] == 2.0 and traj.meta["pull"] == 2.0
+    assert header["field"]["strength"] == 2.0 and traj.meta["strength"] == 2.0
     assert main(["simulate", "--from", str(tmp_path / "trajectory.npz")]) == 0
     assert "all bits agree" in capsys.readouterr().out
     assert main(["plot", str(tmp_path), "--out", str(tmp_path / "again.svg"), "--quiet"]) == 0
     assert main("simulate --method toy --help".split()) == 0
-    assert "--pull X" in capsys.readouterr().out
-    assert main("simulate --method toy --K 1 --P 1e6 --pull -1 --quiet".split()) == 2
-    assert main("simulate --K 1 --P 1e6 --pull 1 --quiet".split()) == 2
-    assert "--pull belongs to --method toy" in capsys.readouterr().err
+    assert "--strength X" in capsys.readouterr().out
+    assert main("simulate --method toy --K 1 --P 1e6 --strength -1 --quiet".split()) == 2
+    assert main("simulate --K 1 --P 1e6 --strength 1 --quiet".split()) == 2
+    assert "--strength belongs to --method toy" in capsys.readouterr().err
 
 
 def test_files_resume_and_run_again_bit_for_bit(tmp_path):
@@ -63,7 +63,8 @@ def test_files_resume_and_run_again_bit_for_bit(tmp_path):
 
 
 def test_sweep(tmp_path):
-    done = sweep.run(tmp_path / "s.db", {"K": 1, "P": 1e6, "gamma": [0.5, 0.8]}, method="toy", options={"pull": 0.5}, workers=1)
+    grid, options = {"K": 1, "P": 1e6, "gamma": [0.5, 0.8]}, {"strength": 0.5}
+    done = sweep.run(tmp_path / "s.db", grid, method="toy", options=options, workers=1)
     assert done["computed"] == 2 and done["failed"] == 0
     table = sweep.load(tmp_path / "s.db")
     assert np.isfinite(table["escape"]).all() and (table["speed_own"] > 0).all() and (table["speed_global"] < 0).all()
@@ -85,7 +86,7 @@ def test_summary_phases_and_figure():
 
 
 def named_elsewhere(sources):
-    """Where a registered field's class name, or its method as a text of its own, stands outside its file."""
+    """Where a registered field's class name, or its method as a text of its own, stands outside its file and docstrings."""
     places = {key: place.partition(":") for key, place in reduced.FIELDS.items() if key != "toy"}
     found = []
     for module, text in sources.items():

@@ -27,12 +27,12 @@ ALLOWED = {  # a word -> lines in which it is the right one
         | (central|second|third|fourth|three|other|another|hypergeometric|explicit|exact|these|its|the|in\ its) \ moments?
         | moments? \ (of\ the\ draw|are\ held|differ)
     """,
+    "pull(s|ed)?|gain|what (a )?keys? gets?": r"gain_p = ",  # by how much an error falls
     "sorts?": r"np\.sort|\.sort\(|sorts? \(|lexsort|argsort|sort_keys",
 }
 
-NOT_YET = (  # files that others are changing today: to be emptied
-    "dynsim/analysis/attention.py", "dynsim/full.py", "dynsim/reduced/empirical.py", "dynsim/reduced/minibatch.py",
-    "tests/reduced/test_empirical.py",
+NOT_YET: tuple[str, ...] = (  # files or folders that are left out of the search: not finished
+    "dynsim/reduced/contrastive_orbit.py", "dynsim/reduced/kernels/two_areas.py",
 )
 
 

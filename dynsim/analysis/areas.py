@@ -38,7 +38,21 @@ CLEARLY = 0.02  # margin over the control from which areas are said to be there
 
 
 class InnerProducts(NamedTuple):
-    """Largest |inner product| of two features of one cluster, and of different clusters (0 where there are no two)."""
+    """Largest absolute inner product of two features; 0 where there are no two.
+
+    Parameters
+    ----------
+    within : float
+        Of two features of one cluster.
+    between : float
+        Of features of different clusters.
+
+    Examples
+    --------
+    >>> from dynsim.analysis.areas import InnerProducts
+    >>> InnerProducts(within=0.1, between=0.4).between
+    0.4
+    """
 
     within: float
     between: float
@@ -46,9 +60,9 @@ class InnerProducts(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Areas:
-    """What `fit` found; frozen.
+    """Result of ``fit``: areas, features and exponents of pictures; frozen.
 
-    Attributes
+    Parameters
     ----------
     images : Images
         The pictures, as fitted.
@@ -66,6 +80,15 @@ class Areas:
         Shares of patch energy on pictures held out; margin = (explained - control) / (1 - control), of what the control leaves.
     clipped : float
         Share of patch energy in amplitudes below 0, which the model does not have: `data` has 0 there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> pictures = np.random.default_rng(0).uniform(0.5, 1.5, (60, 1, 1)) * np.tile([1.0, 0.0], 4) * np.ones((8, 1))
+    >>> found = dynsim.analysis.areas.fit(pictures, K=1, areas=2, patch=2, bootstrap=0)
+    >>> found.problem.K, found.part.P, found.features.shape
+    (1, 16, (2, 4))
     """
 
     images: Images
@@ -158,6 +181,7 @@ def fit(
     Returns
     -------
     Areas
+        The description.
 
     Raises
     ------
@@ -167,7 +191,7 @@ def fit(
 
     Notes
     -----
-    An area of one patch cannot be told from any other, as nothing else shows its amplitude. Costs (bootstrap + 10) times
+    An area of one patch cannot be distinguished from any other, as nothing else shows its amplitude. Costs (bootstrap + 10) times
     n P^2 d multiply-adds.
 
     Examples

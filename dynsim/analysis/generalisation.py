@@ -18,7 +18,7 @@ from dynsim.errors import InputError
 from dynsim.trajectory import Trajectory
 
 
-class Measure(Protocol):
+class _Measure(Protocol):
     """A field whose loss is asked for: its state from correlations, its loss, and the floor of it."""
 
     @property
@@ -39,7 +39,7 @@ class Measure(Protocol):
 class Gap:
     """Training and population loss along a run, each (T,), per masked patch.
 
-    Attributes
+    Parameters
     ----------
     t : (T,) float
         Time, step size x step.
@@ -47,6 +47,14 @@ class Gap:
         Losses.
     training_floor, population_floor : float or None
         What no attention removes of each; None where it is not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.analysis.generalisation import Gap
+    >>> found = Gap(np.arange(2.0), np.array([0.4, 0.1]), np.array([0.4, 0.2]), training_floor=0.05, population_floor=0.06)
+    >>> found.gap.round(2).tolist(), found.excess_gap.round(2).tolist()
+    ([0.0, 0.1], [-0.01, 0.09])
     """
 
     t: np.ndarray
@@ -87,7 +95,7 @@ class Gap:
         }
 
 
-def evaluate(field: Measure, traj: Trajectory) -> np.ndarray:
+def evaluate(field: _Measure, traj: Trajectory) -> np.ndarray:
     """Loss of `field` at the saved correlations of a run on another one.
 
     Parameters
@@ -116,7 +124,7 @@ def evaluate(field: Measure, traj: Trajectory) -> np.ndarray:
     >>> run = dynsim.reduced.descend(field, eta=4.0, steps=100, keep=50)
     >>> population = dynsim.reduced.PopulationField(problem, part)
     >>> dynsim.analysis.evaluate(population, run).round(2)
-    array([0.47, 0.34, 0.2 ])
+    array([0.42, 0.17, 0.14])
     """
     if not hasattr(field, "state"):
         raise InputError(
@@ -130,7 +138,7 @@ def evaluate(field: Measure, traj: Trajectory) -> np.ndarray:
     return np.array(losses)
 
 
-def gap(traj: Trajectory, training: Measure, population: Measure) -> Gap:
+def gap(traj: Trajectory, training: _Measure, population: _Measure) -> Gap:
     """Training loss, population loss, and their floors along a run.
 
     Parameters
@@ -166,7 +174,7 @@ def gap(traj: Trajectory, training: Measure, population: Measure) -> Gap:
     return Gap(traj.t, evaluate(training, traj), evaluate(population, traj), training.floor, population.floor)
 
 
-def _check_shapes(field: Measure, fp: np.ndarray, pp: np.ndarray) -> None:
+def _check_shapes(field: _Measure, fp: np.ndarray, pp: np.ndarray) -> None:
     """Raise InputError unless correlations have the shapes of the field's own."""
     rows, P = field.start().shape[-2:] if field.start().ndim == 2 else (0, 0)
     if fp.ndim != 2 or pp.shape != (P, P) or fp.shape != (P, rows - P):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dynsim.analysis.attention import distance, entropy, mutual_information
+from dynsim.analysis.attention import distance, entropy, mutual_information, similarity
 from dynsim.errors import InputError
 from dynsim.model.images import Images
 
@@ -32,6 +32,7 @@ def attention_map(
     Parameters
     ----------
     images : Images
+        The pictures and their masks.
     fp, pp : arrays (P, d), (P, P)
         Correlations at one time.
     row : int, optional
@@ -66,23 +67,38 @@ def attention_map(
 
 
 def measures(images: Images, fp: ArrayLike, pp: ArrayLike, token: ArrayLike | None = None) -> dict[str, float]:
-    """Measures of the maps of single rows, averaged over all rows of the data.
+    """Return the measures of the maps of single rows, averaged over all rows of the data.
 
     Parameters
     ----------
-    images, fp, pp, token
-        As in `attention_map`.
+    images : Images
+        The pictures and their masks.
+    fp, pp : arrays (P, d), (P, P)
+        Correlations at one time.
+    token : array (d,), optional
+        Mask token.
 
     Returns
     -------
     dict of float
-        "distance" in patch sides and "entropy" in nats, means over queries; "mutual_information", normalised, of query and key
-        positions; "similarity" of queries.
+        Values of "distance" in patch sides and "entropy" in nats, means over queries; "mutual_information", normalised, of query
+        and key positions; "similarity" of queries.
 
     Raises
     ------
     InputError
-        As `attention_map` does.
+        Where correlations, token and images do not fit.
+
+    Examples
+    --------
+    >>> import math
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.analysis import image_attention
+    >>> images = dynsim.Images.cut(np.random.default_rng(0).uniform(size=(20, 6, 6)), patch=2)
+    >>> found = image_attention.measures(images, np.zeros((9, 4)), np.zeros((9, 9)))
+    >>> round(float(found["entropy"]) - math.log(9), 12)
+    0.0
     """
     result = dict.fromkeys(("distance", "entropy", "mutual_information", "similarity"), 0.0)
     for _, weight, queries, attn in _maps(images, fp, pp, None, token):
@@ -95,28 +111,38 @@ def measures(images: Images, fp: ArrayLike, pp: ArrayLike, token: ArrayLike | No
     return result
 
 
-def similarity(attn: np.ndarray) -> float:
-    """Mean cosine of the maps of two different queries, in [0, 1]; 1 where all queries attend alike, and for a single query.
+def along(images: Images, traj: Trajectory, token: ArrayLike | None = None) -> dict[str, np.ndarray]:
+    """Return the measures at every saved time of a run on images.
 
     Parameters
     ----------
-    attn : array (queries, keys)
-        A map; NaN rows are left out.
+    images : Images
+        The pictures and their masks.
+    traj : Trajectory
+        A run on them.
+    token : array (d,), optional
+        Mask token.
 
     Returns
     -------
-    float
-        NaN without queries.
+    dict of array (T,)
+        By name, as ``measures``.
+
+    Raises
+    ------
+    InputError
+        Where correlations, token and images do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.analysis import image_attention
+    >>> images = dynsim.Images.cut(np.random.default_rng(0).uniform(size=(20, 6, 6)), patch=2)
+    >>> run = dynsim.reduced.descend(dynsim.reduced.ImageField(images), steps=4, keep=2)
+    >>> image_attention.along(images, run)["distance"].shape
+    (3,)
     """
-    attn = attn[~np.isnan(attn).any(axis=1)]
-    if len(attn) < 2:
-        return 1.0 if len(attn) else float("nan")
-    unit = attn / np.linalg.norm(attn, axis=1, keepdims=True)
-    return float((np.sum(unit.sum(axis=0) ** 2) - len(attn)) / (len(attn) * (len(attn) - 1)))
-
-
-def along(images: Images, traj: Trajectory, token: ArrayLike | None = None) -> dict[str, np.ndarray]:
-    """The measures at every saved time of a run on images: a dict of arrays (T,). Raises InputError as `attention_map` does."""
     rows = [measures(images, fp, pp, token) for fp, pp in zip(traj.fp, traj.pp, strict=True)]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 

@@ -142,7 +142,7 @@ def find(traj: Trajectory, part: Partition | None = None, floor: float | None = 
     floor = traj.meta.get("loss_floor", 0.0) if floor is None else floor
     excess = (traj.loss - floor) / (traj.loss[0] - floor)
     if "escape" in events:
-        escape, end = events["escape"], events["excess"]
+        escape, end = events["escape"], events.get("excess")
     else:
         escape = _first(traj.t, attention / TAKE_OFF)
         end = _first(traj.t, LEFT / np.maximum(excess, 1e-300))

@@ -25,15 +25,22 @@ def record(
     """All that the report says of these runs, as one plain object."""
     from dynsim import theory
 
+    law = {"L": args.L, "U": args.U}
+    if not len(runs[0].layout.query_type):  # pictures know no areas, nor what would follow from their sizes
+        about: dict = {"parameters": fields[0].describe()}
+    else:
+        about = {
+            "parameters": {**{name: getattr(problem, name) for name in SIZES}, **law},
+            "information_gap": problem.Delta,
+            "regime": theory.regime(problem),
+        }
     result = {
         "dynsim": __version__,
         "method": runs[0].meta["method"],
         "objective": fields[0].objective,
         "integrator": runs[0].meta["integrator"],
         "seed": seed,
-        "parameters": {**{name: getattr(problem, name) for name in SIZES}, "L": args.L, "U": args.U},
-        "information_gap": problem.Delta,
-        "regime": theory.regime(problem),
+        **about,
         "t_end": runs[0].t[-1],
     }
     if result["integrator"] == "descend":
@@ -82,14 +89,18 @@ def show(result: dict) -> None:
     run = f"{result['method']}, gradient {GRADIENT[result['integrator']]} to t={short(result['t_end'], 6)}"
     steps = f" ({result['steps']} steps at eta={result['eta']:g})" if "steps" in result else ""
     start, end, floor = (short(result[name]) for name in ("loss_start", "loss", "loss_floor"))
-    say(f"problem   K={p['K']} clusters of P={p['P']:.10g} patches, {p['masked']:.10g} of them masked (gamma={p['gamma']:g})")
-    say(f"areas     1 global of {p['C_global']:.6g} and {p['n_local']:.6g} local of {p['C_local']:.4g} patches, in every cluster")
-    say(f"Delta     {result['information_gap']:.4g}: {result['regime']}")
+    if "regime" in result:
+        say(f"problem   K={p['K']} clusters of P={p['P']:.10g} patches, {p['masked']:.10g} of them masked (gamma={p['gamma']:g})")
+        local = f"{p['n_local']:.6g} local of {p['C_local']:.4g} patches"
+        say(f"areas     1 global of {p['C_global']:.6g} and {local}, in every cluster")
+        say(f"Delta     {result['information_gap']:.4g}: {result['regime']}")
+    else:
+        say(f"pictures  {p['n']} rows of P={p['P']} patches of {p['d']} numbers, on a grid of {p['grid'][0]} x {p['grid'][1]}")
     say(f"run       {run}{steps}, {result['wall_s']:.2g} s")
     say(f"loss      {start} -> {end} per masked patch, floor {floor}")
     for name, (first, last) in result.get("terms", {}).items():
         say(f"          {name} {short(first)} -> {short(last)}")
-    if rows and "escape_time" in rows[0]:
+    if rows and "escape_time_closed" in rows[0]:
         say("\nEscape: own attention passes 1/2. Depth: FP with the global area by then. Then theory, at this P and large P")
         columns = ["query", "share", "escape time", "at this P", "large P", "depth", "at this P", "large P", "loss", "floor"]
         names = [f"{what}{which}" for what in ("escape_time", "global_depth") for which in ("", "_closed", "_theory")]

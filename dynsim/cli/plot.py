@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from argparse import ArgumentParser, Namespace, _SubParsersAction
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dynsim.cli import _show
@@ -12,9 +13,12 @@ from dynsim.cli._files import Folder
 from dynsim.errors import FileError, InputError
 
 if TYPE_CHECKING:
+    from dynsim.model.problem import Problem
     from dynsim.plots.style import Figure
+    from dynsim.trajectory import Trajectory
 
 ENDINGS = (".png", ".pdf", ".svg")
+MOVING = (".html", ".gif", ".mp4")
 
 
 def add_parser(sub: _SubParsersAction) -> ArgumentParser:
@@ -23,10 +27,10 @@ def add_parser(sub: _SubParsersAction) -> ArgumentParser:
         "plot",
         help="draw what simulate or sweep have written",
         description="Draw a folder of `dynsim simulate --out` (FP, PP, attention, loss) or a store of `dynsim sweep` over "
-        "kappa_c and kappa_s (phase diagram).",
+        "kappa_c and kappa_s (phase diagram). A run as .html, .gif or .mp4 is a moving picture.",
     )
     parser.add_argument("source", metavar="SOURCE", help="a folder of simulate, or a store of sweep")
-    parser.add_argument("--out", required=True, metavar="FILE", help="figure to write: .png, .pdf or .svg")
+    parser.add_argument("--out", required=True, metavar="FILE", help="figure: .png, .pdf, .svg; moving: .html, .gif, .mp4")
     parser.add_argument("--quiet", action="store_true", help="no remarks on standard error")
     parser.set_defaults(run=run)
     return parser
@@ -35,25 +39,32 @@ def add_parser(sub: _SubParsersAction) -> ArgumentParser:
 def run(args: Namespace) -> int:
     """Write the figure; exit status 0."""
     place, name = os.path.split(args.out)
-    if os.path.splitext(name)[1].lower() not in ENDINGS:
-        raise InputError(f"figures end in {', '.join(ENDINGS)}, got {args.out!r}: rename --out")
+    ending = os.path.splitext(name)[1].lower()
+    if ending not in ENDINGS + MOVING:
+        raise InputError(f"figures end in {', '.join(ENDINGS + MOVING)}, got {args.out!r}: rename --out")
     if not os.path.exists(args.source):
         raise FileError(f"a source must exist, got {args.source!r}, which does not: check the name")
-    figure = (_run_folder if os.path.isdir(args.source) else _store)(args.source)
+    if ending in MOVING and not os.path.isdir(args.source):
+        raise InputError(f"a moving picture is one of a run, got the store {args.source!r}: name a folder of simulate --out")
     from dynsim import plots
 
+    if ending in MOVING:
+        problem, trajs = _read_folder(args.source)
+        write = partial(plots.save_movie, plots.movie(trajs[0], problem))
+    else:
+        write = partial(plots.save, (_run_folder if os.path.isdir(args.source) else _store)(args.source))
     folder = Folder(place or ".")
     try:
-        folder.write(name, lambda path: plots.save(figure, path))
+        folder.write(name, write)
     finally:
         folder.leave()
     _show.remark(args, f"wrote {args.out}")
     return 0
 
 
-def _run_folder(source: str) -> Figure:
-    """The summary figure of a folder, from summary.json and the trajectories it names."""
-    from dynsim import plots, runs
+def _read_folder(source: str) -> tuple[Problem | None, list[Trajectory]]:
+    """(problem, None for pictures; trajectories) of a folder, from summary.json and the files that it names."""
+    from dynsim import runs
     from dynsim.model.amplitude import Uniform
     from dynsim.model.problem import Problem
 
@@ -61,8 +72,10 @@ def _run_folder(source: str) -> Figure:
         with open(os.path.join(source, "summary.json"), encoding="utf-8") as file:
             summary = json.load(file)
         p, names = summary["parameters"], [os.path.basename(name) for name in summary["trajectories"]]
-        numbers = {name: p[name] for name in ("K", "gamma", "P", "kappa_c", "kappa_s")}
-        problem = Problem(**numbers, amplitude=Uniform(p["L"], p["U"]))
+        problem = None
+        if "regime" in summary:
+            numbers = {name: p[name] for name in ("K", "gamma", "P", "kappa_c", "kappa_s")}
+            problem = Problem(**numbers, amplitude=Uniform(p["L"], p["U"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         what = f"{type(error).__name__}: {error}"
         raise FileError(f"{source!r} holds no summary.json of a run ({what}): name a folder of simulate --out") from None
@@ -70,7 +83,18 @@ def _run_folder(source: str) -> Figure:
     if missing or not names:
         what = missing[0] if missing else "trajectory"
         raise FileError(f"a run needs its trajectories, {source!r} holds no {what}: run it again")
-    return plots.summary([runs.load(os.path.join(source, name)) for name in names], problem)
+    return problem, [runs.load(os.path.join(source, name)) for name in names]
+
+
+def _run_folder(source: str) -> Figure:
+    """The summary figure of a folder."""
+    from dynsim import plots
+    from dynsim.runs import recipe
+
+    problem, trajs = _read_folder(source)
+    if problem is None:
+        return plots.picture_summary(trajs[0], recipe.build(*trajs[0].recipe).images)  # type: ignore[misc, attr-defined]
+    return plots.summary(trajs, problem)
 
 
 def _store(source: str) -> Figure:

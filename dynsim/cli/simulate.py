@@ -64,6 +64,7 @@ def _declare(parser: Any) -> None:
     group.add_argument("--resume", action="store_true", help="go on from what the same command left in --out")
     group.add_argument("--format", choices=("npz", "nc"), default="npz", help="of trajectories; nc needs the extra `data` (npz)")
     group.add_argument("--from", dest="file", metavar="FILE", help="run a result file again and say whether the bits agree")
+    parser.add_argument("--plot", action="store_true", help="loss and attention as text plots below (extra `terminal`)")
     add_output(parser, "folder for trajectories, summary.json and a figure (PNG and PDF)")
     parser.set_defaults(run=run, default=parser.get_default)
 
@@ -90,12 +91,16 @@ def run(args: Namespace) -> int:
             folder.leave()
     record = _report.record(args, problem, drawn, [field for _, field in fields], runs, time.perf_counter() - began)
     if folder is not None:
-        _write(args, folder, problem, [label for label, _ in fields], runs, record)
+        _write(args, folder, problem, fields[0][1], [label for label, _ in fields], runs, record)
         _show.remark(args, f"wrote {args.out}")
     if args.json:
         _show.print_json(record)
     else:
         _report.show(record)
+        if args.plot:
+            from dynsim.cli._textplot import text_plot
+
+            _show.say("\n" + text_plot(runs))
     return 0
 
 
@@ -160,13 +165,14 @@ def _name(args: Namespace, label: str) -> str:
 
 
 def _write(
-    args: Namespace, folder: Folder, problem: Problem, labels: Sequence[str], runs: list[Trajectory], record: dict
+    args: Namespace, folder: Folder, problem: Problem, field: Any, labels: Sequence[str], runs: list[Trajectory], record: dict
 ) -> None:
     from dynsim import plots
 
     files = [_name(args, label) for label in labels]
     folder.write_text("summary.json", _show.strict_json({**record, "trajectories": files}))
-    figure = plots.summary(runs, problem)
+    images = getattr(field, "images", None)
+    figure = plots.summary(runs, problem) if images is None else plots.picture_summary(runs[0], images)
     for ending in ("png", "pdf"):
         folder.write(f"summary.{ending}", partial(plots.save, figure))
 

@@ -10,7 +10,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from dynsim.model.problem import Problem
-    from dynsim.reduced.orbit import OrbitField
     from dynsim.trajectory import Trajectory
 
 DEFAULTS = {"K": 4.0, "gamma": 0.8, "P": 1e12, "kappa_c": 0.9, "kappa_s": 0.4, "L": 0.8, "U": 1.2}
@@ -21,18 +20,24 @@ def complete(settings: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
     return tuple((name, float(settings.get(name, value))) for name, value in DEFAULTS.items())
 
 
+def any_size() -> Any:
+    """The field that reaches any P: the first one registered."""
+    from dynsim import reduced
+
+    return reduced.field_class(reduced.method_key())
+
+
 @lru_cache(maxsize=8)
-def simulated(settings: tuple[tuple[str, float], ...]) -> tuple[Problem, OrbitField, Trajectory]:
+def simulated(settings: tuple[tuple[str, float], ...]) -> tuple[Problem, Any, Trajectory]:
     """(problem, field, trajectory) of settings; the last ones are remembered, so that a figure or a file takes no second run."""
     from dynsim.model.amplitude import Uniform
     from dynsim.model.problem import Problem
     from dynsim.reduced.gradient_flow import flow
-    from dynsim.reduced.orbit import OrbitField
 
     s = dict(settings)
     problem = Problem(s["K"], s["gamma"], s["P"], s["kappa_c"], s["kappa_s"], Uniform(s["L"], s["U"]))  # type: ignore[arg-type]
-    field = OrbitField(problem, "L" * problem.K)
-    return problem, field, flow(field, **OrbitField.run_options(problem))
+    field = any_size().from_options(problem)  # all-local by default
+    return problem, field, flow(field, **field.run_options(problem))
 
 
 def command(settings: Mapping[str, float]) -> str:
@@ -48,7 +53,7 @@ def python(settings: Mapping[str, float], options: Mapping[str, Any]) -> str:
     return (
         "import dynsim\n"
         f"problem = dynsim.Problem({numbers}, amplitude=dynsim.Uniform({s['L']}, {s['U']}))\n"
-        f"field = dynsim.reduced.OrbitField(problem, query=\"{'L' * int(settings['K'])}\")\n"
+        f"field = dynsim.reduced.{any_size().__name__}(problem, query=\"{'L' * int(settings['K'])}\")\n"
         f"run = dynsim.reduced.flow(field, {', '.join(f'{name}={value!r}' for name, value in options.items())})\n"
     )
 

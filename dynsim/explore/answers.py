@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.explore._run import DEFAULTS, command, complete, plain, python, simulated, text_of
+from dynsim.explore._run import DEFAULTS, any_size, command, complete, plain, python, simulated, text_of
 
 if TYPE_CHECKING:
     from dynsim.trajectory import Trajectory
@@ -147,7 +147,6 @@ def answer(settings: Mapping[str, float]) -> dict[str, Any]:
     """
     from dynsim import theory
     from dynsim.analysis import phases, scaling, summary
-    from dynsim.reduced.orbit import OrbitField
 
     chosen = complete(settings)
     problem, field, traj = simulated(chosen)
@@ -176,7 +175,7 @@ def answer(settings: Mapping[str, float]) -> dict[str, Any]:
         },
         "boundary": scaling.expected_boundary(problem),
         "command": command(dict(chosen)),
-        "python": python(dict(chosen), OrbitField.run_options(problem)),
+        "python": python(dict(chosen), any_size().run_options(problem)),
         "link": to_link(dict(chosen)),
     })
 

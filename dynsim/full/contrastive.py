@@ -26,9 +26,49 @@ def loss_and_gradient(
     stop_gradient: bool,
     attention: bool = False,
 ) -> tuple[float, np.ndarray, np.ndarray | None]:
-    """Two passes over both views: (L_con, its gradient (d, d), expected area attention (P, F) where wanted).
+    """Return L_con and its gradient, by two passes over both views.
 
-    Area attention is the mean over the pairs of a cluster and over both views; every patch is a query."""
+    Parameters
+    ----------
+    Q : ndarray of shape (d, d)
+        The matrix.
+    part : Partition
+        Areas.
+    pairs : Pairs
+        Images under two masks.
+    embedding : Embedding
+        Positions and features.
+    temperature : float
+        The tau of the softmax over pairs.
+    stop_gradient : bool
+        Whether view b is a constant in the gradient.
+    attention : bool
+        Whether area attention is wanted.
+
+    Returns
+    -------
+    loss : float
+        L_con.
+    gradient : ndarray of shape (d, d)
+        Gradient with respect to Q.
+    attention : ndarray of shape (P, F) or None
+        Expected area attention: the mean over the pairs of a cluster and over both views; every patch is a query.
+
+    Examples
+    --------
+    >>> import math
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.full import contrastive
+    >>> problem = dynsim.Problem(K=2, gamma=0.5, P=12, kappa_c=0.8, kappa_s=0.4)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> embedding = dynsim.Embedding.orthonormal(part)
+    >>> Q = np.zeros((embedding.d, embedding.d))
+    >>> pairs = dynsim.sample_pairs(problem, part, n=8)
+    >>> loss, dQ, _ = contrastive.loss_and_gradient(Q, part, pairs, embedding, 0.5, True)
+    >>> loss < 0.5 * math.log(8), dQ.shape == Q.shape  # below that of equal outputs
+    (True, True)
+    """
     queries = embedding.queries
     left = queries.T @ Q
     dleft = np.zeros_like(left)
@@ -51,10 +91,35 @@ def loss_and_gradient(
 
 
 def info_nce(a: np.ndarray, b: np.ndarray, temperature: float) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
-    """InfoNCE of n pooled outputs each of views a and b, (n, d): (L_con, (dL/da, dL/db)).
+    """Return InfoNCE of n pooled outputs each of views a and b, and its gradient with respect to them.
 
+    Parameters
+    ----------
+    a, b : ndarray of shape (n, d)
+        Pooled outputs.
+    temperature : float
+        The tau of the softmax over pairs.
+
+    Returns
+    -------
+    loss : float
+        L_con.
+    gradients : tuple of ndarray, shapes (n, d)
+        With respect to a and b.
+
+    Notes
+    -----
     Similarities are taken less that of the positive, and 1 - W_ii as the sum of the other weights, so that both keep their
-    digits at any temperature, however well the positive does."""
+    digits at any temperature, however well the positive does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.full import contrastive
+    >>> loss, (da, db) = contrastive.info_nce(np.zeros((4, 3)), np.zeros((4, 3)), 0.5)
+    >>> round(float(loss / np.log(4)), 12)
+    0.5
+    """
     n = len(a)
     similarity = a @ b.T
     logit = (similarity - np.diagonal(similarity)[:, None]) / temperature

@@ -18,14 +18,27 @@ from dynsim.trajectory import Progress, Trajectory, steps_to_keep
 
 
 class Optimiser(Protocol):
-    """What is asked of an update rule: its name, by which Q is stepped here, and to say what it is. Its parameters are read."""
+    """Protocol of an update rule: its name, by which Q is stepped here, and its description; its parameters are read.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> dynsim.reduced.Momentum(0.5).name
+    'momentum'
+    """
 
     @property
     def name(self) -> str:
-        """One of "descent", "momentum", "adam", "sign"."""
+        """Name: one of "descent", "momentum", "adam", "sign"."""
 
     def describe(self) -> dict:
-        """Name and parameters, as plain data."""
+        """Return name and parameters.
+
+        Returns
+        -------
+        dict
+            Plain data.
+        """
 
 
 def descend(
@@ -75,7 +88,7 @@ def descend(
     weight : float
         Of L_con, at least 0.
     temperature : float
-        tau of L_con, positive.
+        The tau of L_con, positive.
     stop_gradient : bool
         Whether view b is a fixed target: its part of the gradient is left out. What is followed is then not the gradient of
         a function, and L may rise.
@@ -83,9 +96,9 @@ def descend(
     Returns
     -------
     Trajectory
-        loss (T,), fp (T, P, F), with a mask token (T, P, F + 1), its column last; pp (T, P, P); attention (T, P, F) of masked
-        queries on the images of `data`, without them of all queries on both views; NaN where no image of that cluster asks
-        that patch. With pairs, `terms` has each loss alone, unweighted: "reconstruction" (T,), "contrastive" (T,).
+        Of loss (T,), fp (T, P, F), with a mask token (T, P, F + 1), its column last; pp (T, P, P); attention (T, P, F) of masked
+        queries on the images of `data`, without them of all queries on both views; NaN where no image of that
+        cluster has that query. With pairs, `terms` has each loss alone, unweighted: "reconstruction" (T,), "contrastive" (T,).
 
     Raises
     ------
@@ -194,17 +207,31 @@ def gradient(
     temperature: float = 0.5,
     stop_gradient: bool = True,
 ) -> tuple[float, np.ndarray]:
-    """L(Q) = L_rec + weight L_con, L_rec of eq. (3) not divided by the masked patches, and dL/dQ.
+    """Return L(Q) = L_rec + weight L_con, with L_rec of (eq. 3) not divided by the masked patches, and dL/dQ.
 
     Parameters
     ----------
     Q : array (d, d)
-    part, data, embedding, pairs, weight, temperature, stop_gradient
-        As in `descend`.
+        The matrix.
+    part : Partition
+        Areas of every cluster.
+    data : Dataset or None
+        Images of L_rec.
+    embedding : Embedding
+        Positions, features and mask token.
+    pairs : Pairs, optional
+        Images under two masks, of L_con.
+    weight : float
+        Weight of L_con.
+    temperature : float
+        The tau of L_con.
+    stop_gradient : bool
+        Whether view b is a fixed target.
 
     Returns
     -------
     loss : float
+        The loss L.
     gradient : array (d, d)
         With stop_gradient that at which view b is held fixed, not that of L.
 
@@ -212,6 +239,18 @@ def gradient(
     ------
     InputError
         Where Q, the images or the vectors do not fit the partition.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> data, embedding = dynsim.sample(problem, part, n=8), dynsim.Embedding.orthonormal(part)
+    >>> Q = np.zeros((embedding.d, embedding.d))
+    >>> loss, dQ = dynsim.full.gradient(Q, part, data, embedding)
+    >>> dynsim.full.gradient(Q - 0.1 * dQ, part, data, embedding)[0] < loss
+    True
     """
     Q = np.asarray(Q, dtype=float)
     if Q.shape != (embedding.d, embedding.d):
@@ -236,9 +275,9 @@ def correlations(Q: ArrayLike, E: ArrayLike, V: ArrayLike) -> tuple[np.ndarray, 
     Returns
     -------
     fp : array (P, F)
-        e_p^T Q v_f.
+        The numbers e_p^T Q v_f.
     pp : array (P, P)
-        e_p^T Q e_q, query by key.
+        The numbers e_p^T Q e_q, query by key.
 
     Raises
     ------

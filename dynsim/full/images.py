@@ -58,7 +58,7 @@ def descend_images(
     Returns
     -------
     Trajectory
-        loss (T,) per masked patch; fp (T, P, d) along the pixel axes; pp (T, P, P); attention (T, P, P), the mean over images
+        Of loss (T,) per masked patch; fp (T, P, d) along the pixel axes; pp (T, P, P); attention (T, P, P), the mean over images
         that mask the query of what it pays to each key, NaN where there are none.
 
     Raises

@@ -1,4 +1,4 @@
-"""What is descended: L = L_rec + weight L_con, one of its terms or both, with all checks of what a user gives."""
+"""Objective: what is descended, L = L_rec + weight L_con or one of its terms, with all checks of what a user gives."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,30 @@ from dynsim.model.partition import Partition
 
 
 class Objective(NamedTuple):
-    """L = L_rec + weight L_con on given images and pairs, or one of the two."""
+    """The objective L = L_rec + weight L_con on given images and pairs, or one of the two.
+
+    Parameters
+    ----------
+    part : Partition
+        Areas.
+    embedding : Embedding
+        Positions, features and mask token.
+    weight : float
+        Weight of L_con.
+    temperature : float
+        The tau of L_con.
+    stop_gradient : bool
+        Whether view b is a constant in the gradient.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.full.objective import Objective
+    >>> part = dynsim.Partition([[0, 0, 1, 1]])
+    >>> objective = Objective(part, dynsim.Embedding.orthonormal(part), 2.0, 0.5, True)
+    >>> objective.reported({"reconstruction": 0.5, "contrastive": 0.25})
+    1.0
+    """
 
     part: Partition
     embedding: Embedding
@@ -25,7 +48,30 @@ class Objective(NamedTuple):
     def at(
         self, Q: np.ndarray, data: Dataset | None, pairs: Pairs | None, attention: bool = False
     ) -> tuple[float, np.ndarray, dict[str, float], np.ndarray | None]:
-        """(L not divided, dL/dQ, each loss as reported by name, area attention where wanted: of L_rec where there is one)."""
+        """Evaluate the objective at a Q.
+
+        Parameters
+        ----------
+        Q : ndarray of shape (d, d)
+            The matrix.
+        data : Dataset or None
+            Images of L_rec.
+        pairs : Pairs or None
+            Images of L_con.
+        attention : bool
+            Whether area attention is wanted.
+
+        Returns
+        -------
+        loss : float
+            L, not divided by the masked patches.
+        gradient : ndarray of shape (d, d)
+            Gradient with respect to Q.
+        terms : dict
+            Each loss as reported, by name.
+        attention : ndarray of shape (P, F) or None
+            Expected area attention: of L_rec where there is one.
+        """
         total, dQ, terms, areas = 0.0, np.zeros((self.embedding.d,) * 2), {}, None
         if data is not None:
             loss, dQ, areas = reconstruction.loss_and_gradient(Q, self.part, data, self.embedding, attention)
@@ -39,7 +85,18 @@ class Objective(NamedTuple):
         return total, dQ, terms, areas
 
     def reported(self, terms: dict[str, float]) -> float:
-        """The loss of a Trajectory: the sum of what is reported of each term."""
+        """Return the loss of a Trajectory: the sum of what is reported of each term.
+
+        Parameters
+        ----------
+        terms : dict
+            Each loss as reported, by name.
+
+        Returns
+        -------
+        float
+            Their weighted sum.
+        """
         return sum(value * (self.weight if name == "contrastive" else 1.0) for name, value in terms.items())
 
 
@@ -52,7 +109,44 @@ def checked(
     temperature: float,
     stop_gradient: bool,
 ) -> Objective:
-    """The objective, once sure that everything fits. Raises InputError."""
+    """Return the objective, if everything fits.
+
+    Parameters
+    ----------
+    part : Partition
+        Areas.
+    data : Dataset or None
+        Images of L_rec.
+    pairs : Pairs or None
+        Images of L_con.
+    embedding : Embedding
+        Positions, features and mask token.
+    weight : float
+        Weight of L_con.
+    temperature : float
+        The tau of L_con.
+    stop_gradient : bool
+        Whether view b is a constant in the gradient.
+
+    Returns
+    -------
+    Objective
+        The objective.
+
+    Raises
+    ------
+    InputError
+        If something does not fit, or is out of range.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.full.objective import checked
+    >>> part = dynsim.Partition([[0, 0, 1, 1]])
+    >>> checked(part, None, None, dynsim.Embedding.orthonormal(part), 1.0, 0.5, True)
+    Traceback (most recent call last):
+    dynsim.errors.InputError: there must be something to descend, got data=None and pairs=None: give images, pairs or both
+    """
     embedding.check(part)
     if data is None and pairs is None:
         raise InputError("there must be something to descend, got data=None and pairs=None: give images, pairs or both")

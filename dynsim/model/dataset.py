@@ -42,6 +42,14 @@ class Dataset:
     ------
     InputError
         Where arrays disagree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> dynsim.Dataset(cluster=[0], z=[[1.0, 0.5]], masked=np.array([[True, False, True, False]]))
+    Dataset of n=1 images of 1 clusters, P=4 patches, up to 2 areas
+    0.5 of the patches masked, amplitudes 0.5 to 1
     """
 
     cluster: np.ndarray
@@ -121,12 +129,29 @@ class Dataset:
         return float(self.weight @ self.masked.sum(axis=1))
 
     def recipe(self) -> dict[str, np.ndarray]:
-        """The arrays that make this data set again."""
+        """Return the arrays that make this data set again.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arguments of Dataset.
+        """
         names = ("cluster", "z", "masked", "weight", "image")[: 5 if self.images < self.n else 4]
         return {name: np.asarray(getattr(self, name)) for name in names}
 
     def floor(self, part: Partition) -> np.ndarray:
-        """Summed loss of each query that no attention can lower: its own area is all masked (eq. 6, on these images), (P,)."""
+        """Return the loss of each query that no attention can lower, because its own area is all masked (eq. 6, on these images).
+
+        Parameters
+        ----------
+        part : Partition
+            Areas.
+
+        Returns
+        -------
+        ndarray of shape (P,)
+            Summed over images by their weights.
+        """
         image, key = np.nonzero(~self.masked)
         shown = np.zeros((self.n, part.F), dtype=bool)
         shown[image, part.own[self.cluster[image], key]] = True
@@ -193,7 +218,18 @@ class Dataset:
         return data
 
     def check(self, part: Partition) -> None:
-        """Raise InputError unless these images fit the partition `part`."""
+        """Raise InputError unless these images fit a partition.
+
+        Parameters
+        ----------
+        part : Partition
+            The partition they are to be used with.
+
+        Raises
+        ------
+        InputError
+            If the number of patches, clusters or areas is another.
+        """
         if getattr(self, "_drawn_for", None) is part:
             return
         if self.masked.shape[1] != part.P:
@@ -221,8 +257,8 @@ def sample(problem: Problem, part: Partition, n: int = 256, seed: int | Sequence
     Returns
     -------
     Dataset
-        n x masks rows: all images under their first mask, then all under their second. Rows do not change with `masks`: those of
-        fewer masks are the first rows of more.
+        Of n x masks rows: all images under their first mask, then all under their second. Rows do not change with `masks`:
+        those of fewer masks are the first rows of more.
 
     Raises
     ------
@@ -248,7 +284,44 @@ def sample(problem: Problem, part: Partition, n: int = 256, seed: int | Sequence
 def draw_images(
     problem: Problem, part: Partition, n: int, rng: np.random.Generator, masks: int = 1, draw_masks: Draw | None = None
 ) -> Dataset:
-    """The images of `sample` from a generator. draw_masks(rng, count, P): another way to the same masks."""
+    """Draw the images of ``sample`` from a generator.
+
+    Parameters
+    ----------
+    problem : Problem
+        Law of the images.
+    part : Partition
+        Their areas.
+    n : int
+        Number of images.
+    rng : numpy.random.Generator
+        Source of randomness.
+    masks : int
+        Masks for every image.
+    draw_masks : callable, optional
+        Another implementation that draws the same masks, draw_masks(rng, count, P).
+
+    Returns
+    -------
+    Dataset
+        All images under their first mask, then all under their second.
+
+    Raises
+    ------
+    InputError
+        If an amplitude law of the user's own draws something else than finite numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.model.dataset import draw_images
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> drawn = draw_images(problem, part, 4, np.random.default_rng(0))
+    >>> bool((drawn.masked == dynsim.sample(problem, part, n=4, seed=0).masked).all())
+    True
+    """
     cluster = rng.integers(problem.K, size=n)
     z = problem.amplitude.sample(rng, (n, int(part.N.max())))
     z = _checked_amplitudes(z, n, int(part.N.max()))
@@ -260,7 +333,27 @@ def draw_images(
 
 
 def check_sizes(problem: Problem, part: Partition) -> None:
-    """Raise InputError unless the partition has the problem's clusters and patches."""
+    """Raise InputError unless a partition has the problem's clusters and patches.
+
+    Parameters
+    ----------
+    problem : Problem
+        Gives K and P.
+    part : Partition
+        The partition.
+
+    Raises
+    ------
+    InputError
+        If it has others.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.model.dataset import check_sizes
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> check_sizes(problem, dynsim.Partition.blocks(problem))
+    """
     if (part.K, part.P) != (problem.K, problem.P):
         raise InputError(
             f"the partition must be of the problem's K={problem.K}, P={problem.P}, got K={part.K}, P={part.P}: "
@@ -305,7 +398,7 @@ def _check_rows(n: int, masks: int, P: int, N: int) -> None:
 
 
 def _masked_count(today: np.ndarray, P: int, gamma: float | None, masked: int | None) -> np.ndarray:
-    """Masked patches of each image, (n,): as today, or as told."""
+    """Masked patches of each image, (n,): as in the data set, or as given."""
     if gamma is not None and masked is not None:
         raise InputError(f"gamma and masked say the same, got gamma={gamma!r} and masked={masked!r}: give one of them")
     if gamma is not None:

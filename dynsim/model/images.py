@@ -32,7 +32,14 @@ CHANNELS = 4  # at most this many on the last axis: grey, with alpha, colour, wi
 
 
 class Shaped(Protocol):
-    """What has a number of patches: a Partition, other Images."""
+    """Protocol of what has a number of patches: a Partition, other Images.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> dynsim.Partition([[0, 0, 1, 1]]).P
+    4
+    """
 
     @property
     def P(self) -> int:
@@ -72,8 +79,8 @@ class Images:
 
     See Also
     --------
-    Images.cut : from pictures.
-    Images.load : from a file or a folder.
+    Images.cut : From pictures.
+    Images.load : From a file or a folder.
 
     Examples
     --------
@@ -145,13 +152,40 @@ class Images:
         return float(self.weight @ self.masked.sum(axis=1))
 
     def check(self, like: Shaped) -> None:
-        """Raise InputError unless these images have the patches of `like`: a Partition, or other Images."""
+        """Raise InputError unless these images have the patches of something else.
+
+        Parameters
+        ----------
+        like : Shaped
+            A Partition, or other Images.
+
+        Raises
+        ------
+        InputError
+            If the number or length of the patches is another.
+        """
         d = getattr(like, "d", self.d)
         if (self.P, self.d) != (like.P, d):
             raise InputError(f"images must have P={like.P} patches of d={d} numbers, got P={self.P}, d={self.d}: cut them alike")
 
     def take(self, rows: ArrayLike) -> Images:
-        """Those rows of the data, in the given order, with their pictures; weights are scaled to sum to 1."""
+        """Return some rows of the data, in the given order, with their pictures.
+
+        Parameters
+        ----------
+        rows : array_like of int or bool
+            Numbers of rows, or whether each is wanted.
+
+        Returns
+        -------
+        Images
+            Weights are scaled to sum to 1.
+
+        Raises
+        ------
+        InputError
+            If a row does not exist, or none has a weight.
+        """
         try:
             chosen = np.arange(self.n)[np.asarray(rows)]
         except IndexError as error:

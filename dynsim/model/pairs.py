@@ -20,7 +20,7 @@ from dynsim.model.problem import Problem
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """n images under two masks each. Frozen; the arrays are copied and made read-only.
+    """Images under two masks each: n positive pairs. Frozen; the arrays are copied and made read-only.
 
     Parameters
     ----------
@@ -90,7 +90,18 @@ class Pairs:
         return self.masked[:, 0], self.masked[:, 1]
 
     def check(self, part: Partition) -> None:
-        """Raise InputError unless these pairs fit the partition `part`."""
+        """Raise InputError unless these pairs fit a partition.
+
+        Parameters
+        ----------
+        part : Partition
+            The partition they are to be used with.
+
+        Raises
+        ------
+        InputError
+            If the number of patches, clusters or areas is another.
+        """
         if self.masked.shape[2] != part.P:
             raise InputError(f"masks must have the partition's P={part.P} patches, got {self.masked.shape[2]}: sample from it")
         if self.cluster.max() >= part.K:
@@ -116,11 +127,20 @@ def sample_pairs(problem: Problem, part: Partition, n: int = 256, seed: int | Se
     Returns
     -------
     Pairs
+        The pairs.
 
     Raises
     ------
     InputError
         For n < 2, or a partition of another problem.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    >>> pairs = dynsim.sample_pairs(problem, dynsim.Partition.blocks(problem), n=8)
+    >>> int(pairs.masked.sum(axis=2).min()), int(pairs.masked.sum(axis=2).max())
+    (12, 12)
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2:
         raise InputError(f"n must be a whole number of at least 2 pairs, since one has no negatives, got {n!r}: take e.g. n=256")

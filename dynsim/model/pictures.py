@@ -25,12 +25,42 @@ def read(
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """Pictures (m, H, W) or (m, H, W, C) of a file or a folder; the parameters are those of `Images.load`.
+    """Read the pictures of a file or a folder.
+
+    Parameters
+    ----------
+    path : str or path
+        An .npy or .npz file, or a folder of pictures.
+    key : str, optional
+        Which array of an .npz file; the only one that could be by default.
+    grey : bool
+        Whether pictures of a folder become grey.
+    size : (int, int), optional
+        Rows and columns that pictures of a folder are resized to.
+    limit : int, optional
+        Read so many at most.
+    progress : callable, optional
+        Called with (done, total).
+
+    Returns
+    -------
+    array (m, H, W) or (m, H, W, C)
+        The pictures.
 
     Raises
     ------
-    FileError, InputError
-        As `Images.load` does.
+    FileError
+        If something cannot be read.
+    InputError
+        If a value breaks a rule.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.model.pictures import read
+    >>> np.save("pictures.npy", np.zeros((10, 8, 8)))
+    >>> read("pictures.npy", limit=3).shape
+    (3, 8, 8)
     """
     path = Path(path)
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1):

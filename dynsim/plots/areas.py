@@ -23,25 +23,41 @@ COLUMNS = 4  # clusters side by side
 
 
 def area_map(ax: Axes, found: Areas, cluster: int, patch: int | None = None) -> AxesImage:
-    """Draw the areas of one cluster over its mean picture: the AxesImage of the picture.
+    """Draw the areas of one cluster over its mean picture.
 
     The global area stays untinted within a red line; each local area has a tint (colours repeat) and dark lines.
 
     Parameters
     ----------
     ax : Axes
+        Where to draw.
     found : Areas
-        From `analysis.areas.fit`.
+        From ``analysis.areas.fit``.
     cluster : int
         Number of the cluster, from 0.
     patch : int, optional
         Side of a patch in pixels. Left out, patches of s^2 numbers are taken as grey and of 3 s^2 as colour; others are drawn as
         one shade each, the norm of the mean patch.
 
+    Returns
+    -------
+    matplotlib.image.AxesImage
+        The picture.
+
     Raises
     ------
     InputError
         For a cluster that is not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> pictures = np.random.default_rng(0).uniform(0.5, 1.5, (60, 1, 1)) * np.tile([1.0, 0.0], 4) * np.ones((8, 1))
+    >>> found = dynsim.analysis.areas.fit(pictures, K=1, areas=2, patch=2, bootstrap=0)
+    >>> made, ax = dynsim.plots.figure()
+    >>> dynsim.plots.area_map(ax, found, 0).get_array().shape
+    (8, 8)
     """
     part = found.part
     if not (isinstance(cluster, (int, np.integer)) and 0 <= cluster < part.K):
@@ -60,7 +76,31 @@ def area_map(ax: Axes, found: Areas, cluster: int, patch: int | None = None) -> 
 
 
 def area_maps(found: Areas, patch: int | None = None, width: float = DOUBLE) -> Figure:
-    """A figure with the areas of every cluster, `width` inches wide: see `area_map`."""
+    """Make a figure with the areas of every cluster.
+
+    Parameters
+    ----------
+    found : Areas
+        From ``analysis.areas.fit``.
+    patch : int, optional
+        Side of a patch in pixels, as for ``area_map``.
+    width : float
+        Width in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One Axes for each cluster.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> pictures = np.random.default_rng(0).uniform(0.5, 1.5, (60, 1, 1)) * np.tile([1.0, 0.0], 4) * np.ones((8, 1))
+    >>> found = dynsim.analysis.areas.fit(pictures, K=1, areas=2, patch=2, bootstrap=0)
+    >>> len(dynsim.plots.area_maps(found).axes)
+    1
+    """
     K, count = found.part.K, np.bincount(found.data.cluster, minlength=found.part.K)
     columns = min(K, COLUMNS)
     rows = -(-K // columns)

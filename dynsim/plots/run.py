@@ -112,7 +112,8 @@ def summary(
         axes[1, 1].plot(traj.t, traj.loss, color=BLACK, **({} if traj is runs[0] else IN_GLOBAL))
     if "G" in drawn:
         handles["G"] = axes[0, 0].plot([], [], color=GREY, label="query in the global area", **IN_GLOBAL)[0]
-    _predictions(axes, drawn, problem, part, end, handles)
+    if all(traj.meta.get("objective", "reconstruction") == "reconstruction" for traj in runs):
+        _predictions(axes, drawn, problem, part, end, handles)
     if len(runs[0]) >= 3:
         for ax in axes.flat:
             shade(ax, phases.find(runs[0], part), end)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dynsim.reduced.contrastive import ContrastiveField
+    from dynsim.reduced.contrastive_orbit import ContrastiveOrbitField, MixedOrbitField
     from dynsim.reduced.empirical import EmpiricalField
     from dynsim.reduced.field import Field, Option
     from dynsim.reduced.gradient_descent import descend
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ContrastiveField", "ImageField",
-    "ImageContrastiveField", "MixedField", "SumField", "Field", "Option",
+    "ImageContrastiveField", "MixedField", "ContrastiveOrbitField", "MixedOrbitField", "SumField", "Field", "Option",
     "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
 ]
 
@@ -37,6 +38,8 @@ FIELDS = {
     "any-images": "dynsim.reduced.image:ImageField",
     "image-contrastive": "dynsim.reduced.image_contrastive:ImageContrastiveField",
     "mixed-samples": "dynsim.reduced.mixed:MixedField",
+    "mixed-orbit": "dynsim.reduced.contrastive_orbit:MixedOrbitField",
+    "contrastive-orbit": "dynsim.reduced.contrastive_orbit:ContrastiveOrbitField",
     "sum": "dynsim.reduced.sums:SumField",
 }
 

@@ -25,7 +25,15 @@ SMALL = 2e5  # multiply-adds below which handing work to threads costs more than
 class BatchField(ExplicitField):
     """What fields on images share: velocity, loss and attention on the images of a step.
 
-    Derived classes call `_load` with the first images, and, where others come later, override `_at`."""
+    Derived classes call `_load` with the first images, and, where others come later, override `_at`.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.batch import BatchField
+    >>> issubclass(dynsim.reduced.EmpiricalField, BatchField), issubclass(dynsim.reduced.MinibatchField, BatchField)
+    (True, True)
+    """
 
     def _load(self, data: Dataset, threads: int | None) -> None:
         """Take these images, and as many threads as they are worth."""
@@ -61,8 +69,7 @@ class BatchField(ExplicitField):
         return self._observed(y, out)
 
     def attention(self, y: np.ndarray) -> np.ndarray:
-        """Expected area attention (P, F) of a masked query, over the images of each cluster, those of the last step; NaN where
-        there are none."""
+        """Expected area attention (P, F) of a masked query, over the images of the last step; NaN where there are none."""
         return self._observed(y, None).attention
 
     def masked_patches(self) -> float:
@@ -117,6 +124,17 @@ class Batch:
         Largest correlation that the softmax takes.
     seen : (K, P) float
         Weight of the rows that mask a patch.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=3, P=64)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> batch = dynsim.reduced.batch.Batch(part)
+    >>> for seed in range(2):
+    ...     batch.load(dynsim.sample(problem, part, n=8, seed=seed))
+    >>> round(batch.masked_mean), batch.data.n
+    (51, 8)
     """
 
     def __init__(self, part: Partition, embedding: Embedding | None = None) -> None:
@@ -131,14 +149,25 @@ class Batch:
         self.arguments: tuple = ()
         self.seen = np.empty((part.K, part.P))
         self._areas = part.labels, part.offset
-        self._own = padded(part.own.astype(float), WIDTH)
+        self._own = _padded(part.own.astype(float), WIDTH)
         self._longest = int(part.N.max())
         self._sums = self.seen, np.empty(2)
         self._current = np.zeros(1, dtype=np.int64), np.zeros(1)
         self._room = 0, 0  # rows and keys that the arrays have room for
 
     def load(self, data: Dataset) -> None:
-        """Take these images. Raises InputError where they do not fit the partition."""
+        """Take these images.
+
+        Parameters
+        ----------
+        data : Dataset
+            The images.
+
+        Raises
+        ------
+        InputError
+            Where they do not fit the partition.
+        """
         data.check(self.part)
         self.data = data
         if self._embedding is None:
@@ -183,7 +212,7 @@ class Batch:
         W = np.zeros((part.F + 1, part.F + 1))
         content = embedding.content
         W[: content.shape[1], : content.shape[1]] = content.T @ content
-        images = self._own, padded(data.masked.view(np.uint8), self._width), data.weight, data.cluster
+        images = self._own, _padded(data.masked.view(np.uint8), self._width), data.weight, data.cluster
         slots = slot, part.offset, np.ascontiguousarray(data.z), W, float(embedding.masked_value == "token")
         self.arguments = part.F, images, slots
         for k in range(part.K):
@@ -193,6 +222,6 @@ class Batch:
         self.masked_mean, self.floor = data.masked_mean, None
 
 
-def padded(array: np.ndarray, width: int) -> np.ndarray:
+def _padded(array: np.ndarray, width: int) -> np.ndarray:
     """(.., P) up to whole vectors of queries, zero beyond the last."""
     return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % width)])

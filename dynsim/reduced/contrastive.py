@@ -39,7 +39,27 @@ SMALL = 2e5  # multiply-adds below which handing work to threads costs more than
 
 @dataclass(frozen=True, eq=False)
 class FreshPairs:
-    """The draw of n new pairs of `problem` at every step."""
+    """Draw of n new pairs of a problem at every step.
+
+    Parameters
+    ----------
+    problem : Problem
+        Law of the images.
+    part : Partition
+        Their areas.
+    n : int
+        Pairs in a batch.
+    seed : int
+        Seed of the pairs.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.reduced.contrastive import FreshPairs
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> FreshPairs(problem, dynsim.Partition.blocks(problem), n=8, seed=0)(3).n
+    8
+    """
 
     problem: Problem
     part: Partition
@@ -61,7 +81,7 @@ class ContrastiveField(ExplicitField):
         Given pairs, or a function of the step that returns those to use there (`FreshPairs`); loss and attention are then
         those of the pairs of the step.
     temperature : float
-        tau, positive.
+        The tau of the softmax over pairs, positive.
     stop_gradient : bool
         Whether the second view is a constant in the gradient.
     embedding : Embedding, optional
@@ -147,7 +167,26 @@ class ContrastiveField(ExplicitField):
 
     @classmethod
     def fresh(cls, problem: Problem, part: Partition, n: int = 256, seed: int = 0, **options: Any) -> ContrastiveField:
-        """n new pairs of `problem` at every step."""
+        """Build the field of n new pairs of a problem at every step.
+
+        Parameters
+        ----------
+        problem : Problem
+            Law of the images.
+        part : Partition
+            Their areas.
+        n : int
+            Pairs in a batch.
+        seed : int
+            Seed of pairs and negatives.
+        **options : object
+            Further arguments of ContrastiveField.
+
+        Returns
+        -------
+        ContrastiveField
+            The field.
+        """
         return cls(part, FreshPairs(problem, part, n, seed), seed=seed, **options)
 
     @classmethod
@@ -167,21 +206,29 @@ class ContrastiveField(ExplicitField):
         threads: int | None = None,
         **options: Any,
     ) -> ContrastiveField:
-        """n pairs of the problem, or n new ones at every step; areas, pairs and negatives are drawn from `seed`."""
+        """Build the field of n pairs, or n new ones at every step; areas, pairs and negatives are drawn from ``seed``."""
         part = choose_partition(problem, partition, seed, 2 * n)
         pairs = FreshPairs(problem, part, n, seed) if fresh else sample_pairs(problem, part, n, seed)
         vectors = choose_vectors(part, embedding, d, hold, seed)
         return cls(part, pairs, temperature, stop_gradient, **vectors, negatives=negatives, seed=seed, threads=threads)
 
     @classmethod
+    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
+        """Nothing that is put beside a run: theory of reconstruction does not hold here."""
+        return {}
+
+    @classmethod
     def run_options(cls, problem: Problem) -> dict:
-        """Steps to twice the collapse time (D6) at amplitude one, at a step size of P: a query's gradient is of order 1 / P."""
+        """Return options for twice the collapse time (D6) at amplitude one.
+
+        The step size is P, as the gradient of a query is of order 1 / P.
+        """
         rho = problem.rho
         collapse = problem.K**2 / max(problem.K - 1, 1) * problem.P**3 / (2 * (rho * problem.C_global) ** 2)
         return {"eta": float(problem.P), "steps": int(np.clip(2 * collapse / problem.P, 500, 20000))}
 
     def recipe(self) -> Recipe:
-        """Pairs (written out, or the draw with its seed), areas, vectors and numbers. Raises NoRecipe for a draw of your own."""
+        """Return pairs (written out, or the draw with its seed), areas, vectors and numbers."""
         names = ("temperature", "stop_gradient", "negatives", "seed", "one_row")
         numbers = {name: getattr(self, name) for name in names}
         if isinstance(self.pairs, Pairs):
@@ -195,7 +242,7 @@ class ContrastiveField(ExplicitField):
 
     @classmethod
     def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> ContrastiveField:
-        """The field of a recipe."""
+        """Build the field of a recipe."""
         part, vectors = part_of(plain, arrays), vectors_of(plain, arrays)
         pairs: Pairs | FreshPairs
         if "problem" in plain:

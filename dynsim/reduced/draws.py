@@ -30,7 +30,25 @@ ROWS = 4096  # rows whose words are drawn at a time
 
 @dataclass(frozen=True, eq=False)
 class Fresh:
-    """The draw of n new images of `problem` at every step: those of sample(problem, part, n, seed=[seed, step])."""
+    """The draw of n new images of `problem` at every step: those of sample(problem, part, n, seed=[seed, step]).
+
+    Parameters
+    ----------
+    problem, part : Problem, Partition
+        Law of the images, and their areas.
+    n : int
+        Images in a batch.
+    seed : int
+        Seed of all batches.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=3, P=64)
+    >>> draw = dynsim.reduced.draws.Fresh(problem, dynsim.Partition.blocks(problem), n=16, seed=0)
+    >>> draw(3).n
+    16
+    """
 
     problem: Problem
     part: Partition
@@ -38,7 +56,7 @@ class Fresh:
     seed: int
 
     def __post_init__(self) -> None:
-        check_batch(self.n)
+        _check_batch(self.n)
         check_sizes(self.problem, self.part)
         _check_seed(self.seed)
 
@@ -47,10 +65,31 @@ class Fresh:
 
 
 class Chosen:
-    """The draw of n rows of `data` at every step, independently by their weights."""
+    """The draw of n rows of `data` at every step, independently by their weights.
+
+    Parameters
+    ----------
+    part : Partition
+        Where the areas lie.
+    data : Dataset
+        The rows to draw from.
+    n : int
+        Rows in a batch.
+    seed : int
+        Seed of all batches.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=3, P=64)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> draw = dynsim.reduced.draws.Chosen(part, dynsim.sample(problem, part, n=8), n=16, seed=0)
+    >>> draw(3).n
+    16
+    """
 
     def __init__(self, part: Partition, data: Dataset, n: int, seed: int) -> None:
-        check_batch(n)
+        _check_batch(n)
         _check_seed(seed)
         data.check(part)
         self.part, self.data, self.n, self.seed = part, data, n, seed
@@ -59,14 +98,40 @@ class Chosen:
         self._share /= self._share[-1]
 
     def __call__(self, step: int) -> Dataset:
-        chosen = by_weight(self._share, np.random.default_rng([self.seed, step]), self.n)
-        return rows_of(self.part, self.data, chosen)
+        chosen = _by_weight(self._share, np.random.default_rng([self.seed, step]), self.n)
+        return _rows_of(self.part, self.data, chosen)
 
 
 class Resampled:
     """The draw of n images of `data` at every step, epoch by epoch, under fresh masks or their own.
 
-    masks, replacement, shuffle, drop_last: see MinibatchField.resampled."""
+    Parameters
+    ----------
+    part : Partition
+        Where the areas lie.
+    data : Dataset
+        The images.
+    n : int
+        Images in a batch.
+    seed : int
+        Seed of order and masks.
+    masks, replacement, shuffle, drop_last : str, bool, bool, bool
+        See MinibatchField.resampled.
+
+    Attributes
+    ----------
+    steps_per_epoch : int
+        Steps in which every image is seen once (with replacement: as many draws as there are images).
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=3, P=64)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> draw = dynsim.reduced.draws.Resampled(part, dynsim.sample(problem, part, n=8), n=5, seed=0)
+    >>> sorted([*draw(0).image.tolist(), *draw(1).image.tolist()])
+    [0, 1, 2, 3, 4, 5, 6, 7]
+    """
 
     def __init__(
         self,
@@ -79,7 +144,7 @@ class Resampled:
         shuffle: bool = True,
         drop_last: bool = False,
     ) -> None:
-        check_batch(n)
+        _check_batch(n)
         _check_seed(seed)
         data.check(part)
         if masks not in MASKS:
@@ -113,10 +178,10 @@ class Resampled:
     def __call__(self, step: int) -> Dataset:
         epoch, at = divmod(step, self.steps_per_epoch)
         if self.replacement:
-            chosen = by_weight(self._share, np.random.default_rng([self.seed, ORDER, step]), self.n)
+            chosen = _by_weight(self._share, np.random.default_rng([self.seed, ORDER, step]), self.n)
         else:
             chosen = self._epoch_order(epoch)[at * self.n : (at + 1) * self.n]
-        return rows_of(self.part, self.data, self._rows[chosen], self._fresh_masks(step, epoch, chosen))
+        return _rows_of(self.part, self.data, self._rows[chosen], self._fresh_masks(step, epoch, chosen))
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         """The order of all images in an epoch."""
@@ -137,21 +202,42 @@ class Resampled:
         return self._masked[1][chosen]
 
 
-def rows_of(part: Partition, data: Dataset, rows: np.ndarray, masked: np.ndarray | None = None) -> Dataset:
+def _rows_of(part: Partition, data: Dataset, rows: np.ndarray, masked: np.ndarray | None = None) -> Dataset:
     """These rows of `data`, which fits `part`, equally weighted; masked: under these masks."""
     masked = data.masked[rows] if masked is None else masked
     return Dataset._trusted(part, data.cluster[rows], data.z[rows], masked, image=data.image[rows])
 
 
-def by_weight(share: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
-    """n numbers drawn as rng.choice does, from cumulated probabilities."""
+def _by_weight(share: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
+    """Draw n numbers as rng.choice does, from cumulated probabilities."""
     return share.searchsorted(rng.random(n), side="right")
 
 
 def draw_masks(rng: np.random.Generator, count: np.ndarray, P: int) -> np.ndarray:
-    """Masks, bool (rows, P), `count` patches of each row masked: those of rng.permuted, bit for bit.
+    """Draw masks, those of rng.permuted bit for bit, in a kernel.
 
-    `rng` has drawn more words than they take: nothing is to be drawn from it afterwards."""
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Where words come from. More are drawn than masks take: nothing is to be drawn from it afterwards.
+    count : (rows,) int
+        Masked patches of each row.
+    P : int
+        Patches.
+
+    Returns
+    -------
+    (rows, P) bool
+        Masks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.reduced import draws
+    >>> masked = draws.draw_masks(np.random.default_rng(0), np.array([3, 5]), 8)
+    >>> masked.sum(axis=1).tolist()
+    [3, 5]
+    """
     from dynsim.reduced.kernels import masks
 
     masked, begin = np.empty((len(count), P), dtype=bool), 0
@@ -175,7 +261,7 @@ def _words(P: int) -> tuple[float, float]:
     return float(np.sum(1 / chance)), float(np.sum((1 - chance) / chance**2))
 
 
-def check_batch(n: int) -> None:
+def _check_batch(n: int) -> None:
     """Raise InputError unless n is a size of a minibatch."""
     if isinstance(n, bool) or not (isinstance(n, (int, np.integer)) and n >= 1):
         raise InputError(f"a minibatch holds a whole number of at least 1 image, got n={n!r}: take e.g. n=64")

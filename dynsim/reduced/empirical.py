@@ -27,13 +27,41 @@ from dynsim.reduced.field import Option, Recipe, prefixed, without_prefix
 
 
 class EmpiricalField(BatchField):
-    """Velocity of the correlations on the images `data` of partition `part`; exact.
+    """Velocity of the correlations on given images; exact.
 
-    embedding: positions, features and mask token (None: orthonormal). hold: "fp" or "pp" keeps that correlation at zero
-    (projected descent). `threads` changes the time a step takes, never the bits. `floor`: loss per masked patch that no
-    attention can lower, None where features are not orthonormal or masked keys carry a token.
+    Parameters
+    ----------
+    part : Partition
+        Areas of every cluster.
+    data : Dataset
+        The images.
+    threads : int, optional
+        Threads; they change the time a step takes, never the bits.
+    embedding : Embedding, optional
+        Positions, features and mask token; orthonormal by default.
+    hold : {None, "fp", "pp"}
+        Correlation held at zero (projected descent).
 
-    Raises InputError where images, partition and embedding do not fit."""
+    Raises
+    ------
+    InputError
+        If images, partition and embedding do not fit.
+
+    Notes
+    -----
+    Equation (5) of docs/model.md; for other embeddings (B5)-(B11) of docs/beyond.md. ``floor`` is the loss per masked patch that
+    no attention can lower; None where features are not orthonormal or masked keys carry a token.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> data = dynsim.sample(problem, part, n=32, seed=0)
+    >>> run = dynsim.reduced.descend(dynsim.reduced.EmpiricalField(part, data), steps=10)
+    >>> dynsim.validation.compare(run, dynsim.full.descend(part, data, steps=10)).passed
+    True
+    """
 
     method = "samples"
     options = (
@@ -69,17 +97,17 @@ class EmpiricalField(BatchField):
         threads: int | None = None,
         **options: Any,
     ) -> EmpiricalField:
-        """n images of the problem under masks of their own; areas and images drawn from `seed`."""
+        """Build the field of n images under masks of their own; areas and images are drawn from ``seed``."""
         part = choose_partition(problem, partition, seed, n * masks_per_image)
         data = sample(problem, part, n, seed=seed, masks=masks_per_image)
         return cls(part, data, threads, **choose_vectors(part, embedding, d, hold, seed))
 
     def recipe(self) -> Recipe:
-        """Images, areas and vectors, written out."""
+        """Return images, areas and vectors, written out."""
         plain, arrays = self._recipe()
         return plain, {**arrays, **prefixed(self.data.recipe(), "data")}
 
     @classmethod
     def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> EmpiricalField:
-        """The field of a recipe."""
+        """Build the field of a recipe."""
         return cls(part_of(plain, arrays), Dataset(**without_prefix(arrays, "data")), **vectors_of(plain, arrays))

@@ -92,7 +92,13 @@ class ExplicitField(Field):
         return np.concatenate([np.transpose(fp), np.transpose(pp)])
 
     def masked_patches(self) -> float:
-        """Mean number of masked patches of an image: what the loss that is told is divided by."""
+        """Return what the loss is divided by.
+
+        Returns
+        -------
+        float
+            Mean number of masked patches of an image.
+        """
         raise NotImplementedError
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
@@ -248,6 +254,10 @@ def choose_vectors(part: Partition, embedding: str, d: int | None, hold: str | N
     """
     if embedding not in VECTORS[0].choices:
         raise InputError(f"embedding must be {', '.join(VECTORS[0].choices)}, got {embedding!r}: take orthonormal")
+    if d is not None:
+        need = 3 * 8 * float(d) * (part.P + part.F)
+        if need > SMALL_TABLES:
+            memory.check(need, f"an embedding of dimension d={d:.4g}", "take a smaller --d")
     if embedding == "orthonormal":
         return {"embedding": None if d is None else Embedding.orthonormal(part, d), "hold": hold}
     make = Embedding.random if embedding == "random" else Embedding.sinusoidal_2d

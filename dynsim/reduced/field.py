@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Recipe = tuple[dict, dict[str, np.ndarray]]  # plain data, arrays by name
 
+MOST_NODES = 1000  # of a quadrature; a rule of n nodes takes n^3 operations
 EVENTS = {
     "escape": "own attention passes one half",
     "half": "the loss has come half way from its start to its floor",
@@ -127,6 +128,8 @@ class Field:
         Axes of the public arrays, and where each query finds its areas.
     events : dict
         What a gradient flow looks for: name -> what happens there, in words.
+    stiff : bool
+        Whether a flow slides along a balance, for which the field has a ``jacobian`` of its own.
 
     Examples
     --------
@@ -162,6 +165,7 @@ class Field:
     integrator: ClassVar[str] = "descend"
     seeded: ClassVar[bool] = True
     events: ClassVar[Mapping[str, str]] = EVENTS
+    stiff: bool = False
     deterministic: bool = True
     conservative: bool = True
     limit: float = 300.0
@@ -265,9 +269,65 @@ class Field:
         """
         return np.ones(self.start().size)
 
+    def speed(self, v: np.ndarray) -> float:
+        """Return how fast the state moves, for the clock of a flow.
+
+        Parameters
+        ----------
+        v : ndarray
+            Velocity of the last evaluation.
+
+        Returns
+        -------
+        float
+            Its Euclidean norm, averaged (rms) over the queries of a 2-D state.
+        """
+        return float(np.sqrt(np.vdot(v, v) / (v.shape[-1] if v.ndim == 2 else 1)))
+
+    def jacobian(self, y: np.ndarray) -> np.ndarray:
+        """Return d(velocity)/d(state) of a field that is ``stiff``.
+
+        Parameters
+        ----------
+        y : ndarray
+            State.
+
+        Returns
+        -------
+        ndarray
+            A row for each entry of the velocity.
+        """
+        raise NotImplementedError
+
+    def damping(self, pace: float) -> np.ndarray:
+        """Return factors for the velocity of the last evaluation of a field that is ``stiff``.
+
+        Parameters
+        ----------
+        pace : float
+            Time per unit of the clock of a flow.
+
+        Returns
+        -------
+        ndarray
+            One for each entry: 1 but for those that reach their balance faster than floating point resolves.
+        """
+        raise NotImplementedError
+
     def mobility(self, u: np.ndarray) -> np.ndarray:
-        """M u, shaped as the state, with M the symmetric map in dy/dt = -M dL/dy, L the loss that is told: its unit against that
-        of the loss descended on, how many correlations an entry stands for, and inner products of an embedding."""
+        """Apply the symmetric map M of dy/dt = -M dL/dy, with L the loss per masked patch.
+
+        Parameters
+        ----------
+        u : ndarray
+            A vector in the shape of the state.
+
+        Returns
+        -------
+        ndarray
+            M u. M holds the unit of this loss against that of the loss descended on, how many correlations an entry stands for,
+            and inner products of an embedding.
+        """
         return u
 
     def describe(self) -> dict:
@@ -513,9 +573,31 @@ class Field:
 
 
 def check_nodes(nodes: int | None) -> None:
-    """Raise InputError unless this is a number of quadrature nodes, or None."""
-    if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, (int, np.integer)) or nodes < 1):
-        raise InputError(f"nodes must be a whole number of at least 1, got {nodes!r}: leave it out for the default")
+    """Raise InputError unless a number of quadrature nodes is one, or None.
+
+    Parameters
+    ----------
+    nodes : int or None
+        Number of nodes.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.field import check_nodes
+    >>> check_nodes(8)
+    >>> check_nodes(0)
+    Traceback (most recent call last):
+    dynsim.errors.InputError: nodes must be a whole number of at least 1 and at most 1000, got 0: leave it out for the default
+    """
+    whole = isinstance(nodes, (int, np.integer)) and not isinstance(nodes, bool)
+    if nodes is not None and not (whole and 1 <= nodes <= MOST_NODES):
+        raise InputError(
+            f"nodes must be a whole number of at least 1 and at most {MOST_NODES}, got {nodes!r}: leave it out for the default"
+        )
 
 
 def prefixed(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from math import exp, sqrt
+from math import exp
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ def flow(
     start: State | None = None,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    until: str | None = None,
 ) -> Trajectory:
     """Integrate the gradient flow of a field, from zero correlations.
 
@@ -54,6 +55,8 @@ def flow(
         Called with (done, total) after every step of the solver, in logarithmic time.
     checkpoint : callable, optional
         Called with (state, record) at every restart of the solver.
+    until : str, optional
+        An event that ends the run where it happens, before ``t_end``.
 
     Returns
     -------
@@ -77,7 +80,8 @@ def flow(
     that). t is carried as tau = log(1 + t / t0). Events are located on the solver's dense output.
 
     Every SEGMENT steps the solver is restarted from its state, whether or not a checkpoint is taken, so that a run resumed from
-    such a state is the same run bit for bit. (Runge-Kutta solvers remember nothing but their step size, which is kept.)
+    such a state is the same run bit for bit. (Runge-Kutta solvers remember nothing but their step size, which is kept.) A field
+    that is ``stiff`` gives its own Jacobian and runs in one go, without checkpoints.
 
     Examples
     --------
@@ -96,18 +100,24 @@ def flow(
         raise InputError(f"method must be one of {', '.join(SOLVERS)}, got {method!r}: leave it out for the default")
     if not field.deterministic:
         raise InputError("flow needs a field that is the same at every evaluation, got fresh samples: use descend")
+    if until is not None and until not in field.events:
+        raise InputError(f"until must be one of the events {', '.join(field.events)}, got {until!r}: leave it out")
     run = _Flow(field, float(t_end), keep, rtol, name, start)
+    run.until = until
     try:
         run.go(progress, checkpoint)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at t={run.t:.4g} of {t_end:.4g}", run.record.trajectory()) from None
-    traj = run.record.trajectory(status=f"reached t_end={t_end:.6g}", evaluations=int(run.solver.nfev))
+    status = f"reached t_end={t_end:.6g}" if run.tau >= run.end else f"ended by {until} at t={run.events[str(until)]:.6g}"
+    traj = run.record.trajectory(status=status, evaluations=int(run.solver.nfev))
     assert traj is not None  # _Flow has checked that a time is saved
     return traj
 
 
 class _Flow:
     """A gradient flow in progress: Y = (y, tau) with tau = log(1 + t / t0), integrated over s."""
+
+    until: str | None = None
 
     def __init__(
         self, field: Field, t_end: float, keep: ArrayLike | None, rtol: float, name: str, start: State | None
@@ -117,9 +127,11 @@ class _Flow:
         self.shape, self.limit = y.shape, field.limit
         self.scale = np.append(field.scale(), 1.0)
         first_loss, v = field.velocity(y)
-        self.rise = max(RISES, rtol) * (first_loss - (field.floor or 0.0))
+        self.rise = max(RISES, rtol) * abs(first_loss - (field.floor or 0.0)) if field.conservative else np.inf
+        # LSODA is restarted with Adams' method, which a stiff balance stops: a field that slides along one runs in one go
+        self.segment = None if field.stiff else SEGMENT[name]
         if start is None:
-            t0 = min(t_end, 0.1 / max(_speed(v), 1e-300))
+            t0 = min(t_end, 0.1 / max(field.speed(v), 1e-300))
             start = State(0, np.append(y.ravel(), 0.0), (np.array([0.0, 0.0, 0.0, t0]),))
         elif np.shape(start.y) != (y.size + 1,) or [np.shape(m) for m in start.memory] != [(4,)]:
             raise InputError(f"a run goes on from its own state of {y.size + 1} numbers, got {np.shape(start.y)}: start anew")
@@ -160,9 +172,24 @@ class _Flow:
         y = np.minimum(np.maximum(Y[:-1], -self.limit), self.limit).reshape(self.shape)  # a solver tries more than it accepts
         _, v = self.field.velocity(y, out=dY[:-1].reshape(self.shape))
         pace = self.t0 * exp(min(Y[-1], 700.0))
-        dY[-1] = 1.0 / (1.0 + pace * _speed(v))
+        dY[-1] = 1.0 / (1.0 + pace * self.field.speed(v))
         dY[:-1] *= pace * dY[-1]
+        if self.field.stiff:
+            dY[:-1] *= self.field.damping(pace * dY[-1])
         return dY
+
+    def jacobian(self, s: float, Y: np.ndarray) -> np.ndarray:
+        """d(rate)/dY, where the field has that of its velocity; how the clock depends on y is left out, as it does so gently."""
+        y = np.minimum(np.maximum(Y[:-1], -self.limit), self.limit).reshape(self.shape)
+        _, v = self.field.velocity(y)
+        pace = self.t0 * exp(min(Y[-1], 700.0))
+        left = 1.0 / (1.0 + pace * self.field.speed(v))
+        J = np.zeros((Y.size, Y.size))
+        J[:-1, :-1] = pace * left * self.field.jacobian(y)
+        J[:-1, -1] = pace * left * left * v.ravel()
+        J[-1, -1] = -(1.0 - left) * left
+        J[:-1] *= self.field.damping(pace * left)[:, None]
+        return J
 
     def crossings(self, Y: np.ndarray) -> tuple[float, dict[str, float]]:
         """(loss, each event as a number that turns positive where it happens)."""
@@ -172,8 +199,9 @@ class _Flow:
         """A solver that starts afresh from a state."""
         s, h, evaluations, _ = state.memory[0]
         tolerance = SAFETY * self.rtol
+        own = {"jac": self.jacobian} if self.field.stiff and self.name in ("LSODA", "Radau") else {}
         solver = SOLVERS[self.name](
-            self.rate, s, state.y, np.inf, rtol=tolerance, atol=tolerance * self.scale, first_step=h or None
+            self.rate, s, state.y, np.inf, rtol=tolerance, atol=tolerance * self.scale, first_step=h or None, **own
         )
         solver.nfev += int(evaluations)
         return solver
@@ -184,11 +212,11 @@ class _Flow:
             checkpoint(self.start, self.record)
         if self.waiting and self.waiting[0][0] == 0.0:
             self.save(self.waiting.pop(0)[0], self.start.y)
-        while self.tau < self.end:
+        while self.tau < self.end and (self.until is None or self.events[self.until] is None):
             self.step()
             if progress is not None:
                 progress(min(self.tau, self.end), self.end)
-            if self.steps % SEGMENT[self.name] == 0 and self.tau < self.end:
+            if self.segment and self.steps % self.segment == 0 and self.tau < self.end:
                 memory = np.array([self.solver.t, getattr(self.solver, "h_abs", 0.0), self.solver.nfev, self.t0])
                 state = State(self.steps, self.solver.y.copy(), (memory,))
                 if checkpoint is not None:
@@ -203,7 +231,7 @@ class _Flow:
             raise self.stopped(f"{message}: try method='Radau' or a larger rtol" if message else left)
         before, loss = self.signs, self.loss
         self.loss, self.signs = self.crossings(self.solver.y)
-        if self.loss > loss + self.rise:
+        if self.loss > loss + max(self.rise, self.rtol * abs(loss)):
             raise self.stopped(f"its loss rises, so the closure is off: end at t_end={self.t:.4g}")
         self.tau, self.steps = self.solver.y[-1], self.steps + 1
         found = [e for e in self.field.events if self.events[e] is None and before[e] < 0 <= self.signs[e]]
@@ -233,11 +261,6 @@ class _Flow:
     def stopped(self, why: str) -> Diverged:
         """The error of a flow that cannot go on, with what it has reached."""
         return Diverged(f"the flow stopped at t={self.t:.4g}: {why}", self.record.trajectory())
-
-
-def _speed(v: np.ndarray) -> float:
-    """How fast a query's correlations move: the Euclidean norm, averaged (rms) over the queries of a 2-D state."""
-    return sqrt(np.vdot(v, v) / (v.shape[-1] if v.ndim == 2 else 1))
 
 
 def _crossing(f: Callable[..., float], a: float, b: float) -> float:

@@ -38,13 +38,31 @@ DEPARTURE = 0.05
 
 @dataclass(frozen=True)
 class TokenVectors:
-    """The vectors behind the correlations with a mask token: what optimisers ask."""
+    """Vectors behind the correlations with a mask token, as far as optimisers need them.
+
+    Parameters
+    ----------
+    size : float
+        Norm of the token.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.image import TokenVectors
+    >>> TokenVectors(2.0).describe()
+    {'kind': 'mask-token', 'size': 2.0}
+    """
 
     size: float
     is_onehot: ClassVar[bool] = False
 
     def describe(self) -> dict:
-        """Kind and size, as plain data."""
+        """Return kind and size.
+
+        Returns
+        -------
+        dict
+            Plain data.
+        """
         return {"kind": "mask-token", "size": self.size}
 
 
@@ -196,7 +214,18 @@ class ImageField(Field):
         return {"method": self.method, **sizes, "batch": self.batch, "hold": self.hold, **token}
 
     def draw(self, step: int) -> Images:
-        """The images of a step: what full.descend_images takes in place of its images."""
+        """Return the images of a step, as full.descend_images takes them.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step.
+
+        Returns
+        -------
+        Images
+            The images.
+        """
         if not isinstance(self.source, Images):
             return self.source(step)
         return self.source if self.batch is None else _equal(self.source.take(self._rows(step)))
@@ -205,8 +234,11 @@ class ImageField(Field):
 
     @classmethod
     def from_options(cls, problem: Problem | None = None, seed: int = 0, **options: Any) -> ImageField:
-        """The field on pictures of a file (or Images); masks and batches are drawn from `seed`. No problem is needed: where one
-        is given, its gamma is used unless there is another."""
+        """Build the field on the pictures of a file, or on Images.
+
+        Masks and batches are drawn from ``seed``. No problem is needed: where one is given, its gamma is used unless there is
+        another.
+        """
         known = {option.name for option in cls.options} | {"threads", "gamma"}
         if not set(options) <= known:
             raise InputError(f"options of images are {sorted(known)}, got {sorted(set(options) - known)}: leave it out")

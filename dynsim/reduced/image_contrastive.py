@@ -38,7 +38,7 @@ class ImageContrastiveField(Field):
     first, second : Images
         The views: the same pictures row by row, under two masks, with equal weights. E.g. two `Images.cut` with other seeds.
     temperature : float
-        tau.
+        The tau of the softmax over pairs.
     stop_gradient : bool
         Whether only the first view learns, as in momentum contrast.
 

@@ -12,7 +12,14 @@ from dynsim.model.areas import ROLES, Table
 
 @dataclass(frozen=True)
 class ImageLayout:
-    """fp (P, d), pp (P, P), attention (P, P) of the queries of pictures, which have no areas."""
+    """Layout of runs on pictures, which have no areas: fp (P, d), pp (P, P), attention (P, P).
+
+    Examples
+    --------
+    >>> from dynsim.reduced.image_layout import ImageLayout
+    >>> ImageLayout().dims["fp"], len(ImageLayout().query_type)
+    (('query', 'axis'), 0)
+    """
 
     @property
     def dims(self) -> Mapping[str, tuple[str, ...]]:
@@ -42,7 +49,18 @@ class ImageLayout:
     def areas(
         self, fp: np.ndarray | None = None, pp: np.ndarray | None = None, attention: np.ndarray | None = None
     ) -> Table:
-        """By role, each (0,)."""
+        """Return tables without entries, by role.
+
+        Parameters
+        ----------
+        fp, pp, attention : ndarray, optional
+            Arrays at one saved time.
+
+        Returns
+        -------
+        dict
+            As Layout.areas, each (0,).
+        """
         roles = {"attention": (*ROLES, "masked"), "fp": ROLES, "pp": ("self", *ROLES)}
         given = {"attention": attention, "fp": fp, "pp": pp}
         return {name: {role: np.empty(0) for role in roles[name]} for name, table in given.items() if table is not None}

@@ -24,10 +24,40 @@ from dynsim.reduced.field import Option, Recipe, prefixed, without_prefix
 
 
 class MinibatchField(BatchField):
-    """Velocity of the correlations on the images `draw(step)`; loss and attention are those of these images.
+    """Velocity of the correlations on other images at every step; exact, step by step.
 
-    embedding, hold, threads as in the field on given images. Raises InputError where images, partition and embedding do not
-    fit."""
+    Parameters
+    ----------
+    part : Partition
+        Areas of every cluster.
+    draw : callable
+        Function of the step that returns the Dataset to use there, the same one for the same step.
+    embedding : Embedding, optional
+        Positions, features and mask token; orthonormal by default.
+    hold : {None, "fp", "pp"}
+        Correlation held at zero (projected descent).
+    threads : int, optional
+        Threads; they change the time a step takes, never the bits.
+
+    Raises
+    ------
+    InputError
+        If images, partition and embedding do not fit.
+
+    Notes
+    -----
+    Loss and attention are those of the images of the step.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> field = dynsim.reduced.MinibatchField.fresh(problem, part, n=16, seed=0)
+    >>> run = dynsim.reduced.descend(field, steps=10)
+    >>> dynsim.validation.compare(run, dynsim.full.descend(part, field.draw, steps=10)).passed
+    True
+    """
 
     method = "minibatch"
     options = (Option("n", int, 64, "images in a batch, drawn anew at every step", least=1), PARTITION, *VECTORS)
@@ -47,13 +77,55 @@ class MinibatchField(BatchField):
 
     @classmethod
     def fresh(cls, problem: Problem, part: Partition, n: int = 64, seed: int = 0, **options: Any) -> MinibatchField:
-        """n new images of `problem` at every step."""
+        """Build the field of n new images of a problem at every step.
+
+        Parameters
+        ----------
+        problem : Problem
+            Law of the images.
+        part : Partition
+            Their areas.
+        n : int
+            Images in a batch.
+        seed : int
+            Seed of the images.
+        **options : object
+            Further arguments of MinibatchField.
+
+        Returns
+        -------
+        MinibatchField
+            The field.
+        """
         return cls(part, Fresh(problem, part, n, seed), **options)
 
     @classmethod
     def of(cls, part: Partition, data: Dataset, n: int = 64, seed: int = 0, **options: Any) -> MinibatchField:
-        """n images of the set `data` at every step, drawn independently by their weights, so that the mean velocity is that of
-        the field on all of them. Raises InputError for n < 1."""
+        """Build the field of n images of a data set at every step, drawn independently by their weights.
+
+        Parameters
+        ----------
+        part : Partition
+            Areas of every cluster.
+        data : Dataset
+            The set.
+        n : int
+            Images in a batch.
+        seed : int
+            Seed of the choice.
+        **options : object
+            Further arguments of MinibatchField.
+
+        Returns
+        -------
+        MinibatchField
+            Its mean velocity is that of the field on the whole set.
+
+        Raises
+        ------
+        InputError
+            If n is no whole number of at least 1.
+        """
         return cls(part, Chosen(part, data, n, seed), **options)
 
     @classmethod
@@ -133,12 +205,12 @@ class MinibatchField(BatchField):
         threads: int | None = 1,
         **options: Any,
     ) -> MinibatchField:
-        """n new images of the problem at every step; areas and images drawn from `seed`."""
+        """Build the field of n new images of the problem at every step; areas and images are drawn from ``seed``."""
         part = choose_partition(problem, partition, seed, n)
         return cls.fresh(problem, part, n, seed, threads=threads, **choose_vectors(part, embedding, d, hold, seed))
 
     def recipe(self) -> Recipe:
-        """The draw with its seed, areas and vectors. Raises NoRecipe for a draw of your own."""
+        """Return the draw with its seed, areas and vectors."""
         draw = self.draw
         if isinstance(draw, Fresh):
             return self._recipe(problem=draw.problem.recipe(), n=int(draw.n), seed=draw.seed)
@@ -149,7 +221,7 @@ class MinibatchField(BatchField):
 
     @classmethod
     def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> MinibatchField:
-        """The field of a recipe."""
+        """Build the field of a recipe."""
         part, vectors = part_of(plain, arrays), vectors_of(plain, arrays)
         if "problem" in plain:
             return cls.fresh(Problem.from_recipe(plain["problem"]), part, plain["n"], plain["seed"], **vectors)
@@ -158,7 +230,7 @@ class MinibatchField(BatchField):
         return make(part, data, plain["n"], plain["seed"], **epochs, **vectors)
 
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(loss, events) on the images of the last step."""
+        """Return the loss and the events, on the images of the last step."""
         self._first_loss = self.velocity(self.start(), self._step)[0]
         seen = self._observed(y, None)
         own = self.layout.areas(attention=seen.attention)["attention"]["own"][local_pairs(self.layout)]

@@ -13,10 +13,15 @@ from dynsim.reduced.sums import SumField
 
 
 class MixedField(SumField):
-    """Reconstruction and the contrastive loss on n images each, on the same areas.
+    """Sum of reconstruction and the contrastive loss on n images each, on the same areas.
 
     A SumField with the weights 1 and alpha P: the factor P makes ``weight``, alpha, of order one for each query. It is built by
     `from_options`; `Trajectory.terms` holds both losses, not weighted.
+
+    Parameters
+    ----------
+    terms : sequence of (float, Field)
+        As of SumField.
 
     Examples
     --------
@@ -34,6 +39,11 @@ class MixedField(SumField):
         Option("weight", float, 1.0, "alpha in L_rec + alpha P L_con", least=0.0),
         *[option for option in field_class("contrastive-samples").options if option.name not in ("n", "negatives", "fresh")],
     )
+
+    @classmethod
+    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
+        """Nothing that is put beside a run: theory of reconstruction does not hold here."""
+        return {}
 
     @classmethod
     def from_options(
@@ -57,7 +67,7 @@ class MixedField(SumField):
         n : int
             Images, and pairs of views.
         weight : float
-            alpha, at least 0.
+            The alpha, at least 0.
         temperature : float
             Of the softmax over pairs.
         stop_gradient : bool

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import product
 from math import comb
 from typing import Any
 
@@ -108,8 +107,10 @@ class OrbitLayout:
             most = [np.sort(np.argsort(-chance, kind="stable")[:MOST_CLASSES]) for chance in chances]
             per_type = [triples[chosen] for triples, chosen in zip(per_type, most, strict=True)]
             chances = [chance[chosen] for chance, chosen in zip(chances, most, strict=True)]
-        counts = np.array(list(product(*per_type)))
-        number = (P - 1.0 if independent else P) * np.prod(np.array(list(product(*chances))), axis=1)
+        rows = np.stack(np.meshgrid(*map(np.arange, map(len, per_type)), indexing="ij"), axis=-1).reshape(-1, len(per_type))
+        counts = np.stack([triples[rows[:, i]] for i, triples in enumerate(per_type)], axis=1)
+        chance = np.stack([one[rows[:, i]] for i, one in enumerate(chances)], axis=1)
+        number = (P - 1.0 if independent else P) * np.prod(chance, axis=1)
         if not independent:
             own = (counts[:, :, OWN] == self.clusters).all(axis=1)
             if (number[own] < 1.0 - 1e-9).any():
@@ -374,8 +375,11 @@ class OrbitField(Field):
         return size
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
-        """An entry stands for all areas of its role in the clusters of an area type, or all keys of its class; none where less
-        than half a key is in a class, whose velocity is held to what whole keys could weigh (docs/model.md)."""
+        """Apply M, which counts the correlations that an entry stands for.
+
+        An entry stands for all areas of its role in the clusters of a type, or all keys of its class; for none where less than
+        half a key is in a class, whose velocity is held to what whole keys could weigh (docs/model.md).
+        """
         layout, problem = self.layout, self.problem
         occurs = layout.copies * (layout.sizes > 0)
         areas = np.array([occurs[layout.type_of == i].sum(axis=0) for i in range(len(layout.types))])

@@ -12,9 +12,9 @@ from dynsim.model.pairs import Pairs
 from dynsim.model.partition import Partition
 from dynsim.reduced.kernels import contrastive, contrastive_row, pair_loss
 from dynsim.reduced.kernels.reconstruction import division
+from dynsim.reduced.kernels.segments import load_images
 from dynsim.reduced.kernels.simd import WIDTH
 from dynsim.reduced.kernels.threads import ThreadPool
-from dynsim.reduced.segments import segments, visits
 
 BATCH = 64  # views over which gradients of keys are gathered, as in the reconstruction kernel
 CHUNK = 32  # most views whose area attention is summed over queries at a time: it then stays in the second-level cache
@@ -23,14 +23,53 @@ ALWAYS_FREE = 1e8  # bytes
 
 
 def tasks(P: int) -> int:
-    """How many tasks a phase is cut into."""
+    """Return how many tasks a phase is cut into.
+
+    Parameters
+    ----------
+    P : int
+        Patches.
+
+    Returns
+    -------
+    int
+        At least TASKS.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.pair_steps import tasks
+    >>> tasks(64)
+    16
+    """
     return max(TASKS, division(P)[1])
 
 
 class PairStep:
-    """Loss, gradient and attention of `pairs` on `part`; a subclass for each shape of the state.
+    """Loss, gradient and attention of given pairs; a subclass for each shape of the state.
 
-    negatives: (n, M) other images that each pair is compared with, None for all. pool: of `tasks(P)` blocks."""
+    Parameters
+    ----------
+    part : Partition
+        Areas of every cluster.
+    pairs : Pairs
+        Images under two masks.
+    temperature : float
+        The tau of the softmax over pairs.
+    stop_gradient : bool
+        Whether the second view is a constant in the gradient.
+    embedding : Embedding or None
+        Positions and features; orthonormal where None.
+    negatives : ndarray of int, shape (n, M), or None
+        Other images that each pair is compared with; all where None.
+    pool : ThreadPool
+        A pool of ``tasks(P)`` blocks.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.pair_steps import FullStep, PairStep, RowStep
+    >>> issubclass(FullStep, PairStep) and issubclass(RowStep, PairStep)
+    True
+    """
 
     def __init__(
         self,
@@ -56,7 +95,8 @@ class PairStep:
         self._loss = np.empty(self.n)
         contrast = self._comparisons(cluster, order, negatives, self._W is None)
         self._contrast = float(temperature), self._loss, *contrast
-        shown = segments(part, np.tile(cluster, 2), np.tile(z, (2, 1)), masked)
+        self._images = np.tile(cluster, 2), np.tile(z, (2, 1)), masked.view(np.uint8)
+        shown, self._gathers = _lists(part, *self._images)
         seg_ptr, seg_f, seg_z, key_ptr, keys = shown
         view, pair = np.divmod(np.repeat(np.arange(2 * self.n), np.diff(seg_ptr)), self.n)
         k = cluster[pair]
@@ -77,10 +117,10 @@ class PairStep:
         part, n, count = self.part, self.n, self._count
         first = np.r_[0, np.cumsum(count)]
         if orthonormal:
-            stride = -(-count // WIDTH) * WIDTH
+            stride = _odd_stride(count)
             base = np.r_[0, np.cumsum(part.N * stride)]
             return first, first[:-1].copy(), count, stride, base[:-1].copy(), part.N, int(base[-1])
-        stride = np.full(part.K, (n // WIDTH + 2) * WIDTH)
+        stride = np.full(part.K, _odd_stride(np.array(n + WIDTH)))
         return first, np.zeros_like(count), np.full(part.K, n), stride, part.offset[:-1] * stride, part.N, int(part.F * stride[0])
 
     def _comparisons(
@@ -128,22 +168,56 @@ class PairStep:
 
 
 class FullStep(PairStep):
-    """The state has a row of correlations for each query, (F + P, P)."""
+    """Evaluation on a state with a row of correlations for each query, (F + P, P).
+
+    Parameters
+    ----------
+    part : Partition
+        Areas of every cluster.
+    *args : object
+        Further arguments of PairStep.
+
+    Examples
+    --------
+    >>> import math
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.reduced.kernels.threads import ThreadPool
+    >>> from dynsim.reduced.pair_steps import FullStep, tasks
+    >>> problem = dynsim.Problem(K=2, gamma=0.5, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> pairs = dynsim.sample_pairs(problem, part, n=8)
+    >>> step = FullStep(part, pairs, 0.5, True, None, None, ThreadPool(tasks(16), 1))
+    >>> y = np.zeros((part.F + 16, 16))
+    >>> 0 < step.velocity(y, np.empty_like(y)) < 0.5 * math.log(8), step.attention().shape
+    (True, (16, 4))
+    """
 
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
         P, F = part.P, part.F
         blocks = division(P)[1]
         self._tables_of_queries = _aligned(blocks, P), _aligned(blocks, F), _aligned(blocks, 1)
-        seg_ptr = self._shown[0][: self._differentiated + 1]
-        end, (_, seg_f, seg_z, key_ptr, keys) = seg_ptr[-1], self._shown
-        differentiated = seg_ptr, seg_f[:end], seg_z[:end], key_ptr[: end + 1], keys[: key_ptr[end]]
-        self._gathers = visits(P, differentiated, BATCH)
+        if self.stop_gradient:
+            self._gathers = _lists(part, *(column[: self.n] for column in self._images))[1]
         self._attention = np.empty((F, P))
         self._last: tuple = ()
 
     def velocity(self, y: np.ndarray, dy: np.ndarray) -> float:
-        """The loss; minus its gradient goes to dy."""
+        """Return the loss, and write minus its gradient.
+
+        Parameters
+        ----------
+        y : ndarray of shape (F + P, P)
+            State.
+        dy : ndarray of shape (F + P, P)
+            Minus the gradient; written.
+
+        Returns
+        -------
+        float
+            Loss (D2).
+        """
         kernel, pooled = contrastive.full_blocks, (self._f, self._dfs, self._columns)
         args = (
             y, self.part.F, self._views, self._areas, self._gathers, self._tables_of_queries, pooled, self._pairs,
@@ -158,26 +232,65 @@ class FullStep(PairStep):
         return loss
 
     def attention(self) -> np.ndarray:
-        """Mean area attention (P, F) at the state of the last velocity."""
+        """Return the mean area attention (P, F) at the state of the last velocity."""
         self._run(contrastive.full_blocks, pair_loss.ATTEND, self._last)
         return self._mean_attention(self._attention).T
 
 
 class RowStep(PairStep):
-    """The state has one row of correlations for all queries, (F + P,)."""
+    """Evaluation on a state with one row of correlations for all queries, (F + P,).
+
+    Parameters
+    ----------
+    part : Partition
+        Areas of every cluster.
+    *args : object
+        Further arguments of PairStep.
+
+    Examples
+    --------
+    >>> import math
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.reduced.kernels.threads import ThreadPool
+    >>> from dynsim.reduced.pair_steps import RowStep, tasks
+    >>> problem = dynsim.Problem(K=2, gamma=0.5, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> pairs = dynsim.sample_pairs(problem, part, n=8)
+    >>> step = RowStep(part, pairs, 0.5, True, None, None, ThreadPool(tasks(16), 1))
+    >>> y = np.zeros(part.F + 16)
+    >>> 0 < step.velocity(y, np.empty_like(y)) < 0.5 * math.log(8)
+    True
+    """
 
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
         self._tables_of_views = np.empty(part.P), np.empty(len(self._seg_k)), np.empty(len(self._seg_k)), np.empty(2 * self.n)
+        key_seg = np.repeat(np.arange(len(self._seg_k), dtype=np.uint32), np.diff(self._shown[3]))
+        self._areas_of_keys = *self._areas, key_seg
         self._parts = np.empty((self.pool.blocks, part.F + part.P + 1))
         self._last: tuple = ()
 
     def velocity(self, y: np.ndarray, dy: np.ndarray) -> float:
-        """The loss; minus its gradient in the correlations of any one query goes to dy."""
+        """Return the loss, and write minus its gradient in the correlations of any one query.
+
+        Parameters
+        ----------
+        y : ndarray of shape (F + P,)
+            State.
+        dy : ndarray of shape (F + P,)
+            Minus the gradient; written.
+
+        Returns
+        -------
+        float
+            Loss (D2).
+        """
         kernel, F, P = contrastive_row.row_blocks, self.part.F, self.part.P
         pooled = self._f, self._dfs, self._columns
         if not self._last or y is not self._last[0]:
-            self._last = y, F, self._views, self._areas, self._tables_of_views, pooled, self._pairs, self._contrast, self._parts
+            areas, tables = self._areas_of_keys, self._tables_of_views
+            self._last = y, F, self._views, areas, tables, pooled, self._pairs, self._contrast, self._parts
         self._run(kernel, pair_loss.POOL, self._last)
         loss = self._contrast_views(kernel, self._last)
         self._run(kernel, pair_loss.BACK, self._last)
@@ -187,9 +300,30 @@ class RowStep(PairStep):
         return loss
 
     def attention(self) -> np.ndarray:
-        """Mean area attention (P, F) at the state of the last velocity: the same for every query."""
+        """Return the mean area attention (P, F) at the state of the last velocity: the same for every query."""
         total = np.bincount(self._shown[1], weights=self._tables_of_views[1], minlength=self.part.F)
         return np.tile(self._mean_attention(total), (self.part.P, 1))
+
+
+def _lists(part: Partition, cluster: np.ndarray, z: np.ndarray, masked: np.ndarray) -> tuple[tuple, tuple]:
+    """(seg_ptr, seg_f, seg_z, key_ptr, keys) of images, and which segments every key is in, as kernels go through them."""
+    n, P = masked.shape
+    count = masked.size - int(np.count_nonzero(masked))
+    areas = min(count, n * int(part.N.max()))
+    seg_ptr, seg_f, key_ptr = (np.empty(size, dtype=np.int64) for size in (n + 1, areas, areas + 1))
+    seg_z, keys, found = np.empty(areas), np.empty(count, dtype=np.uint32), np.empty(count, dtype=np.uint32)
+    gathers = BATCH, np.empty(-(-n // BATCH) * P + 1, dtype=np.int64), found
+    aside = np.empty((1, 1)), np.empty((n, P), dtype=np.uint8), np.empty(n), np.empty(n, dtype=np.int64)  # of no use here
+    sums, current = (np.empty((part.K, P)), np.empty(2)), (np.empty(1, dtype=np.int64), np.empty(1))
+    images, lists = (cluster, z, masked, np.ones(n)), (seg_ptr, seg_f, seg_z, key_ptr, keys)
+    load_images((part.labels, part.offset), images, BATCH, aside, np.empty(P), lists, gathers, sums, current)
+    s = seg_ptr[-1]
+    return (seg_ptr, seg_f[:s], seg_z[:s], key_ptr[: s + 1], keys), gathers
+
+
+def _odd_stride(count: np.ndarray) -> np.ndarray:
+    """Room for so many numbers in an odd number of vectors: rows at strides of powers of two would share few sets of a cache."""
+    return (-(-count // WIDTH) | 1) * WIDTH
 
 
 def _aligned(blocks: int, rows: int) -> np.ndarray:

@@ -77,7 +77,7 @@ class Record:
     """
 
     def __init__(self, field: Field, meta: dict, past: Trajectory | None = None) -> None:
-        self.field, self.meta = field, {**field.describe(), **meta}
+        self.field, self.meta = field, {**field.describe(), "objective": field.objective, **meta}
         self.rows: list[tuple] = []
         self.terms: list[Mapping[str, float]] = []
         if past is not None:

@@ -26,7 +26,7 @@ PARTS = ("fp", "pp")
 class Noise:
     """Traces of the covariance of the velocity at the start, of FP and PP together or apart, each with its standard error.
 
-    Attributes
+    Parameters
     ----------
     image, mask : dict
         Traces of C_image and C_mask: "fp", "pp" and "all" -> (value, standard error).
@@ -34,6 +34,13 @@ class Noise:
         Square of the mean velocity, likewise.
     masked : float
         Masked patches: losses are per masked patch, velocities are not.
+
+    Examples
+    --------
+    >>> from dynsim.theory import Noise
+    >>> noise = Noise(image={"all": (3.0, 0.1)}, mask={"all": (1.0, 0.1)}, signal={"all": (2.0, 0.1)}, masked=10.0)
+    >>> noise.variance(n=8, masks=2), noise.images(n=7, masks=2), noise.resolved(eta=1.0, n=4)
+    (0.4375, 8.0, 0.5)
     """
 
     image: dict[str, tuple[float, float]]
@@ -42,23 +49,98 @@ class Noise:
     masked: float
 
     def variance(self, n: float, masks: float = 1, part: str = "all") -> float:
-        """Trace of the covariance of the velocity on n images under `masks` masks each."""
+        """Trace of the covariance of the velocity on n images under `masks` masks each (eq. M1).
+
+        Parameters
+        ----------
+        n : float
+            Images.
+        masks : float
+            Masks of each.
+        part : str
+            "fp", "pp" or "all".
+
+        Returns
+        -------
+        float
+            Variance, summed over entries.
+        """
         return (self.image[part][0] + self.mask[part][0] / masks) / n
 
     def images(self, n: float, masks: float, part: str = "all") -> float:
-        """How many images under one mask are as good as n images under `masks` masks: less noise by the same."""
+        """How many images under one mask are as good as n images under `masks` masks: as little noise (eq. M2).
+
+        Parameters
+        ----------
+        n : float
+            Images.
+        masks : float
+            Masks of each.
+        part : str
+            "fp", "pp" or "all".
+
+        Returns
+        -------
+        float
+            Images.
+        """
         return self.variance(1, 1, part) / self.variance(n, masks, part)
 
     def gap_rate(self, n: float, masks: float = 1) -> float:
-        """d/dt at t = 0 of the mean gap between population and training loss, per masked patch (eq. M3)."""
+        """Rate at which the mean gap between population and training loss opens at t = 0, per masked patch (eq. M3).
+
+        Parameters
+        ----------
+        n : float
+            Images.
+        masks : float
+            Masks of each.
+
+        Returns
+        -------
+        float
+            Loss per masked patch and unit of time.
+        """
         return self.variance(n, masks) / self.masked
 
     def scatter(self, t: float, eta: float, n: float, part: str = "all") -> float:
-        """Trace of the covariance of the correlations at time t of stochastic descent, n new images a step (eq. M5)."""
+        """Trace of the covariance of the correlations at time t of stochastic descent, n new images a step (eq. M5).
+
+        Parameters
+        ----------
+        t : float
+            Time, step size x step.
+        eta : float
+            Step size.
+        n : float
+            Images in a batch.
+        part : str
+            "fp", "pp" or "all".
+
+        Returns
+        -------
+        float
+            Variance, summed over entries.
+        """
         return t * eta * self.variance(n, 1, part)
 
     def resolved(self, eta: float, n: float, part: str = "all") -> float:
-        """Time from which on the mean of a correlation stands out from the noise of stochastic descent (eq. M6)."""
+        """Time from which on the mean of correlations stands out from the noise of stochastic descent (eq. M6).
+
+        Parameters
+        ----------
+        eta : float
+            Step size.
+        n : float
+            Images in a batch.
+        part : str
+            "fp", "pp" or "all".
+
+        Returns
+        -------
+        float
+            Time, step size x step.
+        """
         return eta * self.variance(n, 1, part) / self.signal[part][0]
 
 

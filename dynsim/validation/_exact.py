@@ -77,8 +77,12 @@ def exact(
         Saved steps, as in ``reduced.descend``.
     objective : {"reconstruction", "contrastive", "mixed"}
         What is minimised.
-    weight, temperature, stop_gradient
-        Of the contrastive loss.
+    weight : float
+        Weight of the contrastive loss.
+    temperature : float
+        The tau of the contrastive loss.
+    stop_gradient : bool
+        Whether its second view is a constant in the gradient.
     embedding : Embedding, optional
         Orthonormal when left out, turned at random for the explicit Q.
 

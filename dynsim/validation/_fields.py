@@ -1,15 +1,19 @@
 """One battery of checks for every field, and for one of your own.
 
-    gradient        dy/dt = -M dL/dy with the field's own M (`Field.mobility`): central differences along drawn directions
-    purity          evaluating changes neither the state nor the next answer, and `out` is what is returned
-    one pass        observe gives what velocity and attention give
-    shapes          correlations, attention and layout agree, axis by axis; attention adds up to one
-    descend, flow   both run; a flow of a field that draws images is refused
-    recipe          what a file holds makes a field of the same bits and the same description
-    threads         1, 2 and 3 threads: the same bits
-    second process  the same bits
-    resume          going on from a file: the same bits
-    errors          values that are not allowed are refused by InputError, in one line
+==============  ====================================================================================================
+check           what it holds the field to
+==============  ====================================================================================================
+gradient        dy/dt = -M dL/dy with the field's own M (``Field.mobility``): central differences along drawn directions
+purity          evaluating changes neither the state nor the next answer, and ``out`` is what is returned
+one pass        observe gives what velocity and attention give
+shapes          correlations, attention and layout agree, axis by axis; attention adds up to one
+descend, flow   both run; a flow of a field that draws images is refused
+recipe          what a file holds makes a field of the same bits and the same description
+threads         1, 2 and 3 threads: the same bits
+second process  the same bits
+resume          a run resumed from a file: the same bits
+errors          values that are not allowed are refused by InputError, in one line
+==============  ====================================================================================================
 """
 
 from __future__ import annotations
@@ -44,7 +48,25 @@ ETA, STEPS = 1e-3, 4
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, the verdict, what was found. `skipped` where it does not apply."""
+    """One check of a field.
+
+    Parameters
+    ----------
+    name : str
+        What is checked.
+    passed : bool
+        The verdict.
+    found : str
+        What was found, or why the check is skipped.
+    skipped : bool
+        Whether it does not apply.
+
+    Examples
+    --------
+    >>> from dynsim import validation
+    >>> validation.Check("gradient", True, "1e-9").passed
+    True
+    """
 
     name: str
     passed: bool
@@ -54,7 +76,22 @@ class Check:
 
 @dataclass(frozen=True, repr=False)
 class FieldReport:
-    """What `check_field` found: one Check each, and the verdict over all of them."""
+    """Result of ``check_field``: one Check each, and the verdict over all of them.
+
+    Parameters
+    ----------
+    field : str
+        Name of the field's class.
+    checks : tuple of Check
+        The checks.
+
+    Examples
+    --------
+    >>> from dynsim import validation
+    >>> report = validation.FieldReport("MyField", (validation.Check("gradient", True, "1e-9"),))
+    >>> report.passed, report
+    (True, FieldReport of MyField: PASS, 1 checks)
+    """
 
     field: str
     checks: tuple[Check, ...]
@@ -65,7 +102,13 @@ class FieldReport:
         return all(check.passed for check in self.checks)
 
     def to_dict(self) -> dict:
-        """The report as plain data."""
+        """Return the report as plain data.
+
+        Returns
+        -------
+        dict
+            ``field``, ``passed`` and ``checks``.
+        """
         return {"field": self.field, "passed": self.passed, "checks": [asdict(check) for check in self.checks]}
 
     def __repr__(self) -> str:

@@ -23,14 +23,14 @@ from dynsim.trajectory import Progress, Trajectory
 
 BLOCK = 4_000_000  # numbers in a temporary array
 HALF = 0.5  # own attention at the escape
-PHASES = 3  # saved times that it takes to tell phases
+PHASES = 3  # saved times that it takes to find phases
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """A run on pictures beside what their areas predict. Frozen.
+    """Run on pictures beside what their areas predict; frozen.
 
-    Attributes
+    Parameters
     ----------
     t : array (T,)
         Saved times, eta x step.
@@ -46,6 +46,15 @@ class Prediction:
         Of the estimated problem (7).
     regime_run : str or None
         Of the run on the pictures along their areas, by `phases.find`; None for fewer than three saved times.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.validation.prediction import Prediction
+    >>> t, own = np.array([0.0, 10.0]), np.array([0.1, 0.6])
+    >>> found = Prediction(t, own, own + 0.1, own, own, 8.0, 4.0, 6.0, 5.0, 0.4, "two phases", None)
+    >>> round(found.deviation, 3), found.ratio
+    (0.1, 2.0)
     """
 
     t: np.ndarray
@@ -105,6 +114,17 @@ def on_areas(found: Areas, run: Trajectory, progress: Progress | None = None) ->
     ------
     InputError
         Where the run's shapes are not those of the images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.validation.prediction import on_areas
+    >>> pictures = np.random.default_rng(0).uniform(0.5, 1.5, (60, 1, 1)) * np.tile([1.0, 0.0], 4) * np.ones((8, 1))
+    >>> found = dynsim.analysis.areas.fit(pictures, K=1, areas=2, patch=2, bootstrap=0)
+    >>> run = dynsim.reduced.descend(dynsim.reduced.ImageField(found.images), steps=4)
+    >>> on_areas(found, run).attention.shape[1:]
+    (16, 2)
     """
     images, part = found.images, found.part
     if run.fp.shape[1:] != (images.P, images.d) or run.pp.shape[1:] != (images.P, images.P):
@@ -162,6 +182,7 @@ def predicted(found: Areas, run: Trajectory, threads: int | None = None, progres
     Returns
     -------
     Prediction
+        Both runs, and what theory says.
 
     Raises
     ------

@@ -43,12 +43,18 @@ GOOD = {  # values that make small runs; what is not here gets odd ones only
     "out": ["out", "out/below", "file", "file/below", "/proc/none", ""],
     "file": ["whole.npz", "damaged.npz", "none.npz", "file", "out", ""],
     "checkpoint": ["0", "5", "-1"],
+    "nodes": ["1", "3"],
+    "d": ["1", "40"],
+    "weight": ["0", "0.5", "2"],
+    "temperature": ["0.5", "1e-6"],
+    "masks_per_image": ["1", "2"],
+    "negatives": ["1", "3"],
 }
 ODD = ["", " ", "-", "--", "=", "-1", "0", "1e400", "nan", "inf", "-inf", "1e9", "1e30", "1e101", "0.999999", "1e-9", "2.5", "x"]
 ODD += ["LLLL", "１", "é", "\udcff", "\0", "a\nb", "%s", "{}", "1_0", "0x10", "1,2", "../..", "*", "'", '"', "None", "9" * 400]
 LONG = {"steps", "n", "seed", "checkpoint", "t_end"}  # where a large value that is right means a long run, not a mistake
 NEVER = {"scheduler", "points", "export"}  # reach out to what is not there
-HEAVY = {"validate", "sweep", "scaling"}  # their work is tested elsewhere: here they are refused something
+HEAVY = {"validate", "sweep", "scaling", "explore"}  # their work is tested elsewhere: here they are refused something
 TAME = [word for word in ODD if word not in ("1e9", "1e30", "1e101", "9" * 400, "0.999999")]
 
 

@@ -35,8 +35,8 @@ def test_start_is_uniform_attention(part, data):
             area[p, features] += shown
             seen[p, features] += 1
             velocity[features, p] -= z * shown * (g - shown @ g) / data.n
-            pull = np.where(data.masked[i], 0.0, g[part.labels[k]]) - shown @ g
-            velocity[part.F :, p] -= pull / part.P / data.n
+            descent = np.where(data.masked[i], 0.0, g[part.labels[k]]) - shown @ g
+            velocity[part.F :, p] -= descent / part.P / data.n
     loss, dy = field.velocity(y)
     assert loss == pytest.approx(total / data.masked.sum(), rel=1e-14)
     np.testing.assert_allclose(dy, velocity, atol=1e-15)  # entries of order 1e-2, sums of 20 x 3 terms

@@ -96,9 +96,26 @@ def test_all_queries_learn_the_same():
     """From zero on rows are copies, and so the mutual information of query and key is zero; reconstruction is the control."""
     run = descend(ImageContrastiveField(*VIEWS), eta=20.0, steps=50, keep=10)
     assert (run.fp == run.fp[:, :1]).all() and (run.pp == run.pp[:, :1]).all() and np.abs(run.fp[-1]).max() > 0.1
-    assert dynsim.analysis.image_attention.similarity(run.attention[-1]) == pytest.approx(1.0)
+    assert dynsim.analysis.attention.similarity(run.attention[-1]) == pytest.approx(1.0)
     rec = descend(ImageField(VIEWS[0]), eta=1.0, steps=50, keep=10)
-    assert dynsim.analysis.image_attention.similarity(rec.attention[-1]) < 0.9
+    assert dynsim.analysis.attention.similarity(rec.attention[-1]) < 0.9
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_the_battery_of_every_field(stop):
+    report = dynsim.validation.check_field(ImageContrastiveField(*VIEWS, stop_gradient=stop))
+    assert report.passed, report
+
+
+def test_adds_to_reconstruction():
+    """A sum with reconstruction: velocities add, and queries differ."""
+    rec, con = ImageField(VIEWS[0]), ImageContrastiveField(*VIEWS)
+    both = dynsim.reduced.SumField([(1.0, rec), (2.0, con)])
+    run = descend(both, eta=1.0, steps=50, keep=10)
+    y = np.concatenate([run.fp[-1].T, run.pp[-1].T])
+    np.testing.assert_array_equal(both.velocity(y)[1], rec.velocity(y)[1] + 2.0 * con.velocity(y)[1])
+    assert np.abs(run.fp[-1] - run.fp[-1, 0]).max() > 0.01
+    assert run.terms["contrastive"][0] == con.velocity(con.start())[0]
 
 
 def test_recipe_round_trip():

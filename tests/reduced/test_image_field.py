@@ -348,8 +348,9 @@ def test_recipe_round_trip(images):
 def test_from_options(tmp_path):
     pictures = model_pictures()
     np.save(tmp_path / "p.npy", pictures)
-    field = ImageField.from_options(None, seed=3, images=tmp_path / "p.npy", patch=4, gamma=0.5, scale="2", hold="fp")
-    same = ImageField(Images.cut(pictures, patch=4, gamma=0.5, seed=3, scale=2.0), hold="fp")
+    options = {"patch": 4, "gamma": 0.5, "scale": "2", "hold": "fp", "masks_per_image": 2}
+    field = ImageField.from_options(None, seed=3, images=tmp_path / "p.npy", **options)
+    same = ImageField(Images.cut(pictures, patch=4, gamma=0.5, seed=3, scale=2.0, masks=2), hold="fp")
     y = state(field)
     np.testing.assert_array_equal(field.velocity(y)[1], same.velocity(y)[1])
     problem = dynsim.Problem(P=9, gamma=0.3, K=1, kappa_c=0.5, kappa_s=0.0)
@@ -362,6 +363,12 @@ def test_from_options(tmp_path):
     ):
         with pytest.raises(InputError, match=rule):
             ImageField.from_options(None, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"hold": "pp"}, {"batch": 20, "seed": 1}, {"token": np.full(16, 0.1), "hold": "fp"}])
+def test_the_battery_of_every_field(images, options):
+    report = dynsim.validation.check_field(ImageField(images, **options))
+    assert report.passed, report
 
 
 def test_layout_and_events(images):

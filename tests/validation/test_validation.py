@@ -182,7 +182,7 @@ def test_the_level_reports_every_case(monkeypatch):
     quantities = ["fp", "pp", "loss", "attention"]
     assert [(row.case, row.quantity) for row in report.rows] == [(c, q) for c in ("small", "smaller") for q in quantities]
     assert all(row.level == "exact" and row.note.startswith("largest at t=") for row in report.rows)
-    assert seen == [(10.0, 20.0), (20.0, 20.0)]
+    assert seen == [(25.0, 50.0), (50.0, 50.0)]
     assert json.loads(json.dumps(report.to_dict()))["rows"][0]["level"] == "exact"
     monkeypatch.setattr(_exact, "EmpiricalField", SignOfPP)
     broken = validation.run(["exact"], quick=True, seed=3)

@@ -4,8 +4,8 @@ On an image of cluster k, with amplitudes z and unmasked patches U, a query p at
 
     attn_pq = softmax_q( 1{q in U} z_{m(q)} Phi_{p,(k,m(q))} + Upsilon_pq ),    A_pm = sum_{q in U, q in area m} attn_pq,
 
-so a map follows from the correlations of any run on a partition, reduced or full. Which patches ask depends on the objective
-(`queries`):
+so a map follows from the correlations of any run on a partition, reduced or full. Which patches are queries depends on the
+objective (`queries`):
 
     "masked"            the masked patches of each image: reconstruction, the default for a Dataset
     "all"               every patch of each masked image: contrastive learning (eq. D1), the default for Pairs, both of whose

@@ -24,6 +24,7 @@ def attention_map(
     Parameters
     ----------
     part : Partition
+        Areas of every cluster.
     fp, pp : array (P, F) or, with a mask token, (P, F + 1); array (P, P)
         Correlations of one saved time.
     data : Dataset or Pairs
@@ -31,12 +32,12 @@ def attention_map(
     image : int, optional
         Number of one image; all of them when left out.
     queries : {"masked", "all", "unmasked images"}, optional
-        Which patches ask; "masked" for a Dataset and "all" for Pairs when left out.
+        Which patches are queries; "masked" for a Dataset and "all" for Pairs when left out.
 
     Returns
     -------
     array (P, P)
-        NaN in rows of patches that never ask.
+        NaN in rows of patches that are never queries.
 
     Raises
     ------
@@ -50,7 +51,7 @@ def attention_map(
     >>> part = dynsim.Partition.blocks(problem)
     >>> pairs = dynsim.sample_pairs(problem, part, n=8)
     >>> run = dynsim.full.descend(part, None, eta=50, steps=50, pairs=pairs)
-    >>> attn = attention_map(part, run.fp[-1], run.pp[-1], pairs, image=0)
+    >>> attn = dynsim.analysis.attention.attention_map(part, run.fp[-1], run.pp[-1], pairs, image=0)
     >>> attn.shape, bool(abs(attn - attn[0]).max() < 1e-14)  # every query attends alike
     ((16, 16), True)
     """
@@ -68,18 +69,38 @@ def area_attention(
 
     Parameters
     ----------
-    part, fp, pp, data, image, queries
-        As in `attention_map`.
+    part : Partition
+        Areas of every cluster.
+    fp, pp : array (P, F) or, with a mask token, (P, F + 1); array (P, P)
+        Correlations of one saved time.
+    data : Dataset or Pairs
+        Images; the views of pair i are images 2 i and 2 i + 1.
+    image : int, optional
+        Number of one image; all of them when left out.
+    queries : {"masked", "all", "unmasked images"}, optional
+        Which patches are queries; "masked" for a Dataset and "all" for Pairs when left out.
 
     Returns
     -------
     array (P, F)
-        NaN without an image; of one `image` alone (P, N_k), k its cluster.
+        NaN without an image; of one ``image`` alone (P, N_k), k its cluster.
 
     Raises
     ------
     InputError
-        As `attention_map`.
+        Where correlations, images and partition do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.analysis import attention
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> data = dynsim.sample(problem, part, n=64)
+    >>> attn = attention.area_attention(part, np.zeros((16, 2)), np.zeros((16, 16)), data)
+    >>> attn.shape, round(float(attn[0].sum()), 12)  # uniform attention: 4 of 16 patches are unmasked
+    ((16, 2), 0.25)
     """
     total, seen = np.zeros((part.P, part.F)), np.zeros((part.P, part.F))
     for k, masked, weight, asking, attn in _maps(part, fp, pp, data, image, queries):
@@ -93,22 +114,40 @@ def area_attention(
 def measures(
     part: Partition, fp: ArrayLike, pp: ArrayLike, data: Dataset | Pairs, queries: str | None = None
 ) -> dict[str, float]:
-    """Measures of the maps of single images, averaged over images.
+    """Return the measures of the maps of single images, averaged over images.
 
     Parameters
     ----------
-    part, fp, pp, data, queries
-        As in `attention_map`.
+    part : Partition
+        Areas of every cluster.
+    fp, pp : array (P, F) or, with a mask token, (P, F + 1); array (P, P)
+        Correlations of one saved time.
+    data : Dataset or Pairs
+        Images.
+    queries : {"masked", "all", "unmasked images"}, optional
+        Which patches are queries; "masked" for a Dataset and "all" for Pairs when left out.
 
     Returns
     -------
     dict of float
-        "distance" (patch sides), "entropy" (nats), "mutual_information", "kl_from_mean" (nats), "similarity".
+        Values of "distance" (patch sides), "entropy" (nats), "mutual_information", "kl_from_mean" (nats), "similarity".
 
     Raises
     ------
     InputError
-        As `attention_map`.
+        Where correlations, images and partition do not fit.
+
+    Examples
+    --------
+    >>> import math
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.analysis import attention
+    >>> problem = dynsim.Problem(K=1, gamma=0.75, P=16)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> found = attention.measures(part, np.zeros((16, 2)), np.zeros((16, 16)), dynsim.sample(problem, part, n=8))
+    >>> round(float(found["entropy"]) - math.log(16), 12), round(float(found["similarity"]), 12)
+    (0.0, 1.0)
     """
     result = dict.fromkeys(MEASURES, 0.0)
     for _, _, weight, asking, attn in _maps(part, fp, pp, data, None, queries):
@@ -123,34 +162,38 @@ def measures(
 
 
 def along(part: Partition, traj: Trajectory, data: Dataset | Pairs, queries: str | None = None) -> dict[str, np.ndarray]:
-    """The measures at every saved time of a run.
+    """Return the measures at every saved time of a run.
 
     Parameters
     ----------
     part : Partition
+        Areas of every cluster.
     traj : Trajectory
-        Of a run on `part`.
-    data, queries
-        As in `attention_map`.
+        A run on ``part``.
+    data : Dataset or Pairs
+        Images.
+    queries : {"masked", "all", "unmasked images"}, optional
+        Which patches are queries; "masked" for a Dataset and "all" for Pairs when left out.
 
     Returns
     -------
     dict of array (T,)
-        By name, as `measures`.
+        By name, as ``measures``.
 
     Raises
     ------
     InputError
-        As `attention_map`.
+        Where correlations, images and partition do not fit.
 
     Examples
     --------
     >>> import dynsim
+    >>> from dynsim.analysis import attention
     >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16, kappa_c=0.8, kappa_s=0.4)
     >>> part = dynsim.Partition.blocks(problem)
     >>> pairs = dynsim.sample_pairs(problem, part, n=8)
     >>> run = dynsim.full.descend(part, None, eta=50, steps=50, pairs=pairs)
-    >>> found = along(part, run, pairs, queries="unmasked images")
+    >>> found = attention.along(part, run, pairs, queries="unmasked images")
     >>> bool(found["mutual_information"].max() < 1e-12)  # contrastive learning on orthonormal vectors: identical maps
     True
     """
@@ -161,7 +204,7 @@ def along(part: Partition, traj: Trajectory, data: Dataset | Pairs, queries: str
 def _maps(
     part: Partition, fp: ArrayLike, pp: ArrayLike, data: Dataset | Pairs, image: int | None, queries: str | None
 ) -> Iterator[tuple[int, np.ndarray, float, np.ndarray, np.ndarray]]:
-    """(cluster, mask (P,), weight, who asks, their attention (queries, P)) of one image, or of all that have a weight."""
+    """(cluster, mask (P,), weight, queries, their attention (queries, P)) of one image, or of all that have a weight."""
     fp, pp = np.asarray(fp, dtype=float), np.asarray(pp, dtype=float)
     if fp.ndim != 2 or fp.shape[0] != part.P or fp.shape[1] not in (part.F, part.F + 1) or pp.shape != (part.P, part.P):
         raise InputError(
@@ -172,7 +215,7 @@ def _maps(
     views = 2 if isinstance(data, Pairs) else 1
     queries = ("masked", "all")[views - 1] if queries is None else queries
     if queries not in QUERIES:
-        raise InputError(f"queries must be one of {', '.join(QUERIES)}, got {queries!r}: 'all' is what contrastive learning asks")
+        raise InputError(f"queries must be one of {', '.join(QUERIES)}, got {queries!r}: 'all' is that of contrastive learning")
     has_token = fp.shape[1] > part.F
     if has_token and queries != "masked":
         raise InputError(f"queries='{queries}' needs fp (P, F), got a mask token: unmasked queries carry none, take 'masked'")

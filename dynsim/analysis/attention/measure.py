@@ -1,6 +1,6 @@
 """How local and how diverse the rows of one attention map are: functions of plain arrays (queries, keys).
 
-Rows sum to one; rows with a NaN are queries that do not ask. All logarithms are natural.
+Rows sum to one; rows with a NaN are left out. All logarithms are natural.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ def distance(attn: np.ndarray, grid: Sequence[int]) -> np.ndarray:
     Parameters
     ----------
     attn : array (P, P)
+        Attention map.
     grid : (rows, columns)
         The patches lie on it row by row.
 
@@ -32,6 +33,7 @@ def distance(attn: np.ndarray, grid: Sequence[int]) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
+    >>> from dynsim.analysis.attention import distance
     >>> distance(np.full((4, 4), 1 / 4), (2, 2)).round(3)  # (0 + 1 + 1 + sqrt 2) / 4
     array([0.854, 0.854, 0.854, 0.854])
     """
@@ -48,14 +50,17 @@ def entropy(attn: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     attn : array (queries, keys)
+        Attention map.
 
     Returns
     -------
     array (queries,)
+        One for each query.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from dynsim.analysis.attention import entropy
     >>> entropy(np.array([[0.25, 0.75], [0.5, 0.5]])).round(4)
     array([0.5623, 0.6931])
     """
@@ -71,6 +76,7 @@ def kl_from_mean(attn: np.ndarray) -> float:
     Parameters
     ----------
     attn : array (queries, keys)
+        Attention map.
 
     Returns
     -------
@@ -80,6 +86,7 @@ def kl_from_mean(attn: np.ndarray) -> float:
     Examples
     --------
     >>> import numpy as np
+    >>> from dynsim.analysis.attention import kl_from_mean
     >>> round(kl_from_mean(np.eye(4)), 4), kl_from_mean(np.full((4, 4), 0.25))  # log 4, nothing
     (1.3863, 0.0)
     """
@@ -98,6 +105,7 @@ def mutual_information(attn: np.ndarray) -> float:
     Parameters
     ----------
     attn : array (queries, keys)
+        Attention map.
 
     Returns
     -------
@@ -108,6 +116,7 @@ def mutual_information(attn: np.ndarray) -> float:
     Examples
     --------
     >>> import numpy as np
+    >>> from dynsim.analysis.attention import mutual_information
     >>> mutual_information(np.eye(4)), mutual_information(np.full((4, 4), 0.25))
     (1.0, 0.0)
     """
@@ -124,6 +133,7 @@ def similarity(attn: np.ndarray) -> float:
     Parameters
     ----------
     attn : array (queries, keys)
+        Attention map.
 
     Returns
     -------
@@ -133,6 +143,7 @@ def similarity(attn: np.ndarray) -> float:
     Examples
     --------
     >>> import numpy as np
+    >>> from dynsim.analysis.attention import similarity
     >>> similarity(np.eye(4)), similarity(np.full((4, 4), 0.25))
     (0.0, 1.0)
     """

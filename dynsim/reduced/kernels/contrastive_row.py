@@ -3,6 +3,7 @@
 Pooled attention is then the attention of any query, and a step takes n P additions a view. Phases and tasks as in contrastive.py.
 """
 
+import numpy as np
 from numba import njit
 
 from dynsim.reduced.kernels.pair_loss import CONTRAST, CONTRAST_SECOND, POOL, contrast_columns, contrast_rows, pair_buffers
@@ -25,7 +26,8 @@ from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, next_blo
 def row_blocks(counters, spins, phase, tasks, y, F, views, areas, tables, pooled, pairs, contrast, parts):
     """One phase of a step where all queries have the same correlations: the tasks that this thread claims.
 
-    y (F + P,): features, then keys. views, areas, pooled, pairs, contrast as in contrastive.full_blocks. tables: E (P,)
+    y (F + P,): features, then keys. views, pooled, pairs, contrast as in contrastive.full_blocks, areas too, with the segment of
+    every key in addition (loops over all keys in a row have no branch to mispredict at the end of an area). tables: E (P,)
     exp(Upsilon), shifted by the largest; of every segment, A area attention and w_Z = w_m / Z; of every view, 1 / Z, or minus
     it where shown keys at weight one would have swamped Z. parts (tasks, F + P + 1): of each task, -dL/dPhi, -dL/dUpsilon / E
     without what is common to all keys, and that.
@@ -89,7 +91,7 @@ def row_exponentials(y, F, largest, E, phi):
 @njit(nogil=True, error_model="numpy")
 def row_pool(i0, i1, P, masked, areas, total, E, phi, w, tables, f):
     """Area attention and f of views i0..i1, and what `row_back` wants of them."""
-    seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys = areas
+    seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys, key_seg = areas
     _, A, w_Z, inverse_Z = tables
     zero = broadcast(0.0)
     first = seg_ptr[i0]
@@ -98,12 +100,18 @@ def row_pool(i0, i1, P, masked, areas, total, E, phi, w, tables, f):
         w[s] = seg_z[first + s] * phi[seg_f[first + s]]
     for s in range(0, count, WIDTH):
         store_at(w, s, power(1.0, load_at(w, s, zero)))
+    last = -1
+    S_m = 0.0
+    for j in range(key_ptr[first], key_ptr[first + count]):
+        s = np.int64(element(key_seg, j))  # type: ignore[assignment]
+        e = element(E, element(keys, j))
+        S_m = e + (S_m if s == last else 0.0)
+        A[s] = S_m
+        last = s
     for i in range(i0, i1):
         Z = total
         for s in range(seg_ptr[i], seg_ptr[i + 1]):
-            S_m = 0.0
-            for j in range(element(key_ptr, s), element(key_ptr, s + 1)):
-                S_m += element(E, element(keys, j))
+            S_m = A[s]
             w_m = w[s - first]
             Z += (w_m - 1.0) * S_m
             A[s] = w_m * S_m
@@ -126,7 +134,7 @@ def row_pool(i0, i1, P, masked, areas, total, E, phi, w, tables, f):
 @njit(nogil=True, error_model="numpy")
 def row_back(i0, i1, P, F, masked, areas, tables, G, part):
     """-dL/dPhi and -dL/dUpsilon (eq. D3) of any query, from dL/df, of views i0..i1."""
-    seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys = areas
+    seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys, key_seg = areas
     _, A, w_Z, inverse_Z = tables
     scale = 1.0 / P
     part[:] = 0.0
@@ -145,6 +153,6 @@ def row_back(i0, i1, P, F, masked, areas, tables, G, part):
         for s in range(seg_ptr[i], seg_ptr[i + 1]):
             minus_g = gbar - seg_z[s] * G[seg_at[s]] * scale
             part[seg_f[s]] += seg_z[s] * A[s] * minus_g
-            key = w_Z[s] * minus_g - common
-            for j in range(element(key_ptr, s), element(key_ptr, s + 1)):
-                part[F + keys[j]] += key
+            w_Z[s] = w_Z[s] * minus_g - common  # from here on what its keys get
+    for j in range(key_ptr[seg_ptr[i0]], key_ptr[seg_ptr[i1]]):
+        part[F + element(keys, j)] += element(w_Z, element(key_seg, j))

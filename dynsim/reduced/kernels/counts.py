@@ -22,7 +22,7 @@ NODES = 16  # Gauss nodes at most
 
 
 def unmasked_law(
-    P: float, unmasked: float, n: float, mean_field: bool = False
+    P: float, unmasked: float, n: float, mean_field: bool = False, most: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return nodes for averages over the unmasked patches of an area.
 
@@ -36,6 +36,8 @@ def unmasked_law(
         Patches of the area besides the query; between two whole numbers (uneven areas) the laws of both are mixed.
     mean_field : bool
         Whether to take the mean count only.
+    most : int, optional
+        Take a Gauss rule of at most so many nodes, whatever the area.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def unmasked_law(
         x, weight = np.array([unmasked / (P - 1.0)]), np.ones(1)
     else:
         low, part = divmod(n, 1.0)
-        mixed = [(s, _law(P, unmasked, m)) for s, m in ((1 - part, low), (part, low + 1)) if s > 0 and m > 0]
+        mixed = [(s, _law(P, unmasked, m, most)) for s, m in ((1 - part, low), (part, low + 1)) if s > 0 and m > 0]
         x = np.concatenate([law[0] for _, law in mixed] + ([np.zeros(1)] if low == 0 else []))
         weight = np.concatenate([s * law[1] for s, law in mixed] + ([np.array([1 - part])] if low == 0 else []))
     others = 1.0 - (1.0 + n) / P  # in shares of P, so that nothing is lost at P = 1e100
@@ -97,13 +99,13 @@ def all_masked(P: float, unmasked: float, n: float) -> float:
     return float(total * (1 - part + part * chance[-1])) if part else float(total)
 
 
-def _law(P: float, unmasked: float, n: float) -> Nodes:
-    """x = j / n and weights for a whole n >= 1."""
+def _law(P: float, unmasked: float, n: float, most_nodes: int | None = None) -> Nodes:
+    """x = j / n and weights for a whole n >= 1; where `most_nodes` is given, a Gauss rule of at most so many."""
     share = unmasked / (P - 1.0)
     mean = n * share
     deviation = np.sqrt(max(0.0, mean * (1 - share) * (1 - (n - 1) / max(1.0, P - 2.0))))
     if deviation > NORMAL:
-        nodes = _nodes(deviation / mean)
+        nodes = min(_nodes(deviation / mean), most_nodes or NODES)
         g, weight = np.polynomial.hermite_e.hermegauss(nodes)
         return (mean + deviation * g) / n, weight / weight.sum()
     least, most = max(0.0, unmasked + n - (P - 1.0)), min(n, unmasked)
@@ -114,10 +116,10 @@ def _law(P: float, unmasked: float, n: float) -> Nodes:
     log = np.concatenate([[0.0], np.cumsum(np.log(ratio))])
     weight = np.exp(log - log.max())
     weight /= weight.sum()
-    if (j[0] == 0 and weight[0] > EMPTY) or len(j) <= NODES:
-        kept = weight > 1e-17
+    kept = weight > 1e-17
+    if kept.sum() <= (most_nodes or 0) or (most_nodes is None and ((j[0] == 0 and weight[0] > EMPTY) or len(j) <= NODES)):
         return j[kept] / n, weight[kept]
-    return _gauss(j / n, weight, _nodes(deviation / mean))
+    return _gauss(j / n, weight, min(_nodes(deviation / mean), most_nodes or NODES))
 
 
 def _nodes(relative: float) -> int:

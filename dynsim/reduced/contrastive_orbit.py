@@ -1,0 +1,503 @@
+"""Contrastive and mixed objectives in the population by orbits: any P, all query types at once.
+
+Every image is seen under two masks. The outputs of all its P queries are pooled, F = sum_m z_m Abar_m v_{k,m}, and InfoNCE with
+many negatives compares the two views (docs/contrastive-population.md, E1-E4). Query types therefore move together: the state
+holds, for each query type, one FP triple for its L and one for its G clusters, and one PP correlation for each class of keys, as
+in OrbitField. With weight alpha
+
+    L = L_rec + alpha P L_con,      reconstruction=False:  L = alpha L_con,
+
+where the factor P makes alpha of order one for each query. What is kept of the masks, in the pooled output and in both
+softmaxes, is the amplitude and the unmasked fraction of the global area and of the query's own area; other local areas
+enter by their means. Class: closed.
+
+Shapes: fp and attention (T, types, K, 3) on own/global/others, pp (T, types, classes + 1), the query itself last, zero in the
+columns that a type does not have; types from the all-local to the all-global one, clusters L first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil, comb, log, pi, sqrt
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dynsim.errors import InputError
+from dynsim.model.amplitude import Law, is_number
+from dynsim.model.areas import query_types
+from dynsim.model.problem import Problem
+from dynsim.model.type_areas import TypesLayout
+from dynsim.reduced.field import EVENTS, Field, Observation, Option, Recipe, check_nodes
+
+MASKS = ("two-areas", "own-area")
+INTERSECTIONS = ("independent", "product")
+GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most: moments of its draw up to the ninth
+SHARP = 1e-4  # relative spread of that fraction below which its mean serves, to the square of it
+FASTEST = 1e10  # relaxation to a balance, in units of the clock of a flow: beyond, rounding of the state is all that moves
+NEGLIGIBLE = 1e-7  # entries of the Jacobian, times the size of a correlation, over the largest of their row
+MOST_NUMBERS = 4000  # in the state: a stiff solver's Jacobian is dense
+
+
+class MixedOrbitField(Field):
+    """Velocity of the correlations of all query types under a mixed objective; closed (docs/contrastive-population.md).
+
+    Parameters
+    ----------
+    problem : Problem
+        Any P.
+    weight : float
+        alpha >= 0 in L = L_rec + alpha P L_con; without reconstruction L = alpha L_con.
+    temperature : float
+        tau > 0 of the softmax over negatives.
+    reconstruction : bool
+        Whether L_rec is part of the loss.
+    stop_gradient : bool
+        Whether only the first view of a pair learns.
+    masks : {"two-areas", "own-area"}, optional
+        What reconstruction sums over: the own and the global area of a query, or the own one alone, as OrbitField does. None:
+        "two-areas" where the weight is positive (the global area may then hold all attention, which "own-area" takes by its mean
+        within the softmax), "own-area" at weight 0.
+    intersections : {"independent", "product"}
+        As in OrbitField.
+    nodes : int, optional
+        Amplitude quadrature. None: as many as resolve the amplitudes at this P, 4 to 24.
+
+    Attributes
+    ----------
+    pooled : ndarray (J, nodes)
+        Pooled attention Abar on the global area by unmasked fraction and amplitude, of the last evaluation.
+
+    Raises
+    ------
+    InputError
+        Where a value breaks a rule.
+
+    Notes
+    -----
+    (E1)-(E7) of docs/contrastive-population.md. The velocity is minus the gradient of the closed loss where stop_gradient=False;
+    where it is True, the gradient at fixed second view.
+
+    Examples
+    --------
+    >>> from dynsim.reduced import MixedOrbitField
+    >>> from dynsim import Problem
+    >>> field = MixedOrbitField(Problem(K=4, P=1e12), weight=2.0)
+    >>> field.correlations(field.start())[0].shape
+    (5, 4, 3)
+    """
+
+    method: ClassVar[str] = "mixed-orbit"
+    objective: ClassVar[str] = "mixed"
+    integrator: ClassVar[str] = "flow"
+    seeded: ClassVar[bool] = False
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("weight", float, 1.0, "alpha in L_rec + alpha P L_con", least=0.0),
+        Option("temperature", float, 0.5, "of the softmax over negatives, positive"),
+        Option("stop_gradient", bool, True, "take the second view as a constant in the gradient"),
+        Option("masks", str, None, "how masks are averaged in reconstruction (two-areas where weight > 0)", MASKS),
+        Option("nodes", int, None, "amplitude quadrature (as many as this P needs)", least=1),
+    )
+
+    def __init__(
+        self,
+        problem: Problem,
+        weight: float = 1.0,
+        temperature: float = 0.5,
+        reconstruction: bool = True,
+        stop_gradient: bool = True,
+        masks: str | None = None,
+        intersections: str = "independent",
+        nodes: int | None = None,
+    ) -> None:
+        from dynsim.reduced.kernels import contrastive_orbit as kernels
+        from dynsim.reduced.kernels.closure import SATURATED
+        from dynsim.reduced.kernels.counts import all_masked
+
+        if not (is_number(weight) and weight >= 0):
+            raise InputError(f"weight must be at least 0 and finite, got {weight!r}: take e.g. 1.0")
+        if not (is_number(temperature) and temperature > 0):
+            raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 0.5")
+        if not reconstruction and weight == 0:
+            raise InputError("without reconstruction the weight must be positive, got 0: there is nothing to learn")
+        if masks is not None and masks not in MASKS:
+            raise InputError(f'masks must be "two-areas" or "own-area", got {masks!r}: leave it out for the default')
+        if intersections not in INTERSECTIONS:
+            raise InputError(f'intersections must be "independent" or "product", got {intersections!r}: take independent')
+        check_nodes(nodes)
+        numbers = comb(problem.K + 4, 4) + 4 * problem.K + 1
+        if numbers > MOST_NUMBERS:
+            raise InputError(f"all query types of K={problem.K} clusters have {numbers} correlations: take K <= 14")
+        masks = ("two-areas" if weight > 0 else "own-area") if masks is None else masks
+        self.problem, self.weight, self.temperature = problem, float(weight), float(temperature)
+        self.reconstruction, self.stop_gradient = bool(reconstruction), bool(stop_gradient)
+        self.masks, self.intersections, self.nodes = masks, intersections, nodes
+        z, z_weight = problem.amplitude.nodes(_enough_nodes(problem) if nodes is None else nodes)
+        self.limit = SATURATED / max(1.0, z.min())
+        K, P, c = problem.K, float(problem.P), problem.C_global / problem.P
+        self.share = np.array([comb(K, g) * c**g * (1 - c) ** (K - g) for g in range(K + 1)])
+        self._clusters = np.array([[K - g, g] for g in range(K + 1)])
+        own = np.array([_typical_local(problem), float(problem.C_global)])
+        copies = np.array([[1.0, 1.0, max(1.0, problem.n_local - 1.0)], [1.0, 1.0, float(problem.n_local)]])
+        lies, number = self._classes(own)
+        keys = number[:, None, None, :] * lies / np.maximum(self._clusters, 1)[:, :, None, None]
+        self.number = number
+        self.layout = TypesLayout(K, self.share, keys, np.array([problem.n_local - 1.0, problem.n_local]))
+        self._place = self._places(number)
+        self._type = self._place // (7 + number.shape[1])
+        n = own - 1.0
+        con, rec = _contrastive_tables(problem, own), _reconstruction_tables(problem, n)
+        self._fixed: tuple = (
+            K, P, self.temperature, float(problem.n_local), self.share, self._clusters, lies, keys, copies,
+            z, z_weight, con, (problem.masked / problem.P, n, *rec),
+        )
+        mode = {"own-area": kernels.OWN_AREA, "two-areas": kernels.TWO_AREAS}[masks] if reconstruction else kernels.NONE
+        self._how = (mode, self.weight if reconstruction else self.weight / P, not self.stop_gradient)
+        self._kernel: Any = kernels.mixed_types
+        self._speed: Any = kernels.speed
+        self._jacobian: Any = kernels.jacobian
+        floors = np.array([all_masked(P, float(problem.unmasked), m) for m in n])
+        if self.weight == 0.0:
+            self.floor = 0.5 * problem.amplitude.moment(2) * float(self.share @ self._clusters @ floors) / K
+        self._attention, self._terms = np.zeros((K + 1, 2, 3)), np.zeros(2)
+        self._gross, self._slow = np.zeros(self._place.size), np.zeros((2, K + 1))
+        self.pooled = np.zeros((con[0].size, z.size))
+        self.stiff, self.conservative = self.weight > 0, self.weight == 0 or not self.stop_gradient
+        self.events = {  # type: ignore[misc]  # of this K
+            **({} if self.weight else EVENTS), **_events(K, self.weight > 0)
+        }
+
+    # ---- the state
+
+    def _classes(self, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """lies (types, 2, 3, classes), number (types, classes): in how many clusters of each type the keys of a class lie in the
+        own, the global, an other area, and how many keys it has."""
+        problem, P = self.problem, float(self.problem.P)
+        width = max((g + 1) * comb(problem.K - g + 2, 2) for g in range(problem.K + 1))
+        lies, number = np.zeros((problem.K + 1, 2, 3, width)), np.zeros((problem.K + 1, width))
+        sizes = np.array([[own[0], problem.C_global, P - problem.C_global - own[0]], [own[1], 0.0, P - own[1]]])
+        self._width = [(g + 1) * comb(problem.K - g + 2, 2) for g in range(problem.K + 1)]
+        others = P - 1.0 if self.intersections == "independent" else P
+        beside = sizes - (np.array([1.0, 0.0, 0.0]) if self.intersections == "independent" else 0.0)
+        for g in range(problem.K + 1):
+            n = problem.K - g
+            local = [(a, b, n - a - b) for a in range(n, -1, -1) for b in range(n - a, -1, -1)]
+            for s, (in_local, in_global) in enumerate((x, (d, 0, g - d)) for x in local for d in range(g, -1, -1)):
+                lies[g, 0, :, s], lies[g, 1, :, s] = in_local, in_global
+                ways = [comb(sum(m), m[0]) * comb(m[1] + m[2], m[1]) for m in (in_local, in_global)]
+                chance = np.prod((beside / others) ** np.array([in_local, in_global], dtype=float))
+                number[g, s] = others * ways[0] * ways[1] * chance
+            if self.intersections == "product":
+                if number[g, 0] < 1.0 - 1e-9:
+                    raise InputError(
+                        f"in a product partition the query's own areas meet in at least one patch, got {number[g, 0]:.3g}: "
+                        f'use intersections="independent", or a larger kappa_s'
+                    )
+                number[g, 0] = max(0.0, number[g, 0] - 1.0)
+        return lies, number
+
+    def _places(self, number: np.ndarray) -> np.ndarray:
+        """Where the numbers of the state stand in the table (types, 6 + classes + 1)."""
+        used = np.zeros((number.shape[0], 7 + number.shape[1]), dtype=bool)
+        used[:, -1] = True
+        for g, width in enumerate(self._width):
+            used[g, 0:3], used[g, [3, 5]] = g < self.problem.K, g > 0
+            used[g, 6 : 6 + width] = True
+        return np.flatnonzero(used)
+
+    def start(self) -> np.ndarray:
+        """The state at Q = 0: all correlations zero, flat."""
+        return np.zeros(self._place.size)
+
+    def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+        """(loss per masked patch, dy/dt) at state y; without reconstruction the loss is weight x L_con, less tau log n."""
+        dy = np.empty_like(y) if out is None else out
+        seen = (self._gross, self._slow, self._attention, self._terms, self.pooled)
+        self._kernel(y, self._place, *self._how, *self._fixed, dy, *seen)
+        return self._loss(), dy
+
+    def _loss(self) -> float:
+        rec, con = float(self._terms[0]), float(self._terms[1])
+        return rec + self.weight * self.problem.P / self.problem.masked * con if self.reconstruction else self.weight * con
+
+    def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
+        """Loss, velocity, attention and the loss of each part in one pass."""
+        loss, dy = self.velocity(y, step, out)
+        terms = {"reconstruction": float(self._terms[0])} if self.reconstruction else {}
+        if self.weight:
+            terms["contrastive"] = float(self._terms[1])
+        return Observation(loss, dy, self._by_cluster(self._attention), terms)
+
+    def attention(self, y: np.ndarray) -> np.ndarray:
+        """Expected attention (types, K, 3) of a masked query on the own, the global and each other area; of any query, masked or
+        not, without reconstruction."""
+        self.velocity(y)
+        return self._by_cluster(self._attention)
+
+    def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """FP (types, K, 3) own/global/other and PP (types, classes + 1), the query itself last; copied."""
+        table = np.zeros((self.problem.K + 1) * (7 + self.number.shape[1]))
+        table[self._place] = y
+        table = table.reshape(self.problem.K + 1, -1)
+        return self._by_cluster(table[:, :6].reshape(-1, 2, 3)), table[:, 6:].copy()
+
+    def _by_cluster(self, table: np.ndarray) -> np.ndarray:
+        """A table (types, 2, 3) by cluster type as one of (types, K, 3), copied; own and global are one where the query is
+        global."""
+        table = table.copy()
+        table[:, 1, 1] = table[:, 1, 0]
+        cluster_type = self.layout.is_global.reshape(self.problem.K + 1, -1).astype(int)
+        return table[np.arange(self.problem.K + 1)[:, None], cluster_type]
+
+    def scale(self) -> np.ndarray:
+        """Natural size of each entry: 1 for FP, one over the smallest own area for PP."""
+        table = np.full((self.problem.K + 1, 7 + self.number.shape[1]), 1.0 / min(self.problem.C_local, self.problem.C_global))
+        table[:, :6] = 1.0
+        return table.ravel()[self._place]
+
+    def speed(self, v: np.ndarray) -> float:
+        """How fast the state moves, for the clock of a flow: the norm of the velocity `v` of the last evaluation, without what
+        slides along a balance of opposite pushes (kernels/contrastive_orbit.py)."""
+        return self._speed(v, self._gross, self._slow)
+
+    def damping(self, pace: float) -> np.ndarray:
+        """1 / (1 + pushes x pace / FASTEST): an entry comes to a balance of its pushes within 1 / FASTEST of a unit of the clock,
+        instead of whatever fraction of it; it then lags behind the balance by that much. Not so for query types whose own and
+        global attention slide up together, as that motion is a part of what would be damped."""
+        slides = np.abs(self._slow[0]) * np.minimum(pace, 1.0 / np.maximum(np.abs(self._slow[0]), 1e-300)) > 1e-3
+        slides &= np.abs(self._slow[0]) > 0.5 * self._slow[1]
+        return 1.0 / (1.0 + np.where(slides[self._type], 0.0, self._gross) * (pace / FASTEST))
+
+    def jacobian(self, y: np.ndarray) -> np.ndarray:
+        """d(velocity)/d(state), (n, n), by differences: what a stiff solver needs of a flow that slides along a balance."""
+        found = np.empty((y.size, y.size))
+        self._jacobian(y, self._place, *self._how, *self._fixed, found)
+        # what cannot matter, as PP is so small, is rounding that would be taken for pivots
+        size = np.abs(found) * self.scale()
+        found[(size < NEGLIGIBLE * size.max(axis=1, keepdims=True)) & ~np.eye(y.size, dtype=bool)] = 0.0
+        return found
+
+    # ---- events
+
+    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
+        """(loss, each of `events` as a number that turns positive where it happens)."""
+        loss, _ = self.velocity(y)
+        K, own, at_global = self.problem.K, self._attention[:, 0, 0], self._attention[:, 0, 1]
+        pairs = self.share * self._clusters[:, 0]
+        found = {"escape": float(pairs @ own / pairs.sum()) - 0.5}
+        for g, query in enumerate(query_types(K)):
+            found[f"escape {query}"] = float(own[g] if g < K else self._attention[K, 1, 0]) - 0.5
+        if self.weight:
+            found["collapse"] = float(pairs @ at_global / pairs.sum()) - 0.5
+            found.update({f"collapse {query}": float(at_global[g]) - 0.5 for g, query in enumerate(query_types(K)[:K])})
+        else:
+            found.update(self.standard_crossings(loss, found["escape"] + 0.5))
+        return loss, found
+
+    # ---- how it is built and stored
+
+    @classmethod
+    def from_options(
+        cls,
+        problem: Problem,
+        seed: int = 0,
+        weight: float = 1.0,
+        temperature: float = 0.5,
+        stop_gradient: bool = True,
+        masks: str | None = None,
+        nodes: int | None = None,
+        **options: Any,
+    ) -> MixedOrbitField:
+        """Build the field of a problem; nothing in it is random."""
+        return cls(problem, weight, temperature, stop_gradient=stop_gradient, masks=masks, nodes=nodes)
+
+    @classmethod
+    def predictions(
+        cls, problem: Problem, query: str, weight: float = 1.0, temperature: float = 0.5, **options: Any
+    ) -> dict[str, float | None]:
+        """Return what theory predicts of the escape of a query type, and for the whole problem the weights of collapse."""
+        from dynsim import theory
+
+        found: dict[str, float | None] = dict(theory.predictions(problem, query))
+        if "L" in query and problem.Delta > 0:
+            found["escape_time_theory"] = theory.mixed_escape_time(problem, weight, temperature)
+            found["escape_time_closed"] = theory.mixed_escape_time(problem, weight, temperature, finite=True)
+            found["collapsed_attention"] = theory.collapsed_attention(problem, weight, temperature, finite=True)
+        return found
+
+    @classmethod
+    def run_options(cls, problem: Problem) -> dict:
+        """Up to ten times the escape of a local query without contrast."""
+        from dynsim import theory
+
+        return {"t_end": 10 * theory.escape_time(problem), "rtol": 1e-6, "keep": 100}
+
+    def horizon(self) -> float:
+        """Return twice the time by which local queries escape after theory, and at least four times that without contrast."""
+        from dynsim import theory
+
+        free = theory.escape_time(self.problem)
+        later = theory.mixed_escape_time(self.problem, self.weight, self.temperature) if self.problem.Delta > 0 else free
+        return max(4 * free, 2 * later if later < 1e3 * free else 0.0)
+
+    def mobility(self, u: np.ndarray) -> np.ndarray:
+        """An entry stands for all areas of its role in all clusters of a type, or all keys of its class, of all queries of a
+        type; the loss is per masked patch, or of a pair. For stop_gradient=False only: else the velocity is no gradient."""
+        problem, P = self.problem, float(self.problem.P)
+        many = np.zeros((problem.K + 1, 7 + self.number.shape[1]))
+        copies = self._fixed[8] * [[1.0, 1.0, problem.n_local > 1], [1.0, 1.0, 1.0]]
+        many[:, :6] = (self._clusters[:, :, None] * copies).reshape(-1, 6)
+        many[:, 6:-1], many[:, -1] = self.number, 1.0
+        standing = many.ravel()[self._place]
+        many *= self.share[:, None]
+        unit = problem.masked / P if self.reconstruction else 1.0 / P
+        return np.where(standing < 0.5, 0.0, unit * u / np.maximum(many.ravel()[self._place], 1e-300))
+
+    def describe(self) -> dict:
+        """What this field is, as plain data."""
+        return {
+            "method": self.method, "weight": self.weight, "temperature": self.temperature,
+            "reconstruction": self.reconstruction, "stop_gradient": self.stop_gradient, "masks": self.masks,
+            "intersections": self.intersections, "loss_floor": self.floor or 0.0,
+        }
+
+    def recipe(self) -> Recipe:
+        """Return problem and options."""
+        names = ("weight", "temperature", "reconstruction", "stop_gradient", "masks", "intersections", "nodes")
+        return {"method": self.method, "problem": self.problem.recipe(), **{name: getattr(self, name) for name in names}}, {}
+
+    @classmethod
+    def from_recipe(cls, plain: dict, arrays: Mapping[str, np.ndarray]) -> MixedOrbitField:
+        """Build the field of a recipe."""
+        choices = {name: value for name, value in plain.items() if name not in ("method", "problem")}
+        return cls(Problem.from_recipe(plain["problem"]), **choices)
+
+
+class ContrastiveOrbitField(MixedOrbitField):
+    """Contrastive learning alone, L = weight x L_con: MixedOrbitField with reconstruction=False."""
+
+    method: ClassVar[str] = "contrastive-orbit"
+    objective: ClassVar[str] = "contrastive"
+    options: ClassVar[tuple[Option, ...]] = tuple(
+        option for option in MixedOrbitField.options if option.name not in ("masks", "weight")
+    )
+
+    def __init__(
+        self,
+        problem: Problem,
+        temperature: float = 0.5,
+        stop_gradient: bool = True,
+        weight: float = 1.0,
+        intersections: str = "independent",
+        nodes: int | None = None,
+    ) -> None:
+        super().__init__(
+            problem, weight, temperature, reconstruction=False, stop_gradient=stop_gradient,
+            intersections=intersections, nodes=nodes,
+        )
+
+    @classmethod
+    def from_options(  # type: ignore[override]  # (weight is 1)
+        cls,
+        problem: Problem,
+        seed: int = 0,
+        temperature: float = 0.5,
+        stop_gradient: bool = True,
+        nodes: int | None = None,
+        **options: Any,
+    ) -> ContrastiveOrbitField:
+        """Build the field of a problem; nothing in it is random."""
+        return cls(problem, temperature, stop_gradient, nodes=nodes)
+
+    @classmethod
+    def predictions(  # type: ignore[override]
+        cls, problem: Problem, query: str, temperature: float = 0.5, stop_gradient: bool = True, **options: Any
+    ) -> dict[str, float | None]:
+        """Return the collapse time that theory predicts, the same for all query types."""
+        from dynsim import theory
+
+        return {
+            "collapse_time_theory": theory.collapse_time(problem, stop_gradient),
+            "collapse_time_closed": theory.collapse_time(problem, stop_gradient, True, temperature),
+        }
+
+    @classmethod
+    def run_options(cls, problem: Problem) -> dict:
+        """Up to four times the collapse."""
+        from dynsim import theory
+
+        return {"t_end": 4 * theory.collapse_time(problem), "rtol": 1e-6, "keep": 100}
+
+    def horizon(self) -> float:
+        """Return four times the collapse time after theory."""
+        from dynsim import theory
+
+        return 4 * theory.collapse_time(self.problem, self.stop_gradient)
+
+    def recipe(self) -> Recipe:
+        """Return problem and options."""
+        plain, arrays = super().recipe()
+        return {name: value for name, value in plain.items() if name not in ("reconstruction", "masks")}, arrays
+
+
+def _events(K: int, contrast: bool) -> dict[str, str]:
+    """What happens to queries, in words."""
+    types = query_types(K)
+    found = {"escape": "own attention of local queries passes one half"}
+    found |= {f"escape {query}": f"own attention of {query} passes one half, where it is local if anywhere" for query in types}
+    if contrast:
+        found["collapse"] = "attention of local queries on the global area passes one half"
+        found |= {f"collapse {query}": f"attention of {query} on the global area passes one half" for query in types[:K]}
+    return found
+
+
+def _enough_nodes(problem: Problem) -> int:
+    """Nodes for averages of 1 / (1 + e^(log odds - z phi)), z phi up to log P, to 1e-6: its poles lie pi / phi off the axis."""
+    law: Law = problem.amplitude
+    reach = max(1e-9, (law.U - law.L) / 2 * log(problem.P) / law.U)
+    radius = pi / reach + sqrt(1.0 + (pi / reach) ** 2)
+    return int(min(24, max(4, ceil(6 * log(10.0) / (2 * log(radius))))))
+
+
+def _typical_local(problem: Problem) -> float:
+    """Patches in the local area that a local patch lies in, on average (areas may differ by one)."""
+    if problem.P > 2**53:
+        return problem.C_local
+    small, extra = divmod(problem.P - problem.C_global, problem.n_local)
+    return small + extra * (small + 1) / (problem.P - problem.C_global)
+
+
+def _global_law(P: float, unmasked: float, size: float) -> tuple[np.ndarray, np.ndarray]:
+    """Unmasked fraction of `size` patches, `unmasked` of P - 1 being so: at most GLOBAL_NODES Gauss nodes and weights."""
+    from dynsim.reduced.kernels.counts import unmasked_law
+
+    spread = sqrt((P - unmasked) / (unmasked * size))
+    return unmasked_law(P, unmasked, size, mean_field=spread < SHARP, most=GLOBAL_NODES)[:2]
+
+
+def _given_global(P: float, unmasked: float, size: float, x: np.ndarray, own: float) -> tuple[np.ndarray, ...]:
+    """Law of the own area's unmasked fraction, and the chances for all other keys, given that of the global area."""
+    from dynsim.reduced.kernels.counts import law_tables, unmasked_law
+
+    left = np.clip(unmasked - x * size, 0.0, P - 1.0 - size)
+    return law_tables([unmasked_law(P - size, float(u), own) for u in left])
+
+
+def _contrastive_tables(problem: Problem, own: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of a query masked or not: x, weight of the global area; x, weight, rho of the own one given it, count; rho of all
+    others."""
+    P, unmasked, size = float(problem.P), float(problem.unmasked), float(problem.C_global)
+    x, weight = _global_law(P + 1.0, unmasked, size)
+    xo, xo_weight, rho, _, count = _given_global(P + 1.0, unmasked, size, x, own[0])
+    rest = np.clip((unmasked - x * size) / (P - size), 0.0, 1.0)[:, None]
+    return x, weight, xo, xo_weight, rho, count, rest, np.ones(x.size, dtype=np.int64)
+
+
+def _reconstruction_tables(problem: Problem, n: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """Of a masked query: laws of the own area by cluster type, as in OrbitField; of the global area and of the own one given
+    it."""
+    from dynsim.reduced.kernels.counts import law_tables, unmasked_law
+
+    P, unmasked, size = float(problem.P), float(problem.unmasked), float(problem.C_global)
+    x, weight = _global_law(P, unmasked, size)
+    return law_tables([unmasked_law(P, unmasked, m) for m in n]), (x, weight, *_given_global(P, unmasked, size, x, n[0]))
