@@ -244,12 +244,14 @@ def panel(port: int = 0, **settings: float) -> Panel:
     made: dict[str, Any] = {}
 
     def run() -> None:
-        asyncio.set_event_loop(asyncio.new_event_loop())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
         try:
             made["server"], made["address"] = make_server(begin, port)
             made["server"].start()
         except BaseException as error:
             made["error"] = error
+            loop.close()
             return
         finally:
             ready.set()
@@ -270,5 +272,7 @@ def panel(port: int = 0, **settings: float) -> Panel:
         if thread.is_alive():
             server.io_loop.add_callback(end)
             thread.join(5)
+            if not thread.is_alive():
+                server.io_loop.close(all_fds=True)
 
     return Panel(made["address"], stop)
