@@ -279,5 +279,7 @@ def panel(port: int = 0, **settings: float) -> Panel:
         if thread.is_alive():
             server.io_loop.add_callback(end)
             thread.join(5)
+            if not thread.is_alive():
+                server.io_loop.close(all_fds=True)
 
     return Panel(made["address"], stop)
