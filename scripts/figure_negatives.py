@@ -1,4 +1,7 @@
-"""How many negatives are enough? Collapse time and final loss of contrastive learning against their number m.
+"""How many negatives are enough
+=============================
+
+Collapse time and final loss of contrastive learning against their number m.
 
 P = 100, K = 4, exact reduction. Given pairs: 1024 of them, each compared with m others, drawn once. New pairs: m + 1 of them at
 every step, each compared with all others. (a) Mean attention of local queries on the global area along training, given pairs.
@@ -15,7 +18,7 @@ import numpy as np
 
 from dynsim import Partition, Problem, plots, reduced, sample_pairs
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="How many negatives are enough")
 parser.add_argument("--quick", action="store_true", help="fewer pairs, numbers and seeds")
 parser.add_argument("--out", default=".", help="folder for negatives.png and .pdf")
 args = parser.parse_args()

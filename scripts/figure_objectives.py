@@ -1,4 +1,7 @@
-"""Reconstruction is diverse, contrastive learning is not: attention on the 14 x 14 grid under three objectives.
+"""Reconstruction is diverse, contrastive learning is not
+======================================================
+
+Attention on the 14 x 14 grid under three objectives.
 
 Above, what three queries pay to every patch on images of one cluster: before training, where all objectives start, and after
 training by reconstruction, by both at once (L_rec + alpha P L_con) and by contrastive learning alone (P L_con). The cross is the
@@ -18,7 +21,7 @@ from matplotlib.figure import Figure
 from dynsim import Dataset, Pairs, Partition, Problem, plots, reduced, sample, sample_pairs
 from dynsim.analysis import attention
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="Reconstruction is diverse, contrastive learning is not")
 parser.add_argument("--quick", action="store_true", help="fewer steps and images")
 parser.add_argument("--out", default=".", help="folder for objectives.png and .pdf")
 args = parser.parse_args()

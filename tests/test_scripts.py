@@ -67,3 +67,12 @@ def test_reads_alone(script):
             assert top in ("dynsim", "numpy", "matplotlib") or top in sys.stdlib_module_names, name
             assert not any(part.startswith("_") for part in name.split(".")), name
     assert ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_has_a_title_for_the_gallery(script):
+    """A page of the gallery begins with the docstring: a title, underlined, then text; the page runs it without __doc__."""
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    title, line, empty, text = ast.get_docstring(tree).splitlines()[:4]
+    assert line == "=" * len(title) and not empty and text
+    assert "__doc__" not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
