@@ -261,7 +261,6 @@ def panel(port: int = 0, **settings: float) -> Panel:
         finally:
             ready.set()
         made["server"].io_loop.start()
-        made["server"].io_loop.close()
 
     thread = threading.Thread(target=run, name="dynsim explore", daemon=True)
     thread.start()
