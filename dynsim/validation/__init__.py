@@ -18,14 +18,14 @@ from dataclasses import asdict, dataclass
 
 from dynsim.errors import InputError
 from dynsim.trajectory import Progress
-from dynsim.validation import _asymptotic, _exact, _finite_size, _statistical
+from dynsim.validation import _asymptotic, _exact, _finite_size, _statistical, prediction
 from dynsim.validation._comparison import BOUNDS, Comparison, Difference, Row, compare, verdict
 from dynsim.validation._exact import exact
 from dynsim.validation._fields import Check, FieldReport, check_field
 
 __all__ = [
     "BOUNDS", "LEVELS", "Check", "Comparison", "Difference", "FieldReport", "Report", "Row", "check_field", "compare", "exact",
-    "run",
+    "prediction", "run",
 ]
 
 LEVELS = {
