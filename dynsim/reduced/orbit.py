@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import product
 from math import comb
 from typing import Any
 
@@ -29,6 +30,7 @@ OWN, GLOBAL, OTHER = 0, 1, 2
 MASKS = ("own-area", "mean-field")
 INTERSECTIONS = ("independent", "product")
 MOST_CLASSES = 225  # all of them up to K = 8; a stiff solver's Jacobian is cheap up to here
+FEW = 8  # clusters up to which keys are counted pattern by pattern
 MOST_CLUSTERS = 1000  # beyond, binomial coefficients overflow
 ESCAPES = 100  # a run of the whole story lasts so many of the longest escape time that theory gives
 LATE = 50  # (12) comes to 1 % of the first loss after LATE K / (gamma L^2 E[z^2])
@@ -79,6 +81,8 @@ class OrbitLayout:
             list(query), return_index=True, return_inverse=True, return_counts=True
         )
         self.counts, self.number = self._classes(P, intersections)
+        if K <= FEW and not self.left_out:  # summed in this order, results stay the same to 1e-15
+            self.number = self._by_patterns(P, intersections)
         lies = np.ascontiguousarray(self.counts.transpose(1, 2, 0), dtype=float)
         self.lies = lies
         self.keys = self.number * lies / self.clusters[:, None, None]
@@ -90,6 +94,18 @@ class OrbitLayout:
         self.query_type = np.full(K, query)
         g, c = query.count("G"), problem.C_global / problem.P
         self.share = {query: comb(K, g) * c**g * (1 - c) ** (K - g)}
+
+    def _by_patterns(self, P: float, intersections: str) -> np.ndarray:
+        """Keys of each class, (S,), as a sum over all patterns of roles, cluster by cluster."""
+        patterns = np.array(list(product(range(3), repeat=len(self.query))))
+        rows = np.arange(len(self.query))
+        if intersections == "independent":
+            beside = self.sizes - np.array([1.0, 0.0, 0.0])
+            number = (P - 1.0) * np.prod(beside[rows, patterns] / (P - 1.0), axis=1)
+        else:
+            number = P * np.prod(self.sizes[rows, patterns] / P, axis=1)
+            number[0] = max(0.0, number[0] - 1.0)  # the query itself
+        return np.bincount(self.class_of(patterns.T), number)
 
     def _classes(self, P: float, intersections: str) -> tuple[np.ndarray, np.ndarray]:
         """(S, types, 3) counts of the classes, and how many keys each has, (S,)."""
