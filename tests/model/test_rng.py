@@ -50,7 +50,8 @@ def test_a_generator_draws_anew_and_a_number_the_same(draw):
 
 
 def test_a_description_of_pictures_takes_one_too():
-    one, other = (areas.fit(np.tile(PICTURES, (5, 1, 1)), K=1, patch=2, bootstrap=0, rng=how) for how in (5, np.random.default_rng(5)))
+    pictures, ways = np.tile(PICTURES, (5, 1, 1)), (5, np.random.default_rng(5))
+    one, other = (areas.fit(pictures, K=1, patch=2, bootstrap=0, rng=how) for how in ways)
     assert one.explained == other.explained
     with pytest.raises(InputError, match="got both"):
         areas.fit(PICTURES, seed=1, rng=5)
