@@ -11,13 +11,14 @@ import numpy as np
 from dynsim import __version__
 from dynsim.analysis.columns import PARAMETERS, Table, axes, on_axes
 from dynsim.errors import FileError, InputError
+from dynsim.sweep.rows import Rows
 from dynsim.sweep.store import Store
 
 Path = str | os.PathLike[str]
 TEXTS = ("key", "version", "method", "options", "status", "message", "finished")
 
 
-def load(path: Path, version: str | None = __version__, method: str | None = None) -> dict[str, np.ndarray]:
+def load(path: Path, version: str | None = __version__, method: str | None = None) -> Rows:
     """Read the rows of a store as columns.
 
     Parameters
@@ -31,8 +32,8 @@ def load(path: Path, version: str | None = __version__, method: str | None = Non
 
     Returns
     -------
-    dict
-        Column -> ndarray, sorted by parameters; missing numbers are NaN.
+    Rows
+        A dict, column -> ndarray, sorted by parameters; missing numbers are NaN. ``to_pandas`` makes a table of it.
 
     Raises
     ------
@@ -49,10 +50,10 @@ def load(path: Path, version: str | None = __version__, method: str | None = Non
     with Store(path, write=False) as store:
         names, rows = store.rows(version, method)
         columns: list[tuple] = list(zip(*rows, strict=True)) or [()] * len(names)
-    return {
+    return Rows({
         name: np.array(values, dtype=_kind(name)) if name != "message" else np.array(values, dtype=object)
         for name, values in zip(names, columns, strict=True)
-    }
+    })
 
 
 def _kind(name: str) -> type:
