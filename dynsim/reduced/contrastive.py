@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from dynsim.errors import InputError, NoRecipe
-from dynsim.model.amplitude import generator, is_number
+from dynsim.model.amplitude import generator, is_number, seed_of
 from dynsim.model.areas import local_pairs
 from dynsim.model.embedding import Embedding
 from dynsim.model.pairs import Pairs, sample_pairs
@@ -166,7 +166,9 @@ class ContrastiveField(ExplicitField):
         self._at(0)
 
     @classmethod
-    def fresh(cls, problem: Problem, part: Partition, n: int = 256, seed: int = 0, **options: Any) -> ContrastiveField:
+    def fresh(
+        cls, problem: Problem, part: Partition, n: int = 256, seed: int = 0, *, rng: Any = None, **options: Any
+    ) -> ContrastiveField:
         """Build the field of n new pairs of a problem at every step.
 
         Parameters
@@ -179,6 +181,8 @@ class ContrastiveField(ExplicitField):
             Pairs in a batch.
         seed : int
             Seed of pairs and negatives.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
         **options : object
             Further arguments of ContrastiveField.
 
@@ -187,6 +191,7 @@ class ContrastiveField(ExplicitField):
         ContrastiveField
             The field.
         """
+        seed = seed_of(seed, rng)
         return cls(part, FreshPairs(problem, part, n, seed), seed=seed, **options)
 
     @classmethod
