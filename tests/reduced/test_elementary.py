@@ -7,7 +7,7 @@ import pytest
 from numba import njit
 
 from dynsim.reduced.kernels import elementary
-from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load, new_table, store, total
+from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load, load_head, new_table, store, total
 
 DRAW = np.random.default_rng(0)
 EXTENDED = np.finfo(np.longdouble).nmant >= 63  # else the reference would be no better than what is held against it
@@ -85,3 +85,17 @@ def test_numbers_and_vectors_have_the_same_bits():
     added = both(x, numbers, table)
     assert numbers.tobytes() == table.tobytes()
     assert added == total(x) and added != x[::-1].cumsum()[-1]  # in an order of its own
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1, HALF_WIDTH - 1, HALF_WIDTH, HALF_WIDTH + 1])
+def test_the_head_of_an_array_is_loaded_and_no_more(count):
+    x = np.arange(20.0)
+
+    @njit
+    def head(x, count, out):
+        store(out, 0, load_head(x, 3, count, broadcast_half(0.0), -7.0))
+
+    out = np.empty((1, HALF_WIDTH))
+    head(x, count, out)
+    kept = min(max(count, 0), HALF_WIDTH)
+    assert out[0].tolist() == [*x[3 : 3 + kept], *[-7.0] * (HALF_WIDTH - kept)]

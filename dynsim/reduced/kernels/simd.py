@@ -83,6 +83,14 @@ def load_at(array, first, like):
     return array.reshape(-1)[first : first + like.size].astype(np.float64)
 
 
+def load_head(array, first, count, like, fill):
+    """Load the next `count` elements of an array of doubles, or as many as a vector has; where they end, `fill`."""
+    x = np.full(like.size, fill)
+    head = array.reshape(-1)[first : first + max(0, min(count, like.size))]
+    x[: head.size] = head
+    return x
+
+
 def store_at(array, first, x):
     """Store a vector to consecutive elements, starting at `first`."""
     array.reshape(-1)[first : first + x.size] = x
@@ -295,6 +303,25 @@ def _load_at(context, builder, sig, args):
     address = builder.bitcast(_address(context, builder, sig, args), kind.as_pointer())
     x = builder.load(address, align=array.dtype.bitwidth // 8)
     return x if array.dtype == types.float64 else builder.uitofp(x, _vector(ir.DoubleType(), like))
+
+
+@_compiled(
+    load_head,
+    lambda array, i, count, like, fill: like if _is_table(array) and array.dtype == types.float64 and _common(like) else None,
+    types.Array, types.Integer, types.Integer, SimdType, types.Number,
+)
+def _load_head(context, builder, sig, args):
+    array, _, kind, like, number = sig.args
+    x, whole, bits = _vector(ir.DoubleType(), like), _vector(ir.IntType(64), like), _vector(ir.IntType(1), like)
+    address = builder.bitcast(_address(context, builder, sig, args), x.as_pointer())
+    count = context.cast(builder, args[2], kind, types.intp)
+    first = builder.insert_element(ir.Constant(whole, ir.Undefined), count, ir.Constant(ir.IntType(32), 0))
+    counts = builder.shuffle_vector(first, first, ir.Constant(_vector(ir.IntType(32), like), [0] * like.width))
+    wanted = builder.icmp_signed("<", ir.Constant(whole, list(range(like.width))), counts)
+    kinds = ir.FunctionType(x, [address.type, ir.IntType(32), bits, x])
+    load = cgutils.get_or_insert_function(builder.module, kinds, f"llvm.masked.load.v{like.width}f64.p0")
+    rest = _broadcast(context, builder, args[4], number, like)
+    return builder.call(load, [address, ir.Constant(ir.IntType(32), 8), wanted, rest])
 
 
 @_compiled(
