@@ -120,7 +120,7 @@ class Store:
                 if name not in have:
                     self._db.execute(f'ALTER TABLE points ADD COLUMN "{name}" REAL')
             text = json.dumps(options, sort_keys=True)
-            now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             for key, point, status, message, seconds, results in rows:
                 row: dict[str, Any] = {"key": key, "version": version, "method": method, "options": text}
                 row.update(zip([*PARAMETERS, "seed"], point, strict=True))
