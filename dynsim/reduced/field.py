@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -64,6 +65,54 @@ class Option:
     choices: tuple[str, ...] = ()
     least: float | None = None
     selects: bool = False
+
+    def read(self, value: Any) -> Any:
+        """Return a value, or the text of one, in the type of this option.
+
+        Parameters
+        ----------
+        value : object
+            A value or its text; "yes" and "no" for booleans. None, for what is left out, stays None.
+
+        Returns
+        -------
+        object
+            The value.
+
+        Raises
+        ------
+        InputError
+            If it is none.
+
+        Examples
+        --------
+        >>> from dynsim.reduced import Option
+        >>> Option("n", int, 256, "images", least=2).read("1e3"), Option("fresh", bool, False, "new ones").read("yes")
+        (1000, True)
+        """
+        if value is None:
+            return None
+        if self.type is bool:
+            truth = {"yes": True, "true": True, "no": False, "false": False}
+            return self._checked(truth.get(str(value).lower()), value, "yes or no")
+        if self.type is str:
+            allowed = isinstance(value, str) and (not self.choices or value in self.choices)
+            return self._checked(value if allowed else None, value, ", ".join(self.choices) or "a text")
+        least = -inf if self.least is None else self.least
+        try:
+            number = nan if isinstance(value, (bool, np.bool_)) else float(value)
+        except (TypeError, ValueError):
+            number = nan
+        from_least = "" if self.least is None else f" of at least {self.least:g}"
+        if self.type is float:
+            return self._checked(number if isfinite(number) and number >= least else None, value, f"a number{from_least}")
+        whole = isfinite(number) and number == int(number) and number >= least
+        return self._checked(int(number) if whole else None, value, f"a whole number{from_least}")
+
+    def _checked(self, found: Any, value: Any, rule: str) -> Any:
+        if found is None:
+            raise InputError(f"{self.name} must be {rule}, got {value!r}: mend it, or leave it out for the default")
+        return found
 
 
 class Observation(NamedTuple):

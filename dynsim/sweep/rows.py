@@ -11,7 +11,7 @@ UNITS = {
     "P": "patches", "seconds": "s", "loss": "per masked patch", "loss_start": "per masked patch", "floor": "per masked patch",
     **dict.fromkeys(("escape", "escape_theory", "half", "excess", "phase_end", "t_end", "collapse"), "eta x step"),
 }
-GIVEN = ("version", "method", "options")  # what may also tell rows apart
+GIVEN = ("version", "method")  # what may also tell rows apart
 
 
 class Rows(dict[str, np.ndarray]):
@@ -32,9 +32,9 @@ class Rows(dict[str, np.ndarray]):
         Returns
         -------
         pandas.DataFrame
-            A row for each point; the index holds the parameters with more than one value (also ``seed``, and ``version``,
-            ``method`` or ``options`` where they differ), or numbers where none has. Its ``attrs`` hold ``units`` by name,
-            ``fixed`` (the parameters with one value) and what all rows share of version, method and options.
+            A row for each point; the index holds the parameters and options with more than one value (also ``seed``, and
+            ``version`` or ``method`` where they differ), or numbers where none has. Its ``attrs`` hold ``units`` by name,
+            ``fixed`` (the parameters with one value) and the version and method that all rows share.
 
         Raises
         ------
@@ -56,12 +56,12 @@ class Rows(dict[str, np.ndarray]):
         except ImportError:
             raise InputError("a pandas table needs the extra `data`, not there yet: pip install 'dynsim[data]'") from None
         table = pandas.DataFrame({name: values for name, values in self.items()})
-        named = [*axes(self), *(name for name in GIVEN if len(np.unique(self[name])) > 1)]
+        named = [*axes(self), *(name for name in ("version", "method") if len(np.unique(self[name])) > 1)]
         alike = [name for name in (*PARAMETERS, "seed") if name not in named]
         first = table.iloc[0] if len(table) else {}
         attrs: dict[str, Any] = {"units": {name: unit for name, unit in UNITS.items() if name in table}}
         attrs["fixed"] = {name: float(first[name]) for name in alike if len(table)}
-        attrs.update({name: str(first[name]) for name in GIVEN if name not in named and len(table)})
+        attrs.update({name: str(first[name]) for name in GIVEN if len(table) and (self[name] == first[name]).all()})
         table = table.set_index(named) if named else table
         table.attrs = attrs
         return table
