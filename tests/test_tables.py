@@ -92,3 +92,12 @@ def test_without_the_extra_one_line_says_so(store, monkeypatch):
         sweep.load(store).to_pandas()
     with pytest.raises(dynsim.InputError, match=r"pip install 'dynsim\[data\]'"):
         dynsim.Trajectory(*(np.zeros((1, 1, 1)),) * 6).to_xarray()
+
+
+def test_options_that_vary_are_axes_too(tmp_path):
+    pytest.importorskip("pandas")
+    grid = {"K": 1, "P": [1e6, 1e9], "masks": ["own-area", "mean-field"]}
+    sweep.run(tmp_path / "a.db", grid, method="orbit", workers=1)
+    table = sweep.load(tmp_path / "a.db").to_pandas()
+    assert table.index.names == ["P", "masks"] and table.index.is_unique
+    assert "options" not in table.attrs and table.attrs["method"] == "orbit"

@@ -56,12 +56,12 @@ class Rows(dict[str, np.ndarray]):
         except ImportError:
             raise InputError("a pandas table needs the extra `data`, not there yet: pip install 'dynsim[data]'") from None
         table = pandas.DataFrame({name: values for name, values in self.items()})
-        named = [*axes(self), *(name for name in GIVEN if len(np.unique(self[name])) > 1)]
+        named = [*axes(self), *(name for name in ("version", "method") if len(np.unique(self[name])) > 1)]
         alike = [name for name in (*PARAMETERS, "seed") if name not in named]
         first = table.iloc[0] if len(table) else {}
         attrs: dict[str, Any] = {"units": {name: unit for name, unit in UNITS.items() if name in table}}
         attrs["fixed"] = {name: float(first[name]) for name in alike if len(table)}
-        attrs.update({name: str(first[name]) for name in GIVEN if name not in named and len(table)})
+        attrs.update({name: str(first[name]) for name in GIVEN if len(table) and (self[name] == first[name]).all()})
         table = table.set_index(named) if named else table
         table.attrs = attrs
         return table
