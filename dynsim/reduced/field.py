@@ -6,7 +6,7 @@ add a field, write its file, add a line to FIELDS in reduced/__init__.py, and pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -49,6 +49,8 @@ class Option:
         The smallest number allowed.
     selects : bool
         Whether giving it on the command line chooses the field, where no method is given.
+    loader : callable, optional
+        Reads what the value names, before the field is built: called with it and with ``progress``.
 
     Examples
     --------
@@ -64,6 +66,7 @@ class Option:
     choices: tuple[str, ...] = ()
     least: float | None = None
     selects: bool = False
+    loader: Callable[..., Any] | None = None
 
 
 class Observation(NamedTuple):
@@ -124,6 +127,8 @@ class Field:
         Loss per masked patch that no attention can lower; None where it is not known.
     embedding : Embedding or None
         The vectors behind the correlations; None for orthonormal ones.
+    images : Images or None
+        Pictures of a field that runs on any pictures; None where images are made of areas.
     layout : Layout
         Axes of the public arrays, and where each query finds its areas.
     events : dict
@@ -171,6 +176,7 @@ class Field:
     limit: float = 300.0
     floor: float | None = None
     embedding: Embedding | None = None
+    images: Any = None  # Images
     layout: Layout
     _first_loss: float | None = None
 
