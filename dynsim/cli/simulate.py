@@ -20,6 +20,7 @@ from dynsim.cli._options import (
     field_options,
     number,
     problem_from,
+    read_options,
     seed,
     seed_from,
     whole,
@@ -109,7 +110,9 @@ def _fields(args: Namespace, problem: Problem, drawn: int) -> list[tuple[str, An
     from dynsim import reduced
 
     key = chosen_method(args)
-    options, cls = field_options(args, key), reduced.field_class(key)
+    cls = reduced.field_class(key)
+    with _show.progress(args, "reading") as progress:
+        options = read_options(cls, field_options(args, key), progress)
     variants = cls.variants(problem, **options)
     labels = ["-".join(str(value) for value in variant.values()) for variant in variants]
     made = [cls.from_options(problem, drawn, **{**options, **variant}) for variant in variants]

@@ -6,7 +6,7 @@ add a field, write its file, add a line to FIELDS in reduced/__init__.py, and pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -50,6 +50,8 @@ class Option:
         The smallest number allowed.
     selects : bool
         Whether giving it on the command line chooses the field, where no method is given.
+    loader : callable, optional
+        Reads what the value names, before the field is built: called with it and with ``progress``.
 
     Examples
     --------
@@ -65,6 +67,7 @@ class Option:
     choices: tuple[str, ...] = ()
     least: float | None = None
     selects: bool = False
+    loader: Callable[..., Any] | None = None
 
     def read(self, value: Any) -> Any:
         """Return a value, or the text of one, in the type of this option.
@@ -173,6 +176,8 @@ class Field:
         Loss per masked patch that no attention can lower; None where it is not known.
     embedding : Embedding or None
         The vectors behind the correlations; None for orthonormal ones.
+    images : Images or None
+        Pictures of a field that runs on any pictures; None where images are made of areas.
     layout : Layout
         Axes of the public arrays, and where each query finds its areas.
     events : dict
@@ -220,6 +225,7 @@ class Field:
     limit: float = 300.0
     floor: float | None = None
     embedding: Embedding | None = None
+    images: Any = None  # Images
     layout: Layout
     _first_loss: float | None = None
 

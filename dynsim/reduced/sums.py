@@ -79,6 +79,7 @@ class SumField(Field):
                 )
         self.names = _names(field.objective for field in self.fields)
         self.layout: Layout = first.layout
+        self.images = next((field.images for field in self.fields if field.images is not None), None)
         self.embedding = next((field.embedding for field in self.fields if field.embedding is not None), None)
         self.deterministic = all(field.deterministic for field in self.fields)
         self.conservative = all(field.conservative for field in self.fields)
