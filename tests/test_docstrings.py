@@ -20,9 +20,7 @@ import dynsim
 FACES = ("dynsim", *(f"dynsim.{name}" for name in ("reduced", "theory", "analysis", "validation", "sweep", "plots", "runs")))
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
-NOT_YET: tuple[str, ...] = (  # modules that still have to be converted
-    "dynsim.model.type_areas", "dynsim.reduced.contrastive_orbit",
-)
+NOT_YET: tuple[str, ...] = ()  # modules that still have to be converted
 
 EXEMPT = {  # faults of the validator that are none here, with the reason
     "GL02": "closing quotes end the line of a docstring of one line (PEP 257)",
