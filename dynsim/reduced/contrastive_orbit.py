@@ -32,7 +32,7 @@ from dynsim.reduced.field import EVENTS, Field, Observation, Option, Recipe, che
 
 MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
-GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most: moments of its draw up to the ninth
+GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most: exact up to the ninth power of it
 SHARP = 1e-4  # relative spread of that fraction below which its mean serves, to the square of it
 FASTEST = 1e10  # relaxation to a balance, in units of the clock of a flow: beyond, rounding of the state is all that moves
 NEGLIGIBLE = 1e-7  # entries of the Jacobian, times the size of a correlation, over the largest of their row
@@ -47,9 +47,9 @@ class MixedOrbitField(Field):
     problem : Problem
         Any P.
     weight : float
-        alpha >= 0 in L = L_rec + alpha P L_con; without reconstruction L = alpha L_con.
+        The alpha >= 0 in L = L_rec + alpha P L_con; without reconstruction L = alpha L_con.
     temperature : float
-        tau > 0 of the softmax over negatives.
+        Of the softmax over negatives, tau > 0.
     reconstruction : bool
         Whether L_rec is part of the loss.
     stop_gradient : bool
@@ -75,8 +75,8 @@ class MixedOrbitField(Field):
 
     Notes
     -----
-    (E1)-(E7) of docs/contrastive-population.md. The velocity is minus the gradient of the closed loss where stop_gradient=False;
-    where it is True, the gradient at fixed second view.
+    Derived in docs/contrastive-population.md, (E1)-(E7). The velocity is minus the gradient of the closed loss where
+    stop_gradient=False; where it is True, the gradient at fixed second view.
 
     Examples
     --------
@@ -229,8 +229,10 @@ class MixedOrbitField(Field):
         return Observation(loss, dy, self._by_cluster(self._attention), terms)
 
     def attention(self, y: np.ndarray) -> np.ndarray:
-        """Expected attention (types, K, 3) of a masked query on the own, the global and each other area; of any query, masked or
-        not, without reconstruction."""
+        """Expected attention (types, K, 3) on the own, the global and each other area.
+
+        Of a masked query; without reconstruction of any query, masked or not.
+        """
         self.velocity(y)
         return self._by_cluster(self._attention)
 
@@ -256,20 +258,25 @@ class MixedOrbitField(Field):
         return table.ravel()[self._place]
 
     def speed(self, v: np.ndarray) -> float:
-        """How fast the state moves, for the clock of a flow: the norm of the velocity `v` of the last evaluation, without what
-        slides along a balance of opposite pushes (kernels/contrastive_orbit.py)."""
+        """How fast the state moves, for the clock of a flow: without what slides along a balance of opposite pushes.
+
+        The norm of what kernels/contrastive_orbit.py leaves of the velocity `v` of the last evaluation.
+        """
         return self._speed(v, self._gross, self._slow)
 
     def damping(self, pace: float) -> np.ndarray:
-        """1 / (1 + pushes x pace / FASTEST): an entry comes to a balance of its pushes within 1 / FASTEST of a unit of the clock,
-        instead of whatever fraction of it; it then lags behind the balance by that much. Not so for query types whose own and
-        global attention slide up together, as that motion is a part of what would be damped."""
+        """By what to multiply the velocity, entry by entry: 1 / (1 + pushes x pace / FASTEST).
+
+        An entry then comes to a balance of its pushes within 1 / FASTEST of a unit of the clock, instead of whatever fraction of
+        it, and lags behind the balance by that much. Not so for query types whose own and global attention slide up together, as
+        that motion is a part of what would be damped.
+        """
         slides = np.abs(self._slow[0]) * np.minimum(pace, 1.0 / np.maximum(np.abs(self._slow[0]), 1e-300)) > 1e-3
         slides &= np.abs(self._slow[0]) > 0.5 * self._slow[1]
         return 1.0 / (1.0 + np.where(slides[self._type], 0.0, self._gross) * (pace / FASTEST))
 
     def jacobian(self, y: np.ndarray) -> np.ndarray:
-        """d(velocity)/d(state), (n, n), by differences: what a stiff solver needs of a flow that slides along a balance."""
+        """Derivative of the velocity by the state, (n, n), by differences: what a stiff solver needs along a balance."""
         found = np.empty((y.size, y.size))
         self._jacobian(y, self._place, *self._how, *self._fixed, found)
         # what cannot matter, as PP is so small, is rounding that would be taken for pivots
@@ -341,8 +348,11 @@ class MixedOrbitField(Field):
         return max(4 * free, 2 * later if later < 1e3 * free else 0.0)
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
-        """An entry stands for all areas of its role in all clusters of a type, or all keys of its class, of all queries of a
-        type; the loss is per masked patch, or of a pair. For stop_gradient=False only: else the velocity is no gradient."""
+        """How the velocity follows from the gradient: for stop_gradient=False only, else the velocity is no gradient.
+
+        An entry stands for all areas of its role in all clusters of a type, or all keys of its class, of all queries of a
+        type; the loss is per masked patch, or of a pair.
+        """
         problem, P = self.problem, float(self.problem.P)
         many = np.zeros((problem.K + 1, 7 + self.number.shape[1]))
         copies = self._fixed[8] * [[1.0, 1.0, problem.n_local > 1], [1.0, 1.0, 1.0]]
@@ -374,7 +384,32 @@ class MixedOrbitField(Field):
 
 
 class ContrastiveOrbitField(MixedOrbitField):
-    """Contrastive learning alone, L = weight x L_con: MixedOrbitField with reconstruction=False."""
+    """Contrastive learning alone, L = weight x L_con: MixedOrbitField with reconstruction=False.
+
+    Parameters
+    ----------
+    problem : Problem
+        Any P.
+    temperature : float
+        Of the softmax over negatives, tau > 0.
+    stop_gradient : bool
+        Whether only the first view of a pair learns.
+    weight : float
+        Scales the loss.
+    intersections : {"independent", "product"}
+        As in OrbitField.
+    nodes : int, optional
+        Amplitude quadrature. None: as many as resolve the amplitudes at this P, 4 to 24.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=4, P=1e30, amplitude=dynsim.Fixed(1.0))
+    >>> expected = dynsim.theory.collapse_time(problem)
+    >>> run = dynsim.reduced.flow(dynsim.reduced.ContrastiveOrbitField(problem), t_end=2 * expected)
+    >>> round(run.meta["events"]["collapse"] / expected, 2)
+    1.0
+    """
 
     method: ClassVar[str] = "contrastive-orbit"
     objective: ClassVar[str] = "contrastive"
