@@ -120,9 +120,9 @@ class ImageContrastiveField(Field):
         """FP (P, d), along the pixel axes, and PP (P, P) correlations of state y, copied."""
         return y[: self.d].T.copy(), y[self.d :].T.copy()
 
-    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(L, no events)."""
-        return self.velocity(y)[0], {}
+    def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
+        """No events."""
+        return {}
 
     def describe(self) -> dict:
         """What this field is, as plain data."""
