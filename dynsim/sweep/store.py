@@ -117,7 +117,7 @@ class Store:
             for name in dict.fromkeys(name for row in rows for name in row[-1]):
                 if name not in have:
                     self._db.execute(f'ALTER TABLE points ADD COLUMN "{name}" REAL')
-            now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             for key, point, options, status, message, seconds, results in rows:
                 text = json.dumps(options, sort_keys=True)
                 row: dict[str, Any] = {"key": key, "version": version, "method": method, "options": text}

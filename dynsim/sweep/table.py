@@ -13,13 +13,14 @@ from dynsim import __version__
 from dynsim.analysis.columns import PARAMETERS, Table, axes, on_axes, options
 from dynsim.errors import FileError, InputError
 from dynsim.sweep.methods import default
+from dynsim.sweep.rows import Rows
 from dynsim.sweep.store import Store
 
 Path = str | os.PathLike[str]
 TEXTS = ("key", "version", "method", "options", "status", "message", "finished")
 
 
-def load(path: Path, version: str | None = __version__, method: str | None = None) -> dict[str, np.ndarray]:
+def load(path: Path, version: str | None = __version__, method: str | None = None) -> Rows:
     """Read the rows of a store as columns.
 
     Parameters
@@ -33,9 +34,9 @@ def load(path: Path, version: str | None = __version__, method: str | None = Non
 
     Returns
     -------
-    dict
-        Column -> ndarray, sorted by options and parameters; missing numbers are NaN. Every option that a row gives has a column:
-        numbers, booleans, or texts; where a row does not give it, its default.
+    Rows
+        A dict, column -> ndarray, sorted by options and parameters; missing numbers are NaN. Every option that a row gives has a
+        column: numbers, booleans, or texts; where a row does not give it, its default. ``to_pandas`` makes a table of it.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def load(path: Path, version: str | None = __version__, method: str | None = Non
     given = {name: _option_column(table, name) for name in options(table)}
     table |= given
     order = np.lexsort([table[name] for name in reversed(("version", "method", *given, *PARAMETERS, "seed"))])
-    return {name: column[order] for name, column in table.items()}
+    return Rows({name: column[order] for name, column in table.items()})
 
 
 def _option_column(table: Table, name: str) -> np.ndarray:
