@@ -28,7 +28,7 @@ from dynsim.model.amplitude import Law, is_number
 from dynsim.model.areas import query_types
 from dynsim.model.problem import Problem
 from dynsim.model.type_areas import TypesLayout
-from dynsim.reduced.field import EVENTS, Field, Observation, Option, Recipe, check_nodes
+from dynsim.reduced.field import ATTENTION_EVENTS, EVENTS, Field, Observation, Option, Recipe, by_query_type, check_nodes
 
 MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
@@ -164,7 +164,9 @@ class MixedOrbitField(Field):
         self.pooled = np.zeros((con[0].size, z.size))
         self.stiff, self.conservative = self.weight > 0, self.weight == 0 or not self.stop_gradient
         self.events = {  # type: ignore[misc]  # of this K
-            **({} if self.weight else EVENTS), **_events(K, self.weight > 0)
+            **({} if self.weight else EVENTS), **by_query_type(
+                {name: text for name, text in ATTENTION_EVENTS.items() if self.weight or name != "collapse"}, query_types(K)
+            )
         }
 
     # ---- the state
@@ -289,17 +291,29 @@ class MixedOrbitField(Field):
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
         """(loss, each of `events` as a number that turns positive where it happens)."""
         loss, _ = self.velocity(y)
-        K, own, at_global = self.problem.K, self._attention[:, 0, 0], self._attention[:, 0, 1]
+        found = self._event_values(self._attention[:, 0], float(self._attention[-1, 1, 0]))
+        return loss, found if self.weight else {**found, **self.standard_crossings(loss, found["escape"] + 0.5)}
+
+    def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
+        """Each of `events` as a number that turns positive where it happens."""
+        found = self._event_values(attention[:, 0], float(attention[-1, 0, 0]))
+        if self.weight == 0:
+            left = (loss - (self.floor or 0.0)) / (first_loss - (self.floor or 0.0))
+            found |= {"half": 0.5 - left, "excess": 0.01 - left}
+        return found
+
+    def _event_values(self, local: np.ndarray, of_global: float) -> dict[str, float]:
+        """From the attention (types, 3) of queries in a cluster in which they are local, and that of all-global ones on their own
+        area; means over queries and clusters."""
+        K, own, at_global = self.problem.K, local[:, 0], local[:, 1]
         pairs = self.share * self._clusters[:, 0]
         found = {"escape": float(pairs @ own / pairs.sum()) - 0.5}
         for g, query in enumerate(query_types(K)):
-            found[f"escape {query}"] = float(own[g] if g < K else self._attention[K, 1, 0]) - 0.5
+            found[f"escape {query}"] = (float(own[g]) if g < K else of_global) - 0.5
         if self.weight:
             found["collapse"] = float(pairs @ at_global / pairs.sum()) - 0.5
             found.update({f"collapse {query}": float(at_global[g]) - 0.5 for g, query in enumerate(query_types(K)[:K])})
-        else:
-            found.update(self.standard_crossings(loss, found["escape"] + 0.5))
-        return loss, found
+        return found
 
     # ---- how it is built and stored
 
@@ -320,17 +334,21 @@ class MixedOrbitField(Field):
 
     @classmethod
     def predictions(
-        cls, problem: Problem, query: str, weight: float = 1.0, temperature: float = 0.5, **options: Any
+        cls, problem: Problem, query: str, /, closed: bool = True, weight: float = 1.0, temperature: float = 0.5, **options: Any
     ) -> dict[str, float | None]:
-        """Return what theory predicts of the escape of a query type, and for the whole problem the weights of collapse."""
+        """Return what theory predicts for the escape of a query type."""
         from dynsim import theory
 
-        found: dict[str, float | None] = dict(theory.predictions(problem, query))
-        if "L" in query and problem.Delta > 0:
-            found["escape_time_theory"] = theory.mixed_escape_time(problem, weight, temperature)
-            found["escape_time_closed"] = theory.mixed_escape_time(problem, weight, temperature, finite=True)
-            found["collapsed_attention"] = theory.collapsed_attention(problem, weight, temperature, finite=True)
-        return found
+        return theory.mixed_predictions(problem, query, weight, temperature, closed)
+
+    @classmethod
+    def thresholds(
+        cls, problem: Problem, weight: float = 1.0, temperature: float = 0.5, **options: Any
+    ) -> dict[str, float | None]:
+        """Return the weights of the collapse, and how far it goes at this weight."""
+        from dynsim import theory
+
+        return theory.mixed_thresholds(problem, weight, temperature)
 
     @classmethod
     def run_options(cls, problem: Problem) -> dict:
@@ -446,15 +464,24 @@ class ContrastiveOrbitField(MixedOrbitField):
 
     @classmethod
     def predictions(  # type: ignore[override]
-        cls, problem: Problem, query: str, temperature: float = 0.5, stop_gradient: bool = True, **options: Any
+        cls,
+        problem: Problem,
+        query: str,
+        /,
+        closed: bool = True,
+        temperature: float = 0.5,
+        stop_gradient: bool = True,
+        **options: Any,
     ) -> dict[str, float | None]:
         """Return the collapse time that theory predicts, the same for all query types."""
         from dynsim import theory
 
-        return {
-            "collapse_time_theory": theory.collapse_time(problem, stop_gradient),
-            "collapse_time_closed": theory.collapse_time(problem, stop_gradient, True, temperature),
-        }
+        return theory.contrastive_predictions(problem, query, temperature, stop_gradient, closed)
+
+    @classmethod
+    def thresholds(cls, problem: Problem, *_: Any, **options: Any) -> dict[str, float | None]:
+        """Return nothing: without reconstruction attention collapses at any weight."""
+        return {}
 
     @classmethod
     def run_options(cls, problem: Problem) -> dict:
@@ -473,17 +500,6 @@ class ContrastiveOrbitField(MixedOrbitField):
         """Return problem and options."""
         plain, arrays = super().recipe()
         return {name: value for name, value in plain.items() if name not in ("reconstruction", "masks")}, arrays
-
-
-def _events(K: int, contrast: bool) -> dict[str, str]:
-    """What happens to queries, in words."""
-    types = query_types(K)
-    found = {"escape": "own attention of local queries passes one half"}
-    found |= {f"escape {query}": f"own attention of {query} passes one half, where it is local if anywhere" for query in types}
-    if contrast:
-        found["collapse"] = "attention of local queries on the global area passes one half"
-        found |= {f"collapse {query}": f"attention of {query} on the global area passes one half" for query in types[:K]}
-    return found
 
 
 def _enough_nodes(problem: Problem) -> int:
