@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dynsim.cli import _report, _show
+from dynsim.cli import _pictures, _report, _show
 from dynsim.cli._files import Folder
 from dynsim.cli._options import (
     add_field_options,
@@ -17,6 +17,7 @@ from dynsim.cli._options import (
     add_output,
     add_problem,
     chosen_method,
+    clusters,
     field_options,
     number,
     problem_from,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from dynsim.trajectory import Progress, Trajectory
 
 ALONE = ("file", "json", "quiet", "command", "run", "default", "line")  # what --from goes with
+CLUSTERS = 'pictures: clusters whose areas are fitted and predict the run; "auto" chooses among 1 to 8, 0 fits none (3)'
 SAVED = 60  # saved times of a gradient flow, where the field does not say
 EXAMPLE = """example:
   dynsim simulate --K 4 --gamma 0.8 --P 1e12 --out run     orbits at 1e12 patches; files, numbers and a figure go to run/
@@ -60,6 +62,7 @@ def _declare(parser: Any) -> None:
     group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (1)")
     group.add_argument("--t-end", type=number, metavar="X", help="time of gradient flow, t = eta x step (orbit: 100 escapes)")
     group.add_argument("--rtol", type=number, metavar="X", help="accuracy of gradient flow (1e-5)")
+    group.add_argument("--clusters", type=clusters(0), default=3, metavar="K", help=CLUSTERS)
     group = parser.add_argument_group("files")
     group.add_argument("--checkpoint", type=number, metavar="X", help="seconds between checkpoints in --out (10)")
     group.add_argument("--resume", action="store_true", help="go on from what the same command left in --out")
@@ -90,14 +93,19 @@ def run(args: Namespace) -> int:
     finally:
         if folder is not None:
             folder.leave()
+    beside = _beside(args, drawn, fields[0][1], runs[0])
     record = _report.record(args, problem, drawn, [field for _, field in fields], runs, time.perf_counter() - began)
+    if beside is not None:
+        record |= _pictures.record(fields[0][1], runs[0], beside)
     if folder is not None:
-        _write(args, folder, problem, fields[0][1], [label for label, _ in fields], runs, record)
+        _write(args, folder, problem, fields[0][1], [label for label, _ in fields], runs, record, beside)
         _show.remark(args, f"wrote {args.out}")
     if args.json:
         _show.print_json(record)
     else:
         _report.show(record)
+        if beside is not None:
+            _pictures.show(record)
         if args.plot:
             from dynsim.cli._textplot import text_plot
 
@@ -162,20 +170,31 @@ def _move(
         yield runs.run(path, field, integrator, every, args.resume, **about, **options)
 
 
+def _beside(args: Namespace, drawn: int, field: Any, traj: Trajectory) -> Any:
+    """What fitted areas predict of a run on pictures, or why nothing; None for other runs."""
+    if field.images is None:
+        return None
+    with _show.progress(args, "fitting areas") as progress:
+        return _pictures.predict(field, traj, args.clusters, drawn, progress)
+
+
 def _name(args: Namespace, label: str) -> str:
     """Name of the file of a run."""
     return f"trajectory{label and '-' + label}.{args.format}"
 
 
 def _write(
-    args: Namespace, folder: Folder, problem: Problem, field: Any, labels: Sequence[str], runs: list[Trajectory], record: dict
+    args: Namespace, folder: Folder, problem: Problem, field: Any, labels: Sequence[str], runs: list[Trajectory], record: dict,
+    beside: Any,
 ) -> None:
     from dynsim import plots
 
     files = [_name(args, label) for label in labels]
     folder.write_text("summary.json", _show.strict_json({**record, "trajectories": files}))
-    images = getattr(field, "images", None)
-    figure = plots.summary(runs, problem) if images is None else plots.picture_summary(runs[0], images)
+    if field.images is None:
+        figure = plots.summary(runs, problem)
+    else:
+        figure = plots.picture_summary(runs[0], field.images, predicted=None if isinstance(beside, str) else beside)
     for ending in ("png", "pdf"):
         folder.write(f"summary.{ending}", partial(plots.save, figure))
 
