@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dynsim.errors import InputError
@@ -127,19 +128,25 @@ def add_method(group: Any, default: str | None = None) -> None:
     group.add_argument("--method", metavar="NAME", help=f"what is averaged over: {', '.join(methods)}{more} ({methods[0]})")
 
 
-def add_field_options(group: Any) -> None:
-    """The options of all fields: one each, its help naming the methods that have it where not all do."""
+def add_field_options(group: Any, axis: bool = False) -> None:
+    """The options of all fields: one each, its help naming the methods that have it where not all do.
+
+    axis: as text, which may hold several values, see `axis_values`; booleans then take yes, no or yes,no."""
     known = fields()
     for name, users in _options_of(known).items():
         first = next(iter(users.values()))
-        kind = {int: whole(int(first.least or 0)), float: number}.get(first.type, str)
+        kind = str if axis else {int: whole(int(first.least or 0)), float: number}.get(first.type, str)
         if first.type is bool:
-            on = argparse.BooleanOptionalAction
+            on: Any = {"nargs": "?", "const": "yes", "metavar": "yes,no"} if axis else {"action": argparse.BooleanOptionalAction}
             text = f"{first.help} ({', '.join(users)}; {'yes' if first.default else 'no'})"
-            group.add_argument("--" + name.replace("_", "-"), action=on, default=None, help=text)
+            group.add_argument("--" + name.replace("_", "-"), default=None, help=text, **on)
+            if axis:
+                no = "--no-" + name.replace("_", "-")
+                group.add_argument(no, dest=name, action="store_const", const="no", help=argparse.SUPPRESS)
             continue
         choices = list(dict.fromkeys(choice for option in users.values() for choice in option.choices))
-        metavar = "{" + ",".join(choices) + "}" if choices else {int: "N", float: "X"}.get(first.type, "TEXT")
+        kinds = {int: "AXIS", float: "AXIS"} if axis else {int: "N", float: "X"}
+        metavar = "{" + ",".join(choices) + "}" if choices else kinds.get(first.type, "TEXT")
         defaults = dict.fromkeys(option.default for option in users.values() if option.default is not None)
         default = "; ".join(f"{value}" for value in defaults)
         of = "" if len(users) == len(known) else ", ".join(users)
@@ -159,11 +166,28 @@ def field_options(args: argparse.Namespace, key: str) -> dict:
         text = "--" + name.replace("_", "-")
         if key not in users:
             raise InputError(f"{text} belongs to --method {' or '.join(users)}, got --method {key}: drop one")
-        if users[key].choices and value not in users[key].choices:
-            allowed = ", ".join(users[key].choices)
-            raise InputError(f"{text} must be {allowed} for --method {key}, got {value!r}: take one of them")
         given[name] = value
+        for one in value if isinstance(value, tuple) else (value,):
+            if users[key].choices and one not in users[key].choices:
+                allowed = ", ".join(users[key].choices)
+                raise InputError(f"{text} must be {allowed} for --method {key}, got {one!r}: take one of them")
     return given
+
+
+def read_axes(args: argparse.Namespace) -> None:
+    """Put values in place of the texts of options declared with `axis`: one as it is, several as a tuple. Raises InputError."""
+    from dynsim.sweep import parse_axis
+
+    for name, users in _options_of(fields()).items():
+        text, option = getattr(args, name), next(iter(users.values()))
+        if text is None:
+            continue
+        try:
+            values = parse_axis(text, whole=option.type is int) if option.type in (int, float) else text.split(",")
+            read = tuple(dict.fromkeys(replace(option, choices=()).read(value) for value in values))
+        except InputError as error:
+            raise InputError(f"--{name.replace('_', '-')}: {error}") from None
+        setattr(args, name, read[0] if len(read) == 1 else read)
 
 
 def read_options(cls: type[Field], given: dict, progress: Progress | None) -> dict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Recipe = tuple[dict, dict[str, np.ndarray]]  # plain data, arrays by name
 
+MOST_STEPS = 20_000  # of a descent that ends by its loss
+STEPS = 2_000  # of one with a safe step size, where the floor of the loss is not known
 MOST_NODES = 1000  # of a quadrature; a rule of n nodes takes n^3 operations
 EVENTS = {
     "escape": "own attention passes one half",
@@ -67,6 +70,54 @@ class Option:
     least: float | None = None
     selects: bool = False
     loader: Callable[..., Any] | None = None
+
+    def read(self, value: Any) -> Any:
+        """Return a value, or the text of one, in the type of this option.
+
+        Parameters
+        ----------
+        value : object
+            A value or its text; "yes" and "no" for booleans. None, for what is left out, stays None.
+
+        Returns
+        -------
+        object
+            The value.
+
+        Raises
+        ------
+        InputError
+            If it is none.
+
+        Examples
+        --------
+        >>> from dynsim.reduced import Option
+        >>> Option("n", int, 256, "images", least=2).read("1e3"), Option("fresh", bool, False, "new ones").read("yes")
+        (1000, True)
+        """
+        if value is None:
+            return None
+        if self.type is bool:
+            truth = {"yes": True, "true": True, "no": False, "false": False}
+            return self._checked(truth.get(str(value).lower()), value, "yes or no")
+        if self.type is str:
+            allowed = isinstance(value, str) and (not self.choices or value in self.choices)
+            return self._checked(value if allowed else None, value, ", ".join(self.choices) or "a text")
+        least = -inf if self.least is None else self.least
+        try:
+            number = nan if isinstance(value, (bool, np.bool_)) else float(value)
+        except (TypeError, ValueError):
+            number = nan
+        from_least = "" if self.least is None else f" of at least {self.least:g}"
+        if self.type is float:
+            return self._checked(number if isfinite(number) and number >= least else None, value, f"a number{from_least}")
+        whole = isfinite(number) and number == int(number) and number >= least
+        return self._checked(int(number) if whole else None, value, f"a whole number{from_least}")
+
+    def _checked(self, found: Any, value: Any, rule: str) -> Any:
+        if found is None:
+            raise InputError(f"{self.name} must be {rule}, got {value!r}: mend it, or leave it out for the default")
+        return found
 
 
 class Observation(NamedTuple):
@@ -466,8 +517,34 @@ class Field:
 
         return theory.predictions(problem, query)
 
+    def curvature(self) -> float | None:
+        """Return an upper bound of the curvature of the loss that is descended on, along any direction of Q, at any state.
+
+        Returns
+        -------
+        float or None
+            None where none is known. Plain descent with eta up to 2 / curvature never raises a fixed loss, and with eta = 1 /
+            curvature every step lowers it by at least eta / 2 times the squared gradient.
+        """
+        return None
+
     @classmethod
-    def run_options(cls, problem: Problem) -> dict:
+    def plain_options(cls, problem: Problem) -> dict:
+        """Return options of ``descend`` for a run whose step size or number of steps is chosen by hand.
+
+        Parameters
+        ----------
+        problem : Problem
+            What is simulated.
+
+        Returns
+        -------
+        dict
+            "eta" and "steps".
+        """
+        return {"eta": 1.0, "steps": 500}
+
+    def run_options(self, problem: Problem) -> dict:
         """Return options of the integrator for a run through all phases.
 
         Parameters
@@ -478,9 +555,14 @@ class Field:
         Returns
         -------
         dict
-            Keyword arguments of ``descend`` or ``flow``.
+            Keyword arguments of ``descend`` or ``flow``. Where ``curvature`` is known, a descent with eta = 1 / curvature, and,
+            where the floor is, to the event "excess".
         """
-        return {"eta": 1.0, "steps": 500}
+        bound = self.curvature()
+        if bound is None:
+            return self.plain_options(problem)
+        safe = {"eta": rounded_down(1 / bound)}
+        return {**safe, "steps": STEPS} if self.floor is None else {**safe, "steps": MOST_STEPS, "until": "excess"}
 
     def horizon(self) -> float:
         """Return a time by which, after theory, every event has passed.
@@ -576,6 +658,29 @@ class Field:
                 f"take fields of one partition (images) and one kind"
             )
         return self
+
+
+def rounded_down(value: float) -> float:
+    """Return a positive number with three digits, not above it: one that can be typed.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+
+    Returns
+    -------
+    float
+        The largest number of three digits that is not larger.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.field import rounded_down
+    >>> rounded_down(1.2769), rounded_down(0.03)
+    (1.27, 0.03)
+    """
+    near = float(f"{value:.3g}")
+    return near if near <= value else float(f"{near - 10.0 ** (np.floor(np.log10(value)) - 2):.3g}")
 
 
 def check_nodes(nodes: int | None) -> None:

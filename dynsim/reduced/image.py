@@ -247,8 +247,8 @@ class ImageField(Field):
         return cls(choose_images(problem, seed, **pictures), threads, hold, batch=batch, seed=seed)
 
     @classmethod
-    def run_options(cls, problem: Problem | None = None) -> dict:
-        """Options of the integrator for a run of the whole story."""
+    def plain_options(cls, problem: Problem | None = None) -> dict:
+        """Options of ``descend``: no floor is known at which a run could end."""
         return {"eta": 2.0, "steps": 2000}
 
     def recipe(self) -> Recipe:

@@ -158,7 +158,7 @@ class ImageContrastiveField(Field):
         return {}
 
     @classmethod
-    def run_options(cls, problem: Problem | None = None) -> dict:
+    def plain_options(cls, problem: Problem | None = None) -> dict:
         """Options of the integrator for a run of the whole story; the gradient of a query is of order 1 / P."""
         return {"eta": 50.0, "steps": 1000}
 

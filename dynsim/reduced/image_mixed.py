@@ -48,7 +48,7 @@ class MixedImageField(SumField):
         return {}
 
     @classmethod
-    def run_options(cls, problem: Problem | None = None) -> dict:
+    def plain_options(cls, problem: Problem | None = None) -> dict:
         """Options of the integrator for a run of the whole story."""
         return {"eta": 2.0, "steps": 2000}
 

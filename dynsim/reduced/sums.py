@@ -98,6 +98,12 @@ class SumField(Field):
         known = [floor for floor in floors if floor is not None]
         return sum(w * f for w, f in zip(self.weights, known, strict=True)) if len(known) == len(floors) else None
 
+    def curvature(self) -> float | None:
+        """Return the weighted sum of the bounds, one of the sum; None where one is not known."""
+        bounds = [field.curvature() for field in self.fields]
+        known = [bound for bound in bounds if bound is not None]
+        return sum(w * b for w, b in zip(self.weights, known, strict=True)) if len(known) == len(bounds) else None
+
     def start(self) -> np.ndarray:
         """Return the state at Q = 0: all correlations zero."""
         return self.fields[0].start()

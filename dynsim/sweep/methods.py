@@ -24,19 +24,22 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dynsim import __version__
+from dynsim.analysis.columns import PARAMETERS
 from dynsim.errors import DynsimError, InputError
 from dynsim.model.amplitude import Uniform
 from dynsim.model.problem import Problem
 from dynsim.reduced import FIELDS, field_class
+from dynsim.reduced.field import Option
 
 if TYPE_CHECKING:  # a worker loads these when asked, or never
     from dynsim.model.areas import Layout
-    from dynsim.sweep.points import Point
+    from dynsim.sweep.points import Point, Task
     from dynsim.sweep.store import Row
     from dynsim.trajectory import Trajectory
 
@@ -44,7 +47,17 @@ Results = dict[str, float | None]  # by name of their column
 
 RTOL = 1e-5  # of the flow in a sweep: 6/10 of the time that 1e-8 takes; what it does to events is measured in docs/sweeps.md
 SAVED = 200  # saved steps between which events of a descent are interpolated
-FLOW, DESCENT = ("rtol", "t_end", "keep"), ("eta", "steps")  # options of the integrators
+INTEGRATORS = {  # their options
+    "flow": (
+        Option("rtol", float, RTOL, "accuracy of gradient flow", least=0.0),
+        Option("t_end", float, None, "end of gradient flow (past the last event)", least=0.0),
+        Option("keep", int, 2, "saved times; 20 or more find the end of phase I", least=2),
+    ),
+    "descend": (
+        Option("eta", float, 1.0, "step size of gradient descent"),
+        Option("steps", int, 500, "steps of gradient descent", least=1),
+    ),
+}
 _ALONE = threading.Lock()  # LSODA runs once per process; a Dask worker may have several threads
 
 
@@ -196,14 +209,54 @@ def find(name: str) -> Callable[..., Any]:
     return found
 
 
-def takes(name: str, option: str) -> bool:
+def read_option(method: str, name: str, value: Any) -> Any:
+    """Return a value of an option as a method takes it.
+
+    Parameters
+    ----------
+    method : str
+        A method.
+    name : str
+        Name of the option.
+    value : object
+        A value, or its text; None, for what is left out, stays None.
+
+    Returns
+    -------
+    object
+        The value.
+
+    Raises
+    ------
+    InputError
+        If the method has no such option, or it cannot have this value.
+
+    Examples
+    --------
+    >>> from dynsim.sweep import methods
+    >>> methods.read_option("orbit", "nodes", "12"), methods.read_option("samples", "partition", "random")
+    (12, 'random')
+    """
+    if not takes(method, name):
+        fields = ", ".join(PARAMETERS)
+        raise InputError(f"a sweep runs over the fields {fields} and options of its method, got {name!r}: see {method}'s options")
+    known = {option.name: option for option in _options(method)}
+    if name in known:
+        return known[name].read(value)
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, (str, int, float, bool, NoneType)):
+        raise InputError(f"a value on an axis is a number, a text or a boolean, got {name}={value!r}: give it in options")
+    return value
+
+
+def takes(method: str, name: str) -> bool:
     """Return whether a method has an option.
 
     Parameters
     ----------
-    name : str
+    method : str
         A method.
-    option : str
+    name : str
         Name of the option.
 
     Returns
@@ -217,11 +270,42 @@ def takes(name: str, option: str) -> bool:
     >>> methods.takes("orbit", "masks"), methods.takes("orbit", "n")
     (True, False)
     """
-    if name in FIELDS:
-        cls = field_class(name)
-        return option in (FLOW if cls.integrator == "flow" else DESCENT) or option in [one.name for one in cls.options]
-    parameters = inspect.signature(find(name)).parameters
-    return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if method in FIELDS:
+        return name in [option.name for option in _options(method)]
+    parameters = inspect.signature(find(method)).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def default(method: str, name: str) -> Any:
+    """Return the default of an option of a method.
+
+    Parameters
+    ----------
+    method : str
+        A method, or the name of one that is not there.
+    name : str
+        Name of the option.
+
+    Returns
+    -------
+    object
+        The value; None where it depends on others or is not known.
+
+    Examples
+    --------
+    >>> from dynsim.sweep import methods
+    >>> methods.default("orbit", "nodes"), methods.default("my.module:f", "nodes")
+    (24, None)
+    """
+    return next((option.default for option in _options(method) if option.name == name), None)
+
+
+def _options(method: str) -> tuple[Option, ...]:
+    """Options of a registered field and its integrator; none for other methods, whose options have no declared type."""
+    if method not in FIELDS:
+        return ()
+    cls = field_class(method)
+    return (*cls.options, *INTEGRATORS[cls.integrator])
 
 
 def draws(name: str) -> bool:
@@ -247,7 +331,7 @@ def draws(name: str) -> bool:
 
 
 def run_chunk(
-    version: str, method: str, place: str | None, options: Mapping[str, Any], chunk: Sequence[tuple[str, "Point"]]
+    version: str, method: str, place: str | None, chunk: Sequence["Task"]
 ) -> list["Row"]:
     """Compute the rows of a chunk of points, in a worker.
 
@@ -259,15 +343,13 @@ def run_chunk(
         A method.
     place : str or None
         Module and class of a registered field.
-    options : mapping
-        Keyword arguments of the method.
-    chunk : sequence of (str, Point)
-        Keys and points.
+    chunk : sequence of Task
+        Keys, points, and the options of the method at each.
 
     Returns
     -------
     list of tuple
-        Rows (key, point, status, message, seconds, results); an error at a point is a row with its reason.
+        Rows (key, point, options, status, message, seconds, results); an error at a point is a row with its reason.
 
     Raises
     ------
@@ -279,7 +361,7 @@ def run_chunk(
     >>> from dynsim import __version__
     >>> from dynsim.sweep import methods
     >>> point = (1, 0.75, 1e6, 0.9, 0.4, 0.8, 1.2, 0)
-    >>> [(key, _, status, *rest)] = methods.run_chunk(__version__, "orbit", None, {}, [("key", point)])
+    >>> [(key, _, _, status, *rest)] = methods.run_chunk(__version__, "orbit", None, [("key", point, {})])
     >>> key, status
     ('key', 'done')
     """
@@ -288,7 +370,7 @@ def run_chunk(
     if place is not None:
         FIELDS.setdefault(method, place)  # one that the driver has registered
     function = find(method)
-    return [(key, point, *_measure(function, point, options)) for key, point in chunk]
+    return [(key, point, options, *_measure(function, point, options)) for key, point, options in chunk]
 
 
 def _measure(function: Callable[..., Any], point: "Point", options: Mapping[str, Any]) -> tuple[str, str, float, Results]:
@@ -299,7 +381,7 @@ def _measure(function: Callable[..., Any], point: "Point", options: Mapping[str,
         warnings.simplefilter("always")
         try:
             K, gamma, P, kappa_c, kappa_s, low, high = values
-            problem = Problem(K, gamma, P, kappa_c, kappa_s, Uniform(low, high))  # type: ignore[arg-type]  # it makes K whole
+            problem = Problem(K, gamma, P, kappa_c, kappa_s, Uniform(low, high))
             results = _plain(function(problem, seed=seed, **options))
             status = "done"
         except DynsimError as error:
@@ -334,7 +416,7 @@ def _measured(problem: Problem, traj: "Trajectory", floor: float, speed: np.ndar
     at_start = layout.areas(fp=speed)["fp"]
     found: Results
     if "events" in traj.meta:
-        found = dict(traj.meta["events"])
+        found = {name.lower().replace(" ", "_"): t for name, t in traj.meta["events"].items()}
         own, depth = _at_escape(traj, layout, local)
         found |= {} if len(traj) < 3 or traj.meta["keep"] == 2 else {"phase_end": phases.find(traj).decoupling.end}
     else:

@@ -45,6 +45,7 @@ def twin(first, second, phi, upsilon, tau, stop):
     return -tau / n * np.log(w.diagonal()).sum(), dphi, dupsilon
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("stop", [True, False])
 @pytest.mark.parametrize("equal", [True, False])
 def test_against_its_twin(stop, equal):
