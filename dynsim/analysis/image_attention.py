@@ -23,6 +23,8 @@ from dynsim.model.images import Images
 if TYPE_CHECKING:
     from dynsim.trajectory import Trajectory
 
+ENTRIES = 1_000_000  # of the maps that an overview looks at, at one time
+
 
 def attention_map(
     images: Images, fp: ArrayLike, pp: ArrayLike, row: int | None = None, token: ArrayLike | None = None
@@ -161,7 +163,7 @@ def overview(
     times : int
         At most so many saved times, the first and the last among them, equally spaced in their order.
     rows : int
-        At most so many rows, equally spaced.
+        At most so many rows, equally spaced; fewer beyond P = 100, where maps are large.
     token : array (d,), optional
         Mask token.
 
@@ -186,6 +188,7 @@ def overview(
     array([ 0., 20., 40.])
     """
     at = np.unique(np.linspace(0, len(traj) - 1, times).astype(int))
+    rows = max(1, min(rows, ENTRIES // images.P**2))
     some = images.take(np.unique(np.linspace(0, images.n - 1, rows).astype(int))) if images.n > rows else images
     found = [measures(some, traj.fp[i], traj.pp[i], token) for i in at]
     return {"t": traj.t[at], **{name: np.array([one[name] for one in found]) for name in found[0]}}

@@ -9,6 +9,7 @@ from dynsim.errors import InputError
 
 if TYPE_CHECKING:
     from dynsim.analysis.areas import Areas
+    from dynsim.plots.style import Figure
     from dynsim.trajectory import Progress, Trajectory
     from dynsim.validation.prediction import Prediction
 
@@ -73,6 +74,13 @@ def _sizes(found: Areas) -> list:
     import numpy as np
 
     return np.split(found.part.size, found.part.offset[1:-1])
+
+
+def figure(field: Any, traj: Trajectory, predicted: tuple[Areas, Prediction] | str) -> Figure:
+    """Attention maps, measures, and where there are any, areas and what they predict."""
+    from dynsim import plots
+
+    return plots.picture_summary(traj, field.images, predicted=None if isinstance(predicted, str) else predicted)
 
 
 def show(result: dict) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from argparse import Namespace, RawDescriptionHelpFormatter, _SubParsersAction
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dynsim.cli import _pictures, _report, _show
+from dynsim.cli import _generalisation, _pictures, _report, _show
 from dynsim.cli._files import Folder
 from dynsim.cli._options import (
     add_field_options,
@@ -29,7 +29,9 @@ from dynsim.cli._options import (
 from dynsim.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
+    from dynsim.analysis.generalisation import Gap
     from dynsim.model.problem import Problem
+    from dynsim.plots.style import Figure
     from dynsim.trajectory import Progress, Trajectory
 
 ALONE = ("file", "json", "quiet", "command", "run", "default", "line")  # what --from goes with
@@ -93,19 +95,17 @@ def run(args: Namespace) -> int:
     finally:
         if folder is not None:
             folder.leave()
-    beside = _beside(args, drawn, fields[0][1], runs[0])
     record = _report.record(args, problem, drawn, [field for _, field in fields], runs, time.perf_counter() - began)
-    if beside is not None:
-        record |= _pictures.record(fields[0][1], runs[0], beside)
+    more, show, figure = _beside(args, problem, drawn, fields[0][1], runs)
+    record |= more
     if folder is not None:
-        _write(args, folder, problem, fields[0][1], [label for label, _ in fields], runs, record, beside)
+        _write(args, folder, [label for label, _ in fields], record, figure)
         _show.remark(args, f"wrote {args.out}")
     if args.json:
         _show.print_json(record)
     else:
         _report.show(record)
-        if beside is not None:
-            _pictures.show(record)
+        show(record)
         if args.plot:
             from dynsim.cli._textplot import text_plot
 
@@ -170,12 +170,30 @@ def _move(
         yield runs.run(path, field, integrator, every, args.resume, **about, **options)
 
 
-def _beside(args: Namespace, drawn: int, field: Any, traj: Trajectory) -> Any:
-    """What fitted areas predict of a run on pictures, or why nothing; None for other runs."""
-    if field.images is None:
-        return None
-    with _show.progress(args, "fitting areas") as progress:
-        return _pictures.predict(field, traj, args.clusters, drawn, progress)
+def _beside(
+    args: Namespace, problem: Problem, drawn: int, field: Any, runs: list[Trajectory]
+) -> tuple[dict, Callable[[dict], None], Callable[[], Figure]]:
+    """What is said beside runs: more of the record, how it is shown, and the figure.
+
+    On pictures that is what fitted areas predict, on given images the loss of the population."""
+    if field.images is not None:
+        with _show.progress(args, "fitting areas") as progress:
+            predicted = _pictures.predict(field, runs[0], args.clusters, drawn, progress)
+        return (
+            _pictures.record(field, runs[0], predicted), _pictures.show, partial(_pictures.figure, field, runs[0], predicted)
+        )  # fmt: skip
+
+    def figure(gap: Gap | None = None) -> Figure:
+        from dynsim import plots
+
+        return plots.summary(runs, problem, gap=gap)
+
+    from dynsim.analysis import generalisation
+
+    gap = generalisation.of_run(field, runs[0], problem) if len(runs) == 1 else None
+    if gap is None:
+        return {}, lambda record: None, figure
+    return _generalisation.record(gap), _generalisation.show, partial(figure, gap)
 
 
 def _name(args: Namespace, label: str) -> str:
@@ -184,19 +202,16 @@ def _name(args: Namespace, label: str) -> str:
 
 
 def _write(
-    args: Namespace, folder: Folder, problem: Problem, field: Any, labels: Sequence[str], runs: list[Trajectory], record: dict,
-    beside: Any,
+    args: Namespace, folder: Folder, labels: Sequence[str], record: dict, figure: Callable[[], Figure]
 ) -> None:
+    """The record, and the figure, in the folder of the trajectories."""
     from dynsim import plots
 
     files = [_name(args, label) for label in labels]
     folder.write_text("summary.json", _show.strict_json({**record, "trajectories": files}))
-    if field.images is None:
-        figure = plots.summary(runs, problem)
-    else:
-        figure = plots.picture_summary(runs[0], field.images, predicted=None if isinstance(beside, str) else beside)
+    drawn = figure()
     for ending in ("png", "pdf"):
-        folder.write(f"summary.{ending}", partial(plots.save, figure))
+        folder.write(f"summary.{ending}", partial(plots.save, drawn))
 
 
 def _again(args: Namespace) -> int:
