@@ -698,6 +698,21 @@ class Field:
         """
         return cls.from_recipe(plain, arrays).layout
 
+    def population(self, problem: Problem) -> Field | None:
+        """Return the field of the law that given images were drawn from: what a run generalises to is its loss.
+
+        Parameters
+        ----------
+        problem : Problem
+            The law.
+
+        Returns
+        -------
+        Field or None
+            A field with ``state``; None where images are not given, or no closed one is known.
+        """
+        return None
+
     # ---- sums
 
     def on_state(self, shape: tuple[int, ...]) -> Field:

@@ -14,6 +14,9 @@ loss_start, loss, floor, t_end      losses per masked patch at t = 0 and t_end, 
 gap, escape_theory, depth_theory    eqs. 7, 8, 9, or what else the field predicts for large P, such as collapse_theory
 critical_weight, ...                what it predicts for a problem as a whole
 phase_end                           end of phase I (see phases); gradient flow with keep > 2
+population_loss, population_floor,  of runs on given images, with generalisation=True: loss of the population at the end, its
+gap_loss, gap_excess                floor, population less training loss, and the same above the floors
+distance, distance_start, ..        of runs on pictures, in place of all of these but the losses: measures of attention
 ==================================  =========================================================================================
 """
 
@@ -36,7 +39,8 @@ from dynsim.errors import DynsimError, InputError
 from dynsim.model.amplitude import Uniform
 from dynsim.model.problem import Problem
 from dynsim.reduced import FIELDS, field_class
-from dynsim.reduced.field import Option
+from dynsim.reduced.field import Field, Option
+from dynsim.sweep import columns
 
 if TYPE_CHECKING:  # a worker loads these when asked, or never
     from dynsim.sweep.points import Point, Task
@@ -58,6 +62,7 @@ INTEGRATORS = {  # their options
         Option("steps", int, 500, "steps of gradient descent", least=1),
     ),
 }
+GENERALISATION = Option("generalisation", bool, False, "also the population loss at the end, and the gap")
 _ALONE = threading.Lock()  # LSODA runs once per process; a Dask worker may have several threads
 
 
@@ -70,6 +75,7 @@ def run_field(
     keep: int = 2,
     eta: float = 1.0,
     steps: int = 500,
+    generalisation: bool = False,
     **options: Any,
 ) -> Results:
     """Measure one run of a registered field, by its own integrator.
@@ -92,6 +98,8 @@ def run_field(
         Option of ``descend``.
     steps : int
         Option of ``descend``.
+    generalisation : bool
+        Whether the population loss is asked for, too, where the field knows a population.
     **options : object
         Options of the field.
 
@@ -112,13 +120,16 @@ def run_field(
 
     cls = field_class(method)
     field = cls.from_options(problem, seed, threads=1, **options)
-    speed = field.correlations(field.velocity(field.start())[1])[0]
+    speed = None if field.images is not None else field.correlations(field.velocity(field.start())[1])[0]
     if cls.integrator == "flow":
         traj = reduced.flow(field, t_end=field.horizon() if t_end is None else t_end, keep=keep, rtol=rtol)
     else:
         traj = reduced.descend(field, eta, steps, _saved(steps))
+    if speed is None:
+        return columns.of_pictures(field, traj)
     predicted = partial(cls.predictions, problem, closed=False, **options)
-    return {**_measured(problem, traj, field.floor or 0.0, speed, predicted), **cls.thresholds(problem, **options)}
+    found = {**_measured(problem, traj, field.floor or 0.0, speed, predicted), **cls.thresholds(problem, **options)}
+    return {**found, **columns.of_population(field, traj, problem)} if generalisation else found
 
 
 def full(
@@ -307,7 +318,8 @@ def _options(method: str) -> tuple[Option, ...]:
     if method not in FIELDS:
         return ()
     cls = field_class(method)
-    return (*cls.options, *INTEGRATORS[cls.integrator])
+    known = (*cls.options, *INTEGRATORS[cls.integrator])
+    return known if cls.population is Field.population else (*known, GENERALISATION)
 
 
 def draws(name: str) -> bool:
