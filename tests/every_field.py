@@ -3,7 +3,16 @@
 import numpy as np
 
 import dynsim
-from dynsim.reduced import FIELDS, ContrastiveField, EmpiricalField, ImageContrastiveField, ImageField, SumField, field_class
+from dynsim.reduced import (
+    FIELDS,
+    ContrastiveField,
+    EmpiricalField,
+    ImageContrastiveField,
+    ImageField,
+    MixedImageField,
+    SumField,
+    field_class,
+)
 
 PROBLEM = dynsim.Problem(K=2, gamma=0.5, P=16, kappa_c=0.6, kappa_s=0.4)
 WHOLE = dynsim.Problem(K=2, gamma=0.7, P=4096, kappa_c=0.85, kappa_s=0.65)  # for orbits: no class has less than half a key
@@ -14,7 +23,8 @@ IMAGES, OTHERS = (dynsim.Images(_patches, np.argsort(_draw.random((6, 9)), axis=
 
 BUILT = {  # what no options build, or only those that name a file
     "any-images": lambda: ImageField(IMAGES),
-    "image-contrastive": lambda: ImageContrastiveField(IMAGES, OTHERS),
+    "contrastive-any-images": lambda: ImageContrastiveField(IMAGES, OTHERS),
+    "mixed-any-images": lambda: MixedImageField.from_options(images=IMAGES, seed=3),
     "sum": lambda: SumField([
         (1.0, EmpiricalField(PART, dynsim.sample(PROBLEM, PART, n=6, seed=2))),
         (0.5, ContrastiveField(PART, dynsim.sample_pairs(PROBLEM, PART, n=5, seed=3))),

@@ -12,6 +12,7 @@ from dynsim.errors import InputError
 if TYPE_CHECKING:
     from dynsim.model.problem import Problem
     from dynsim.reduced.field import Field, Option
+    from dynsim.trajectory import Progress
 
 LARGEST = 2**53
 
@@ -177,6 +178,12 @@ def read_axes(args: argparse.Namespace) -> None:
         setattr(args, name, read[0] if len(read) == 1 else read)
 
 
+def read_options(cls: type[Field], given: dict, progress: Progress | None) -> dict:
+    """The same options with what they name, files or folders, read. Raises what reading raises."""
+    loaders = {option.name: option.loader for option in cls.options if option.loader is not None}
+    return {name: loaders[name](value, progress=progress) if name in loaders else value for name, value in given.items()}
+
+
 def chosen_method(args: argparse.Namespace) -> str:
     """The name in reduced.FIELDS that --objective and --method ask for. Raises InputError."""
     from dynsim import reduced
@@ -185,7 +192,7 @@ def chosen_method(args: argparse.Namespace) -> str:
         key = reduced.method_key(getattr(args, "objective", "reconstruction"), args.method)
         for name, users in _options_of(fields()).items():
             if args.method is None and getattr(args, name) is not None and next(iter(users.values())).selects:
-                key = next(iter(users))
+                key = next((one for one in users if fields()[one].objective == fields()[key].objective), "")
     except InputError:
         key = ""
     if key not in fields():

@@ -42,12 +42,19 @@ def record(
         "seed": seed,
         **about,
         "t_end": runs[0].t[-1],
+        "status": runs[0].meta["status"],
     }
+    until = runs[0].meta.get("until")
+    if until is not None and str(until) in result["status"]:
+        result["because"] = fields[0].events[until]
     if result["integrator"] == "descend":
-        result.update(steps=int(runs[0].step[-1]), eta=runs[0].meta["eta"])
+        result.update(steps=int(runs[0].step[-1]), eta=runs[0].meta["eta"], optimiser=runs[0].meta["optimiser"])
+        result["curvature_bound"] = bound = fields[0].curvature()
+        fixed = fields[0].deterministic and fields[0].conservative and result["optimiser"]["name"] == "descent"
+        result["monotone"] = bound is not None and fixed and result["eta"] * bound < 2
     result.update(_losses(fields, runs))
     rows = [row for field, traj in zip(fields, runs, strict=True) for row in _queries(problem, field, traj)]
-    return {**result, "queries": rows, "wall_s": wall}
+    return {**result, "phases": _phases(problem, fields, runs), "queries": rows, "wall_s": wall}
 
 
 def _losses(fields: Sequence[Any], runs: Sequence[Trajectory]) -> dict:
@@ -62,6 +69,19 @@ def _losses(fields: Sequence[Any], runs: Sequence[Trajectory]) -> dict:
     }
     terms = {name: [mean([traj.terms[name][at] for traj in runs]) for at in (0, -1)] for name in runs[0].terms}
     return {**found, "terms": terms} if terms else found
+
+
+def _phases(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory]) -> list[dict]:
+    """Measured phases beside predicted ones, for each run with local queries on which theory has something to say."""
+    from dynsim.analysis import phase_theory
+
+    found = []
+    for field, traj in zip(fields, runs, strict=True):
+        local = [query for query in traj.layout.share if "L" in query]
+        if local and len(traj) > 2 and field.predictions(problem, local[0]):
+            query = local[0] if len(traj.layout.share) == 1 else "local"
+            found.append({"query": query, **phase_theory.beside(problem, traj, field.floor)})
+    return found
 
 
 def _queries(problem: Problem, field: Any, traj: Trajectory) -> list[dict]:
@@ -97,9 +117,13 @@ def show(result: dict) -> None:
     else:
         say(f"pictures  {p['n']} rows of P={p['P']} patches of {p['d']} numbers, on a grid of {p['grid'][0]} x {p['grid'][1]}")
     say(f"run       {run}{steps}, {result['wall_s']:.2g} s")
-    say(f"loss      {start} -> {end} per masked patch, floor {floor}")
+    say(f"ended     {': '.join(filter(None, [result['status'].removeprefix('ended '), result.get('because')]))}")
+    if safe := _step_size(result):
+        say(f"step      {safe}")
+    say(f"loss      {start} -> {end} per masked patch, floor {floor}{_way(result)}")
     for name, (first, last) in result.get("terms", {}).items():
         say(f"          {name} {short(first)} -> {short(last)}")
+    _show_phases(result["phases"])
     if rows and "escape_time_closed" in rows[0]:
         say("\nEscape: own attention passes 1/2. Depth: FP with the global area by then. Then theory, at this P and large P")
         columns = ["query", "share", "escape time", "at this P", "large P", "depth", "at this P", "large P", "loss", "floor"]
@@ -117,6 +141,35 @@ def show(result: dict) -> None:
     pairs = [("fp", role) for role in roles] + [("pp", role) for role in ("self", *roles)]
     ends = [[*head, *(short(c[name][role][1], 2) for name, role in pairs)] for _, c, head in lines]
     table(["query", "lies", "FP own", "global", "others", "PP self", "own", "global", "others"], ends, left=2)
+
+
+def _step_size(result: dict) -> str | None:
+    """Where a safe step size comes from."""
+    if not result.get("monotone"):
+        return None
+    return f"eta is below 2 / {short(result['curvature_bound'])}, an upper bound of the curvature: no step can raise the loss"
+
+
+def _way(result: dict) -> str:
+    """How much of the way from the first loss to the floor is done."""
+    start, end, floor = (result[name] for name in ("loss_start", "loss", "loss_floor"))
+    return "" if floor is None or start <= floor else f", {100 * (start - end) / (start - floor):.4g} % of the way there"
+
+
+def _show_phases(found: list[dict]) -> None:
+    """Phases, with theory beside them, and why they differ."""
+    if not found:
+        return
+    say("\nPhases of local queries: I, the global FP moves faster; II, the own FP does, until own attention passes 1/2.")
+    say(f"Delta predicts {found[0]['regime_theory']}, with ends, beside the measured ones, at this P and at large P")
+    columns = ["query", "phases", "I ends", "at this P", "large P", "II ends", "at this P", "large P", "1 % left"]
+    rows = []
+    for run in found:
+        ends = [[phase.get(name) for name in ("end", "end_closed", "end_theory")] for phase in run["phases"]]
+        rows.append([run["query"], run["regime"], *(short(value) for value in [*ends[0], *ends[1], ends[2][0]])])
+    table(columns, rows, left=2)
+    for text in dict.fromkeys(text for run in found for text in run["why"]):
+        say(f"why       {text}")
 
 
 def _arrow(ends: Sequence[float]) -> str:

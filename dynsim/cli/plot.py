@@ -93,7 +93,7 @@ def _run_folder(source: str) -> Figure:
 
     problem, trajs = _read_folder(source)
     if problem is None:
-        return plots.picture_summary(trajs[0], recipe.build(*trajs[0].recipe).images)  # type: ignore[misc, attr-defined]
+        return plots.picture_summary(trajs[0], recipe.build(*trajs[0].recipe).images)  # type: ignore[misc]
     return plots.summary(trajs, problem)
 
 

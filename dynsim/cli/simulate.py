@@ -20,6 +20,7 @@ from dynsim.cli._options import (
     field_options,
     number,
     problem_from,
+    read_options,
     seed,
     seed_from,
     whole,
@@ -109,7 +110,9 @@ def _fields(args: Namespace, problem: Problem, drawn: int) -> list[tuple[str, An
     from dynsim import reduced
 
     key = chosen_method(args)
-    options, cls = field_options(args, key), reduced.field_class(key)
+    cls = reduced.field_class(key)
+    with _show.progress(args, "reading") as progress:
+        options = read_options(cls, field_options(args, key), progress)
     variants = cls.variants(problem, **options)
     labels = ["-".join(str(value) for value in variant.values()) for variant in variants]
     made = [cls.from_options(problem, drawn, **{**options, **variant}) for variant in variants]
@@ -122,15 +125,15 @@ def _integrator(args: Namespace, problem: Problem, field: Any) -> tuple[str, dic
     if descent and flow:
         raise InputError("--t-end and --rtol are of gradient flow, --steps and --eta of gradient descent: give one or the other")
     integrator = "descend" if descent else "flow" if flow else field.integrator
-    options = field.run_options(problem) if integrator == field.integrator else _other(integrator, problem)
     given = {name: getattr(args, name) for name in ("eta", "steps", "t_end", "rtol") if getattr(args, name) is not None}
-    return integrator, {**options, **given}
-
-
-def _other(integrator: str, problem: Problem) -> dict:
-    """Options of an integrator that is not the field's own."""
     if integrator == "descend":
-        return {"eta": 1.0, "steps": 500}
+        own = field.integrator == integrator and not given
+        return integrator, {**(field.run_options(problem) if own else field.plain_options(problem)), **given}
+    return integrator, {**(field.run_options(problem) if field.integrator == integrator else _flow(problem)), **given}
+
+
+def _flow(problem: Problem) -> dict:
+    """Options of a flow, for a field that descends by itself."""
     from dynsim import theory
 
     return {"t_end": 100 * max(theory.escape_time(problem, area) for area in "LG"), "rtol": 1e-5, "keep": SAVED}

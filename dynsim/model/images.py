@@ -196,6 +196,30 @@ class Images:
         used, image = np.unique(self.image[chosen], return_inverse=True)
         return Images(self.patches[used], self.masked[chosen], self.grid, weight / weight.sum(), image.reshape(-1))
 
+    def with_masks(self, seed: int | Sequence[int] = 0) -> Images:
+        """Return the same rows under fresh masks, each of as many patches as before.
+
+        Parameters
+        ----------
+        seed : int or sequence of int
+            Of the masks.
+
+        Returns
+        -------
+        Images
+            Pictures, rows and weights as before.
+
+        Examples
+        --------
+        >>> import numpy as np, dynsim
+        >>> images = dynsim.Images.cut(np.random.default_rng(0).uniform(size=(10, 8, 8)), patch=2)
+        >>> again = images.with_masks(1)
+        >>> bool((again.patches == images.patches).all()), bool((again.masked == images.masked).all()), int(again.masked[0].sum())
+        (True, False, 12)
+        """
+        order = generator(seed).permuted(np.broadcast_to(np.arange(self.P), (self.n, self.P)), axis=1)
+        return Images(self.patches, order < self.masked.sum(axis=1)[:, None], self.grid, self.weight, self.image)
+
     @classmethod
     def cut(
         cls,

@@ -223,7 +223,7 @@ class ContrastiveField(ExplicitField):
         return {}
 
     @classmethod
-    def run_options(cls, problem: Problem) -> dict:
+    def plain_options(cls, problem: Problem) -> dict:
         """Return options for twice the collapse time (D6) at amplitude one.
 
         The step size is P, as the gradient of a query is of order 1 / P.
@@ -231,6 +231,25 @@ class ContrastiveField(ExplicitField):
         rho = problem.rho
         collapse = problem.K**2 / max(problem.K - 1, 1) * problem.P**3 / (2 * (rho * problem.C_global) ** 2)
         return {"eta": float(problem.P), "steps": int(np.clip(2 * collapse / problem.P, 500, 20000))}
+
+    def run_options(self, problem: Problem) -> dict:
+        """Return the plain options: no floor is known at which a run could end."""
+        return self.plain_options(problem)
+
+    def curvature(self) -> float | None:
+        """Return an upper bound of the curvature of (D2), on the pairs of step 0 (docs/model.md).
+
+        With stop-gradient, where the velocity is no gradient, it bounds minus its derivative along any direction.
+        """
+        self._at(0)
+        pairs, tau, P = self._pairs, self.temperature, self.part.P
+        z = float(np.max(np.asarray(pairs.z)))
+        if self.stop_gradient:
+            share = float(np.bincount(pairs.cluster).max()) / pairs.n
+            bound = (share * z**2 + 1) * (2 * z**2 + z**4 / (4 * tau))
+        else:
+            bound = (z**2 + 1) * (6 * z**2 + 1.5 * z**4 / tau)
+        return self.metric.stretch() * bound / (2 * P)
 
     def recipe(self) -> Recipe:
         """Return pairs (written out, or the draw with its seed), areas, vectors and numbers."""

@@ -6,7 +6,7 @@ add a field, write its file, add a line to FIELDS in reduced/__init__.py, and pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Recipe = tuple[dict, dict[str, np.ndarray]]  # plain data, arrays by name
 
+MOST_STEPS = 20_000  # of a descent that ends by its loss
+STEPS = 2_000  # of one with a safe step size, where the floor of the loss is not known
 MOST_NODES = 1000  # of a quadrature; a rule of n nodes takes n^3 operations
 EVENTS = {
     "escape": "own attention passes one half",
@@ -50,6 +52,8 @@ class Option:
         The smallest number allowed.
     selects : bool
         Whether giving it on the command line chooses the field, where no method is given.
+    loader : callable, optional
+        Reads what the value names, before the field is built: called with it and with ``progress``.
 
     Examples
     --------
@@ -65,6 +69,7 @@ class Option:
     choices: tuple[str, ...] = ()
     least: float | None = None
     selects: bool = False
+    loader: Callable[..., Any] | None = None
 
     def read(self, value: Any) -> Any:
         """Return a value, or the text of one, in the type of this option.
@@ -173,6 +178,8 @@ class Field:
         Loss per masked patch that no attention can lower; None where it is not known.
     embedding : Embedding or None
         The vectors behind the correlations; None for orthonormal ones.
+    images : Images or None
+        Pictures of a field that runs on any pictures; None where images are made of areas.
     layout : Layout
         Axes of the public arrays, and where each query finds its areas.
     events : dict
@@ -220,6 +227,7 @@ class Field:
     limit: float = 300.0
     floor: float | None = None
     embedding: Embedding | None = None
+    images: Any = None  # Images
     layout: Layout
     _first_loss: float | None = None
 
@@ -509,8 +517,34 @@ class Field:
 
         return theory.predictions(problem, query)
 
+    def curvature(self) -> float | None:
+        """Return an upper bound of the curvature of the loss that is descended on, along any direction of Q, at any state.
+
+        Returns
+        -------
+        float or None
+            None where none is known. Plain descent with eta up to 2 / curvature never raises a fixed loss, and with eta = 1 /
+            curvature every step lowers it by at least eta / 2 times the squared gradient.
+        """
+        return None
+
     @classmethod
-    def run_options(cls, problem: Problem) -> dict:
+    def plain_options(cls, problem: Problem) -> dict:
+        """Return options of ``descend`` for a run whose step size or number of steps is chosen by hand.
+
+        Parameters
+        ----------
+        problem : Problem
+            What is simulated.
+
+        Returns
+        -------
+        dict
+            "eta" and "steps".
+        """
+        return {"eta": 1.0, "steps": 500}
+
+    def run_options(self, problem: Problem) -> dict:
         """Return options of the integrator for a run through all phases.
 
         Parameters
@@ -521,9 +555,14 @@ class Field:
         Returns
         -------
         dict
-            Keyword arguments of ``descend`` or ``flow``.
+            Keyword arguments of ``descend`` or ``flow``. Where ``curvature`` is known, a descent with eta = 1 / curvature, and,
+            where the floor is, to the event "excess".
         """
-        return {"eta": 1.0, "steps": 500}
+        bound = self.curvature()
+        if bound is None:
+            return self.plain_options(problem)
+        safe = {"eta": rounded_down(1 / bound)}
+        return {**safe, "steps": STEPS} if self.floor is None else {**safe, "steps": MOST_STEPS, "until": "excess"}
 
     def horizon(self) -> float:
         """Return a time by which, after theory, every event has passed.
@@ -619,6 +658,29 @@ class Field:
                 f"take fields of one partition (images) and one kind"
             )
         return self
+
+
+def rounded_down(value: float) -> float:
+    """Return a positive number with three digits, not above it: one that can be typed.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+
+    Returns
+    -------
+    float
+        The largest number of three digits that is not larger.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.field import rounded_down
+    >>> rounded_down(1.2769), rounded_down(0.03)
+    (1.27, 0.03)
+    """
+    near = float(f"{value:.3g}")
+    return near if near <= value else float(f"{near - 10.0 ** (np.floor(np.log10(value)) - 2):.3g}")
 
 
 def check_nodes(nodes: int | None) -> None:

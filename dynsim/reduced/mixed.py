@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from dynsim.errors import InputError
 from dynsim.model.amplitude import is_number
 from dynsim.model.problem import Problem
 from dynsim.reduced import field_class
-from dynsim.reduced.field import Option
+from dynsim.reduced.field import MOST_STEPS, STEPS, Option
 from dynsim.reduced.sums import SumField
 
 
@@ -44,6 +45,16 @@ class MixedField(SumField):
     def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
         """Nothing that is put beside a run: theory of reconstruction does not hold here."""
         return {}
+
+    def run_options(self, problem: Problem) -> dict:
+        """Return the safe step size, and steps for twice the time at which local queries would escape without contrast."""
+        from dynsim import theory
+
+        options = super().run_options(problem)
+        if self.embedding is not None:
+            return self.plain_options(problem)
+        steps = math.ceil(min(2 * theory.escape_time(problem, finite=True) / options["eta"], MOST_STEPS))
+        return {**options, "steps": max(steps, STEPS)}
 
     @classmethod
     def from_options(

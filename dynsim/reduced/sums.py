@@ -79,6 +79,7 @@ class SumField(Field):
                 )
         self.names = _names(field.objective for field in self.fields)
         self.layout: Layout = first.layout
+        self.images = next((field.images for field in self.fields if field.images is not None), None)
         self.embedding = next((field.embedding for field in self.fields if field.embedding is not None), None)
         self.deterministic = all(field.deterministic for field in self.fields)
         self.conservative = all(field.conservative for field in self.fields)
@@ -96,6 +97,12 @@ class SumField(Field):
         floors = [field.floor for field in self.fields]
         known = [floor for floor in floors if floor is not None]
         return sum(w * f for w, f in zip(self.weights, known, strict=True)) if len(known) == len(floors) else None
+
+    def curvature(self) -> float | None:
+        """Return the weighted sum of the bounds, one of the sum; None where one is not known."""
+        bounds = [field.curvature() for field in self.fields]
+        known = [bound for bound in bounds if bound is not None]
+        return sum(w * b for w, b in zip(self.weights, known, strict=True)) if len(known) == len(bounds) else None
 
     def start(self) -> np.ndarray:
         """Return the state at Q = 0: all correlations zero."""

@@ -35,9 +35,8 @@ def load(path: Path, version: str | None = __version__, method: str | None = Non
     Returns
     -------
     Rows
-        A dict, column -> ndarray, sorted by options and parameters; missing numbers are NaN. Every option that a row gives
-        has a column: numbers, booleans, or texts; where a row does not give it, its default. ``to_pandas`` makes a table of
-        it.
+        A dict, column -> ndarray, sorted by options and parameters; missing numbers are NaN. Every option that a row gives has a
+        column: numbers, booleans, or texts; where a row does not give it, its default. ``to_pandas`` makes a table of it.
 
     Raises
     ------

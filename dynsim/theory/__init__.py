@@ -10,6 +10,7 @@ from dynsim.theory.contrastive import (
     runner_up,
     winning_area,
 )
+from dynsim.theory.decoupling import decoupling_time, lead
 from dynsim.theory.noise import Noise, initial_noise
 from dynsim.theory.reconstruction import (
     PUBLISHED,
@@ -30,5 +31,5 @@ __all__ = [
     "PUBLISHED", "Noise", "initial_noise", "escape_integral", "escape_time", "global_depth", "information_gap",
     "initial_loss", "late_loss", "log_depth_integral", "loss_floor", "pp_size", "predictions", "regime", "collapse_time",
     "collapse_weight", "collapsed_attention", "critical_weight", "late_collapse", "mixed_escape_time", "runner_up",
-    "winning_area",
+    "winning_area", "decoupling_time", "lead",
 ]

@@ -475,5 +475,5 @@ def test_what_does_not_fit_is_named(problem, part, pairs):
         ContrastiveField(part, pairs, embedding=Embedding.random(part, 9), one_row=True)
     with pytest.raises(dynsim.InputError, match="fields add on one state"):
         ContrastiveField(part, pairs).on_state((3, 3))
-    options = ContrastiveField.run_options(problem)
+    options = ContrastiveField.plain_options(problem)
     assert options["eta"] > 0 and options["steps"] >= 500

@@ -358,7 +358,7 @@ def test_from_options(tmp_path):
     np.testing.assert_array_equal(field.velocity(y)[1], same.velocity(y)[1])
     problem = dynsim.Problem(P=9, gamma=0.3, K=1, kappa_c=0.5, kappa_s=0.0)
     assert ImageField.from_options(problem, images=tmp_path / "p.npy").images.masked[0].sum() == 3
-    assert {"eta", "steps"} == set(ImageField.run_options(problem))
+    assert {"eta", "steps"} == set(ImageField.plain_options(problem))
     for options, rule in (
         ({}, "images needs pictures, got none: give images=FILE"),
         ({"images": "p.npy", "colour": 1}, r"options of images are .*, got \['colour'\]"),
