@@ -30,7 +30,7 @@ def test_eigenvalues_are_lapacks(name):
         assert np.abs(eigenvalues(diagonal, 0.9 * off)[0] - theirs).max() > 1e-6 * size
 
 
-def test_the_rule_of_a_discrete_law_has_its_moments():
+def test_the_rule_of_a_discrete_law_has_its_means_of_powers():
     x, weight = np.linspace(0, 1, 200), DRAW.random(200)
     weight /= weight.sum()
     nodes, share = gauss_rule(x, weight, 6)
