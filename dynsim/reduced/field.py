@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite, nan
+from math import inf, isfinite, nan, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -344,7 +344,10 @@ class Field:
         float
             Its Euclidean norm, averaged (rms) over the queries of a 2-D state.
         """
-        return float(np.sqrt(np.vdot(v, v) / (v.shape[-1] if v.ndim == 2 else 1)))
+        from dynsim.reduced.kernels.quadrature import dot
+
+        flat = np.ascontiguousarray(v, dtype=float).reshape(-1)
+        return sqrt(dot(flat, flat) / (v.shape[-1] if v.ndim == 2 else 1))
 
     def jacobian(self, y: np.ndarray) -> np.ndarray:
         """Return d(velocity)/d(state) of a field that is ``stiff``.

@@ -4,7 +4,8 @@ Names end in "_theory" for the limit of large P and in "_closed" for a closed fo
 """
 
 from dynsim.model.problem import Problem
-from dynsim.theory.contrastive import collapse_time, collapse_weight, collapsed_attention, critical_weight, mixed_escape_time
+from dynsim.theory.balance import collapse_weight, collapsed_attention, critical_weight, mixed_escape_time
+from dynsim.theory.contrastive import collapse_time
 from dynsim.theory.reconstruction import escape_time, global_depth
 
 Numbers = dict[str, float | None]
