@@ -115,7 +115,9 @@ class Twin:
             if v > 1e-24 * (x * mean) ** 2:
                 h = lean * skew / (2 * v)
             root = np.sqrt(h * h + v)
-            points = [(x * mean + h + root, (1 - h / root) / 2), (x * mean + h - root, (1 + h / root) / 2)] if root else [(x * mean, 1)]
+            points = [(x * mean, 1.0)]
+            if root:
+                points = [(x * mean + h + root, (1 - h / root) / 2), (x * mean + h - root, (1 + h / root) / 2)]
             V = second * (r * squares + r2 * (others**2 / copies - squares)) if copies else 0.0
             value = 0.0
             for (S, p), (z, weight) in itertools.product(points, self.amplitudes()):

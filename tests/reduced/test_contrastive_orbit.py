@@ -1,4 +1,4 @@
-"""The mixed and contrastive fields by orbits: a slow twin of both losses, identities, the closed forms where they hold, controls."""
+"""The mixed and contrastive fields by orbits: a slow twin of both losses, identities, closed forms where they hold, controls."""
 
 import numpy as np
 import pytest
