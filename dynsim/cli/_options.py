@@ -80,6 +80,18 @@ def seed(text: str) -> int | None:
     return None if text == "random" else whole(0)(text)
 
 
+def clusters(low: int) -> Callable[[str], int | None]:
+    """The type of numbers of clusters from `low`; None for "auto"."""
+
+    def convert(text: str) -> int | None:
+        try:
+            return None if text == "auto" else whole(low)(text)
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(f'must be a whole number from {low} or "auto", got {text!r}') from None
+
+    return convert
+
+
 def add_problem(parser: argparse.ArgumentParser) -> None:
     """The options that make a Problem, named as its fields."""
     group = parser.add_argument_group("problem")
