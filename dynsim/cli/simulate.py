@@ -109,7 +109,10 @@ def run(args: Namespace) -> int:
         if args.plot:
             from dynsim.cli._textplot import text_plot
 
-            _show.say("\n" + text_plot(runs))
+            try:
+                _show.say("\n" + text_plot(runs))
+            except InputError as error:  # the run is done, and all else about it has been said
+                _show.remark(args, f"no plot: {error}")
     return 0
 
 
