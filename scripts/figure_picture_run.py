@@ -3,8 +3,8 @@
 
 Attention of three queries over a face before and after training, areas of the faces, and measures along training.
 
-What `dynsim simulate --images` draws, on 100 faces of scikit-image's lfw_subset (extra `images`), each under four masks. Printed: the
-measures at start and end, and what fitted areas predict of the run.
+What `dynsim simulate --images` draws, on 100 faces of scikit-image's lfw_subset (extra `images`), each under four masks. Printed:
+the measures at start and end, and what fitted areas predict of the run.
 """
 
 import argparse
