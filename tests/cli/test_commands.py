@@ -134,7 +134,8 @@ def test_population_loss_stands_beside_that_of_given_images(capsys, tmp_path):
     field = dynsim.reduced.EmpiricalField.from_options(problem, n=6, masks_per_image=3)
     traj = dynsim.reduced.descend(field, steps=30)
     gap = dynsim.analysis.generalisation.of_run(field, traj, problem)
-    assert status == 0 and found["losses"]["population"] == gap.population.tolist() and found["losses"]["t"] == traj.t.tolist()
+    assert status == 0 and found["along"]["population_loss"] == gap.population.tolist()
+    assert found["along"]["t"] == traj.t.tolist()
     assert found["excess_gap"] == gap.excess_gap[-1] and found["training_floor"] == field.floor != found["population_floor"]
     out = run(capsys, *words)[1]
     assert "Loss of the population along this run" in out and f"{found['population_loss']:.4g}" in out
