@@ -28,7 +28,8 @@ def lead(problem: Problem, finite: bool = False) -> float:
     Returns
     -------
     float
-        The ratio rho P^Delta, or what it is at this P; inf where own areas are too small to attend to. Phase I lasts where it is above 1.
+        The ratio rho P^Delta, or what it is at this P; inf where own areas are too small to attend to. Phase I lasts where it is
+        above 1.
 
     Notes
     -----
