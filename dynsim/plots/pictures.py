@@ -15,7 +15,11 @@ from dynsim.model.images import Images
 from dynsim.plots.style import BLACK, BLUE, DOUBLE, GREEN, LOSS, ORANGE, RED, STYLE, TIME, figure
 from dynsim.trajectory import Trajectory
 
-LABELS = {"distance": "attention distance (patches)", "entropy": "entropy (nats)", "mutual_information": "normalised mutual inf."}
+LABELS = {
+    "distance": "attention distance (patches)",
+    "entropy": "entropy (nats)",
+    "mutual_information": "normalised\nmutual information",
+}
 
 
 @rc_context(STYLE)

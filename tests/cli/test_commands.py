@@ -181,9 +181,9 @@ def test_out_of_orbits_holds_one_trajectory_per_kind(capsys, tmp_path, monkeypat
 def test_divergence_names_step_quantity_and_a_smaller_eta_and_keeps_the_run(capsys, tmp_path):
     status, out, err = run(capsys, *SMALL, "--eta", "1e9", "--out", tmp_path)
     assert status == 2 and out == "" and err.count("\n") == 1
-    assert "step 1" in err and "correlation" in err and "try eta=" in err
+    assert "step 1" in err and "correlation" in err and "try --eta " in err
     assert os.listdir(tmp_path) == ["trajectory.npz"] and len(files.load(tmp_path / "trajectory.npz")) == 1
-    smaller = err.split("try eta=")[1].split(";")[0]
+    smaller = err.split("try --eta ")[1].split(";")[0]
     assert run(capsys, *SMALL, "--eta", smaller)[0] == 0
 
 

@@ -86,8 +86,8 @@ BAD = {
     "constant": (np.ones((5, 8, 8)), [], "pictures must show something"),
     "alike": (np.stack([PICTURES[0]] * 3), [], "pictures must differ"),
     "patch": (PICTURES, ["--patch", 5], "patch must divide the pictures' 12 x 12 pixels, got 5: take one of [1, 2, 3, 4, 6, 12]"),
-    "all masked": (PICTURES, ["--gamma", 0.99], "of P=9 patches are masked, at least 1 and at most P - 1, got gamma=0.99"),
-    "none masked": (PICTURES, ["--gamma", 0.04], "of P=9 patches are masked, at least 1 and at most P - 1, got gamma=0.04"),
+    "all masked": (PICTURES, ["--gamma", 0.99], "of P=9 patches are masked, at least 1 and at most P - 1, got --gamma 0.99"),
+    "none masked": (PICTURES, ["--gamma", 0.04], "of P=9 patches are masked, at least 1 and at most P - 1, got --gamma 0.04"),
     "scale": (PICTURES, ["--scale", "big"], "scale must be a number or 'unit', got 'big'"),
     "negative scale": (PICTURES, ["--scale=-1"], "scale must be a positive number"),
 }
