@@ -192,3 +192,34 @@ def steps_to_keep(steps: int, keep: ArrayLike | None = None) -> np.ndarray:
         if kept.size and (kept.dtype.kind not in "iu" or kept.min() < 0 or kept.max() > steps):
             raise InputError(f"kept steps must be whole numbers from 0 to steps={steps}, got {kept.tolist()[:5]}: drop some")
     return np.unique(np.concatenate([[0], kept[kept <= steps], [steps]]).astype(np.int64))
+
+
+def passage(t: ArrayLike, values: ArrayLike) -> float | None:
+    """Return when a saved curve first turns positive, on straight lines between saved times.
+
+    Parameters
+    ----------
+    t : array_like of shape (T,)
+        Rising times.
+    values : array_like of shape (T,)
+        The curve; NaN where it is not known.
+
+    Returns
+    -------
+    float or None
+        A time; None where it never is.
+
+    Examples
+    --------
+    >>> from dynsim.trajectory import passage
+    >>> passage([0.0, 1.0, 2.0], [-0.5, -0.25, 0.25]), passage([0.0, 1.0], [-1.0, -0.5])
+    (1.5, None)
+    """
+    t, values = np.asarray(t, dtype=float), np.asarray(values, dtype=float)
+    at = np.flatnonzero(values >= 0)
+    if not at.size:
+        return None
+    i = at[0]
+    if i == 0 or not np.isfinite(values[i - 1]):
+        return float(t[i])
+    return float(t[i - 1] - (t[i] - t[i - 1]) * values[i - 1] / (values[i] - values[i - 1]))

@@ -22,9 +22,7 @@ FACES = ("dynsim", *(f"dynsim.{name}" for name in ("reduced", "theory", "analysi
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 NEEDS = {"to_xarray": "xarray", "to_pandas": "pandas"}  # what the examples of a method need beside dynsim
 
-NOT_YET: tuple[str, ...] = (  # modules that still have to be converted
-    "dynsim.model.type_areas", "dynsim.reduced.contrastive_orbit", "dynsim.theory.contrastive",
-)
+NOT_YET: tuple[str, ...] = ()  # modules that still have to be converted
 
 EXEMPT = {  # faults of the validator that are none here, with the reason
     "GL02": "closing quotes end the line of a docstring of one line (PEP 257)",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LARGEST = 2**53
 
+ANY = 1e15  # patches of a problem whose P says nothing: masks of every gamma
 PROBLEM = (
     ("K", 4, "clusters"),
     ("gamma", 0.8, "masked fraction of the patches, in (0, 1)"),
@@ -98,6 +99,18 @@ def seed(text: str) -> int | None:
     return None if text == "random" else whole(0)(text)
 
 
+def clusters(low: int) -> Callable[[str], int | None]:
+    """The type of numbers of clusters from `low`; None for "auto"."""
+
+    def convert(text: str) -> int | None:
+        try:
+            return None if text == "auto" else whole(low)(text)
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(f'must be a whole number from {low} or "auto", got {text!r}') from None
+
+    return convert
+
+
 def add_problem(parser: argparse.ArgumentParser) -> None:
     """The options that make a Problem, named as its fields."""
     group = parser.add_argument_group("problem")
@@ -110,6 +123,14 @@ def problem_from(args: argparse.Namespace) -> Problem:
     from dynsim.model.amplitude import Uniform
     from dynsim.model.problem import Problem
 
+    selects = [name for name, users in options_of(fields()).items() if next(iter(users.values())).selects]
+    given = [name for name in selects if getattr(args, name, None) is not None]
+    if given:  # pictures: of a problem they take gamma alone
+        for name, default, _ in PROBLEM:
+            if name != "gamma" and getattr(args, name) != default:
+                text = name.replace("_", "-")
+                raise InputError(f"--{text} belongs to problems with areas, got --{given[0]} too: drop one of them")
+        return Problem(gamma=args.gamma, P=ANY)
     return Problem(args.K, args.gamma, args.P, args.kappa_c, args.kappa_s, Uniform(args.L, args.U))
 
 

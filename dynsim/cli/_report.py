@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dynsim import __version__
+from dynsim.cli._options import chosen_method, field_options
 from dynsim.cli._show import say, short, table
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 SIZES = ("K", "gamma", "P", "kappa_c", "kappa_s", "masked", "unmasked", "C_global", "C_local", "n_local")
 GRADIENT = {"flow": "flow", "descend": "descent"}
-LOSS_EVENTS = ("half", "excess")  # of the loss alone: in the file, not in the table
 LIES = {"L": "local", "G": "global"}
 
 
@@ -25,6 +25,7 @@ def record(
     """All that the report says of these runs, as one plain object."""
     from dynsim import theory
 
+    options = field_options(args, chosen_method(args))
     law = {"L": args.L, "U": args.U}
     if not len(runs[0].layout.query_type):  # pictures know no areas, nor what would follow from their sizes
         about: dict = {"parameters": fields[0].describe()}
@@ -53,8 +54,9 @@ def record(
         fixed = fields[0].deterministic and fields[0].conservative and result["optimiser"]["name"] == "descent"
         result["monotone"] = bound is not None and fixed and result["eta"] * bound < 2
     result.update(_losses(fields, runs))
-    rows = [row for field, traj in zip(fields, runs, strict=True) for row in _queries(problem, field, traj)]
-    return {**result, "phases": _phases(problem, fields, runs), "queries": rows, "wall_s": wall}
+    result.update(fields[0].thresholds(problem, **options))
+    rows = [row for field, traj in zip(fields, runs, strict=True) for row in _queries(problem, field, traj, options)]
+    return {**result, "phases": _phases(problem, fields, runs, options), "queries": rows, "wall_s": wall}
 
 
 def _losses(fields: Sequence[Any], runs: Sequence[Trajectory]) -> dict:
@@ -71,7 +73,7 @@ def _losses(fields: Sequence[Any], runs: Sequence[Trajectory]) -> dict:
     return {**found, "terms": terms} if terms else found
 
 
-def _phases(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory]) -> list[dict]:
+def _phases(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory], options: dict) -> list[dict]:
     """Measured phases beside predicted ones, for each run with local queries on which theory has something to say."""
     from dynsim.analysis import phase_theory
 
@@ -79,25 +81,26 @@ def _phases(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory])
     for field, traj in zip(fields, runs, strict=True):
         local = [query for query in traj.layout.share if "L" in query]
         timed = traj.meta.get("optimiser", {"name": "descent"})["name"] == "descent"  # theory has no other time
-        if timed and local and len(traj) > 2 and field.predictions(problem, local[0]):
+        if not timed or not local or len(traj) < 3:
+            continue
+        if field.predictions(problem, local[0], closed=False, **options).get("global_depth_theory") is not None:
             query = local[0] if len(traj.layout.share) == 1 else "local"
             found.append({"query": query, **phase_theory.beside(problem, traj, field.floor)})
     return found
 
 
-def _queries(problem: Problem, field: Any, traj: Trajectory) -> list[dict]:
-    """One row for each query type of a run; event times where the run is of one query type and has found them."""
+def _queries(problem: Problem, field: Any, traj: Trajectory, options: dict) -> list[dict]:
+    """One row for each query type of a run, with event times where the run has found them, and what theory predicts of them."""
     from dynsim.analysis import summary
 
     rows = []
     alone = len(traj.layout.share) == 1
-    events = traj.meta.get("events", {}) if alone else {}
     for moves in summary.by_query_type(traj):
         row = {"query": moves["query"], "share": moves["share"]}
-        if events:
-            times = {f"{name}_time": t for name, t in events.items() if name not in LOSS_EVENTS}
-            row |= {**times, "global_depth": summary.global_depth(traj, events.get("escape"))}
-            row |= field.predictions(problem, moves["query"])
+        if events := summary.events_of(traj, moves["query"]):
+            row |= {f"{name}_time": t for name, t in events.items()}
+            row |= {"global_depth": summary.global_depth(traj, events.get("escape"), moves["query"])}
+            row |= field.predictions(problem, moves["query"], **options)
         if alone:
             row |= {"loss_start": traj.loss[0], "loss": traj.loss[-1], "loss_floor": field.floor}
         rows.append({**row, "clusters": moves["clusters"]})
@@ -127,12 +130,14 @@ def show(result: dict) -> None:
     for name, (first, last) in result.get("terms", {}).items():
         say(f"          {name} {short(first)} -> {short(last)}")
     _show_phases(result["phases"])
-    if rows and "escape_time_closed" in rows[0]:
+    if rows and "escape_time_closed" in rows[0] and "collapse_time" not in rows[0]:
         say("\nEscape: own attention passes 1/2. Depth: FP with the global area by then. Then theory, at this P and large P")
         columns = ["query", "share", "escape time", "at this P", "large P", "depth", "at this P", "large P", "loss", "floor"]
         names = [f"{what}{which}" for what in ("escape_time", "global_depth") for which in ("", "_closed", "_theory")]
         names += ["loss", "loss_floor"]
         table(columns, [[r["query"], short(r["share"], 3), *(short(r[name]) for name in names)] for r in rows])
+    if rows and "collapse_time" in rows[0]:
+        _show_collapse(result)
     if not rows:
         return
     say("\nAttention of a masked query, by query type (L local, G global per cluster) and how it lies in a cluster")
@@ -144,6 +149,17 @@ def show(result: dict) -> None:
     pairs = [("fp", role) for role in roles] + [("pp", role) for role in ("self", *roles)]
     ends = [[*head, *(short(c[name][role][1], 2) for name, role in pairs)] for _, c, head in lines]
     table(["query", "lies", "FP own", "global", "others", "PP self", "own", "global", "others"], ends, left=2)
+
+
+def _show_collapse(result: dict) -> None:
+    """When attention of each query type collapsed, and what theory says of that."""
+    say("\nCollapse: attention on the global area passes 1/2. Escape: own attention does. Then theory, at this P and large P")
+    names = [f"{what}_time{which}" for what in ("collapse", "escape") for which in ("", "_closed", "_theory")]
+    columns = ["query", "share", "collapse time", "at this P", "large P", "escape time", "at this P", "large P"]
+    table(columns, [[r["query"], short(r["share"], 3), *(short(r.get(name)) for name in names)] for r in result["queries"]])
+    if result.get("critical_weight") is not None:
+        weights = f"part of it from weight {short(result['critical_weight'])}, all from {short(result['collapse_weight'])}"
+        say(f"After theory, attention of local queries collapses, {weights}; here {short(result['collapsed_attention'])} of it")
 
 
 def _step_size(result: dict) -> str | None:

@@ -89,12 +89,14 @@ def _read_folder(source: str) -> tuple[Problem | None, list[Trajectory]]:
 def _run_folder(source: str) -> Figure:
     """The summary figure of a folder."""
     from dynsim import plots
+    from dynsim.analysis import generalisation
     from dynsim.runs import recipe
 
     problem, trajs = _read_folder(source)
     if problem is None:
         return plots.picture_summary(trajs[0], recipe.build(*trajs[0].recipe).images)  # type: ignore[misc]
-    return plots.summary(trajs, problem)
+    gap = generalisation.of_run(recipe.build(*trajs[0].recipe), trajs[0], problem) if len(trajs) == 1 else None  # type: ignore[misc]
+    return plots.summary(trajs, problem, gap=gap)
 
 
 def _store(source: str) -> Figure:

@@ -19,7 +19,7 @@ from dynsim.cli._options import (
 )
 from dynsim.errors import FileError, InputError
 
-RUN = ("keep", "rtol", "t_end", "eta", "steps")
+RUN = ("keep", "rtol", "t_end", "eta", "steps", "generalisation")
 
 
 def add_parser(sub: _SubParsersAction) -> Any:
@@ -49,6 +49,8 @@ def _declare(parser: Any) -> None:
     group.add_argument("--t-end", type=number, metavar="X", help="end of gradient flow (past the last event)")
     group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (1)")
     group.add_argument("--steps", type=whole(1), metavar="T", help="steps of gradient descent (500)")
+    text = "also the population loss at the end, and the gap (methods on given images)"
+    group.add_argument("--generalisation", action="store_true", default=None, help=text)
     group.add_argument("--workers", type=whole(1), metavar="N", help="worker processes on this machine (one per core)")
     group.add_argument("--scheduler", metavar="ADDRESS", help="run on the Dask cluster of this scheduler instead")
     group.add_argument("--retry", action="store_true", help="compute failed points again")

@@ -6,6 +6,7 @@ PDF or SVG whose bytes repeat. Time is t = eta x step, losses are per masked pat
 
 from dynsim.plots.areas import area_map, area_maps
 from dynsim.plots.curves import by_area, curves
+from dynsim.plots.generalisation import excess, losses
 from dynsim.plots.maps import attention_map
 from dynsim.plots.movie import frame, movie, save_movie
 from dynsim.plots.overlay import deviation
@@ -40,6 +41,6 @@ from dynsim.plots.style import (
 __all__ = [
     "BLACK", "BLUE", "DOUBLE", "GREEN", "GREY", "IN_GLOBAL", "LOSS", "ORANGE", "PANELS", "PURPLE", "RED", "SHADES", "SINGLE",
     "SKY", "ROLES", "STYLE", "TIME", "area_map", "area_maps", "attention_map", "by_area", "collapse_diagram", "curves",
-    "deviation", "few_log_labels", "figure", "frame", "legend", "log_time", "movie", "phase_diagram", "picture_summary", "save",
-    "save_movie", "shade", "summary",
+    "deviation", "excess", "few_log_labels", "figure", "frame", "legend", "log_time", "losses", "movie", "phase_diagram",
+    "picture_summary", "save", "save_movie", "shade", "summary",
 ]

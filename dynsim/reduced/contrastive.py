@@ -16,19 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dynsim.errors import InputError, NoRecipe
 from dynsim.model.amplitude import generator, is_number, seed_of
-from dynsim.model.areas import local_pairs
 from dynsim.model.embedding import Embedding
 from dynsim.model.pairs import Pairs, sample_pairs
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
 from dynsim.reduced.explicit import PARTITION, VECTORS, ExplicitField, choose_partition, choose_vectors, part_of, vectors_of
-from dynsim.reduced.field import Field, Observation, Option, Recipe, prefixed, without_prefix
+from dynsim.reduced.field import ATTENTION_EVENTS, Field, Observation, Option, Recipe, by_query_type, prefixed, without_prefix
 
 if TYPE_CHECKING:  # kernels are loaded when a field is built
     from dynsim.reduced.kernels.threads import ThreadPool
@@ -131,8 +130,6 @@ class ContrastiveField(ExplicitField):
         PARTITION,
         *VECTORS,
     )
-    events: ClassVar[Mapping[str, str]] = {"collapse": "mean attention of local queries on the global area passes one half"}
-
     def __init__(
         self,
         part: Partition,
@@ -157,6 +154,7 @@ class ContrastiveField(ExplicitField):
         if one_row and not exact:
             raise InputError("one_row=True needs an orthonormal embedding, others move queries differently: leave it out")
         self._place(part, embedding, hold)
+        self.events = by_query_type(ATTENTION_EVENTS, self.layout.share)  # type: ignore[misc]  # of this partition
         self.pairs, self.temperature, self.stop_gradient = pairs, float(temperature), bool(stop_gradient)
         self.negatives, self.seed, self.one_row = negatives, seed, exact if one_row is None else bool(one_row)
         self.deterministic, self.conservative = not callable(pairs), not self.stop_gradient
@@ -218,9 +216,20 @@ class ContrastiveField(ExplicitField):
         return cls(part, pairs, temperature, stop_gradient, **vectors, negatives=negatives, seed=seed, threads=threads)
 
     @classmethod
-    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
-        """Nothing that is put beside a run: theory of reconstruction does not hold here."""
-        return {}
+    def predictions(
+        cls,
+        problem: Problem,
+        query: str,
+        /,
+        closed: bool = True,
+        temperature: float = 0.5,
+        stop_gradient: bool = True,
+        **options: Any,
+    ) -> dict[str, float | None]:
+        """Return the collapse time that theory predicts for many pairs, the same for all query types."""
+        from dynsim import theory
+
+        return theory.contrastive_predictions(problem, query, temperature, stop_gradient, closed)
 
     @classmethod
     def plain_options(cls, problem: Problem) -> dict:
@@ -307,12 +316,6 @@ class ContrastiveField(ExplicitField):
     def attention(self, y: np.ndarray) -> np.ndarray:
         """Expected area attention (P, F) of a query over both views, on the pairs of the last step; NaN where there are none."""
         return self.observe(y, self._drawn or 0).attention
-
-    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(loss, each of `events` as a number that turns positive where it happens) at state y."""
-        seen = self.observe(y)
-        on_global = self.layout.areas(attention=seen.attention)["attention"]["global"][local_pairs(self.layout)]
-        return seen.loss, {"collapse": float(np.nanmean(on_global)) - 0.5}
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
         """The inner products of the embedding; on one row, a query's share of what moves all P rows at once."""

@@ -6,9 +6,9 @@ add a field, write its file, add a line to FIELDS in reduced/__init__.py, and pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite, nan
+from math import inf, isfinite, nan, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -29,6 +29,11 @@ EVENTS = {
     "escape": "own attention passes one half",
     "half": "the loss has come half way from its start to its floor",
     "excess": "the loss is within 1 % of its start above its floor",
+}
+LOSS_EVENTS = ("half", "excess")  # of them, those that need a floor
+ATTENTION_EVENTS = {
+    "escape": "own attention of local queries passes one half",
+    "collapse": "attention of local queries on the global area passes one half",
 }
 
 
@@ -339,7 +344,10 @@ class Field:
         float
             Its Euclidean norm, averaged (rms) over the queries of a 2-D state.
         """
-        return float(np.sqrt(np.vdot(v, v) / (v.shape[-1] if v.ndim == 2 else 1)))
+        from dynsim.reduced.kernels.quadrature import dot
+
+        flat = np.ascontiguousarray(v, dtype=float).reshape(-1)
+        return sqrt(dot(flat, flat) / (v.shape[-1] if v.ndim == 2 else 1))
 
     def jacobian(self, y: np.ndarray) -> np.ndarray:
         """Return d(velocity)/d(state) of a field that is ``stiff``.
@@ -415,8 +423,49 @@ class Field:
             A number for each name in ``events``.
         """
         seen = self.observe(y)
-        own = self.layout.areas(attention=seen.attention)["attention"]["own"][local_pairs(self.layout)]
-        return seen.loss, self.standard_crossings(seen.loss, float(np.nanmean(own)))
+        if self._first_loss is None:
+            self._first_loss = self.velocity(self.start())[0]
+        return seen.loss, self.event_values(seen.loss, seen.attention, self._first_loss)
+
+    def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
+        """Return each event as a number that turns positive where it happens, from what is saved of a state.
+
+        A field whose events are not those of EVENTS and ATTENTION_EVENTS, alone or followed by a query type, defines it itself.
+
+        Parameters
+        ----------
+        loss : float
+            Loss per masked patch.
+        attention : ndarray
+            Expected area attention, in its public shape.
+        first_loss : float
+            Loss at zero correlations.
+
+        Returns
+        -------
+        dict
+            A number for each name in ``events``; NaN where nothing is known of it.
+        """
+        floor, found = self.floor or 0.0, {}
+        left = (loss - floor) / (first_loss - floor)
+        by_role = self.layout.areas(attention=attention)["attention"]
+        for name in self.events:
+            what, _, query = name.partition(" ")
+            if what in LOSS_EVENTS:
+                found[name] = (0.5 if what == "half" else 0.01) - left
+                continue
+            values = by_role["own" if what == "escape" else "global"][self._pairs_of(query)]
+            values = values[np.isfinite(values)]
+            found[name] = float(values.mean()) - 0.5 if values.size else nan
+        return found
+
+    def _pairs_of(self, query: str) -> np.ndarray:
+        """The pairs of a query type (of all: "") and a cluster in which it is local, or all of its pairs where it never is."""
+        if not query:
+            return local_pairs(self.layout)
+        pairs = np.asarray(self.layout.query_type) == query
+        local = pairs & ~np.asarray(self.layout.is_global)
+        return local if local.any() else pairs
 
     def standard_crossings(self, loss: float, own: float) -> dict[str, float]:
         """Return the crossings of EVENTS.
@@ -496,7 +545,7 @@ class Field:
         return cls.from_options.__func__ is not Field.from_options.__func__  # type: ignore[attr-defined]
 
     @classmethod
-    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
+    def predictions(cls, problem: Problem, query: str, /, closed: bool = True, **options: Any) -> dict[str, float | None]:
         """Return what theory predicts for a query type, to put beside what is measured.
 
         Parameters
@@ -505,17 +554,37 @@ class Field:
             What is simulated.
         query : str
             Query type.
+        closed : bool
+            Whether closed forms at this P, which take longer than the limit of large P, are among them.
         **options : object
             Values of the field's options.
 
         Returns
         -------
         dict
-            Numbers by name; None where theory has none.
+            Numbers by name, that of what is measured with "_theory" or "_closed" behind; None where theory has none.
         """
         from dynsim import theory
 
-        return theory.predictions(problem, query)
+        return theory.predictions(problem, query, closed)
+
+    @classmethod
+    def thresholds(cls, problem: Problem, **options: Any) -> dict[str, float | None]:
+        """Return what theory predicts for a problem as a whole, all query types together.
+
+        Parameters
+        ----------
+        problem : Problem
+            What is simulated.
+        **options : object
+            Values of the field's options.
+
+        Returns
+        -------
+        dict
+            Numbers by name; None where theory has none. Empty for most fields.
+        """
+        return {}
 
     def curvature(self) -> float | None:
         """Return an upper bound of the curvature of the loss that is descended on, along any direction of Q, at any state.
@@ -632,6 +701,21 @@ class Field:
         """
         return cls.from_recipe(plain, arrays).layout
 
+    def population(self, problem: Problem) -> Field | None:
+        """Return the field of the law that given images were drawn from: what a run generalises to is its loss.
+
+        Parameters
+        ----------
+        problem : Problem
+            The law.
+
+        Returns
+        -------
+        Field or None
+            A field with ``state``; None where images are not given, or no closed one is known.
+        """
+        return None
+
     # ---- sums
 
     def on_state(self, shape: tuple[int, ...]) -> Field:
@@ -658,6 +742,36 @@ class Field:
                 f"take fields of one partition (images) and one kind"
             )
         return self
+
+
+def by_query_type(events: Mapping[str, str], types: Iterable[str]) -> dict[str, str]:
+    """Add to events of attention those of each query type, "escape LG": the mean over its queries alone.
+
+    Parameters
+    ----------
+    events : mapping of str to str
+        Name -> what happens, in words.
+    types : iterable of str
+        Query types.
+
+    Returns
+    -------
+    dict
+        All of them. A query that is global in all clusters has no collapse, and escapes to the global area, which is its own.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.field import by_query_type
+    >>> list(by_query_type({"collapse": "attention of local queries on the global area passes one half"}, ["LL", "LG", "GG"]))
+    ['collapse', 'collapse LL', 'collapse LG']
+    """
+    found = dict(events)
+    for name, text in events.items():
+        if name in ("escape", "collapse"):
+            for query in types:
+                if "L" in query or name == "escape":
+                    found[f"{name} {query}"] = text.replace("local queries", query)
+    return found
 
 
 def rounded_down(value: float) -> float:

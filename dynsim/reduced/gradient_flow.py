@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from math import exp
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.integrate import DOP853, LSODA, RK45, Radau
+from scipy.integrate import RK45, Radau
 from scipy.optimize import brentq
 
 from dynsim.errors import Diverged, InputError, Interrupted
 from dynsim.model.amplitude import is_number
+from dynsim.reduced.dop853 import DOP853
 from dynsim.reduced.field import Field
+from dynsim.reduced.kernels.elementary import exp, expm1, log, log1p
+from dynsim.reduced.lsoda import LSODA
 from dynsim.reduced.recording import Checkpoint, Record, State, plain
 from dynsim.trajectory import Progress, Trajectory
 
@@ -160,11 +162,11 @@ class _Flow:
 
     def tau_at(self, t: float) -> float:
         """Its tau."""
-        return float(np.log1p(t / self.t0))
+        return log1p(t / self.t0)
 
     def t_at(self, tau: float) -> float:
         """Its time."""
-        return float(self.t0 * np.expm1(tau))
+        return self.t0 * expm1(float(tau))
 
     def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
         """(dy/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0))."""
@@ -276,9 +278,9 @@ def _times_to_save(t0: float, t_end: float, keep: ArrayLike | None) -> list[floa
         count: Any = 200 if keep is None else keep
         if count != int(count) or count < 2:
             raise InputError(f"keep must be at least 2 times or a list of times, got {keep!r}: take e.g. keep=200")
-        times = np.concatenate([[0.0], np.geomspace(min(t0, t_end / 10), t_end, int(count) - 1)])
-        times[-1] = t_end
-        return times.tolist()
+        first, steps = min(t0, t_end / 10), int(count) - 2
+        growth = (log(t_end) - log(first)) / max(steps, 1)
+        return [0.0, *(exp(log(first) + growth * i) for i in range(steps)), t_end]
     times = np.unique(np.asarray(keep, dtype=float))
     if not (times.size and np.isfinite(times).all() and times[0] >= 0 and times[-1] <= t_end):
         raise InputError(f"saved times must lie between 0 and t_end={t_end:g}, got {np.asarray(keep).ravel()[:5].tolist()}...")

@@ -190,12 +190,9 @@ class ImageField(Field):
         size = (float(np.einsum("npd,npd->", X, X)) / (X.shape[0] * X.shape[1])) ** 0.5
         return np.repeat([1.0 / size, 1.0], [self.d * self.P, self.P * self.P])
 
-    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(loss, each of `events` as a number that turns positive where it happens) at state y."""
-        loss = self.velocity(y)[0]
-        if self._first_loss is None:
-            self._first_loss = self.velocity(self.start())[0]
-        return loss, {"departure": 1 - DEPARTURE - loss / self._first_loss}
+    def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
+        """Each of `events` as a number that turns positive where it happens."""
+        return {"departure": 1 - DEPARTURE - loss / first_loss}
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
         """Masked patches of an image, and what queries share by the token."""

@@ -129,9 +129,9 @@ class ImageContrastiveField(Field):
         """FP (P, d), along the pixel axes, and PP (P, P) correlations of state y, copied."""
         return y[: self.d].T.copy(), y[self.d :].T.copy()
 
-    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(L, no events)."""
-        return self.velocity(y)[0], {}
+    def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
+        """No events."""
+        return {}
 
     def describe(self) -> dict:
         """What this field is, as plain data."""
@@ -153,7 +153,7 @@ class ImageContrastiveField(Field):
         return cls(first, first.with_masks([seed, 1]), temperature, stop_gradient)
 
     @classmethod
-    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
+    def predictions(cls, problem: Problem, query: str, /, closed: bool = True, **options: Any) -> dict[str, float | None]:
         """Nothing: theory of reconstruction does not hold here."""
         return {}
 

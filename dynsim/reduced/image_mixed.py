@@ -43,7 +43,7 @@ class MixedImageField(SumField):
     )
 
     @classmethod
-    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
+    def predictions(cls, problem: Problem, query: str, /, closed: bool = True, **options: Any) -> dict[str, float | None]:
         """Nothing: theory of reconstruction does not hold here."""
         return {}
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from dynsim.errors import NoRecipe
 from dynsim.model.amplitude import seed_of
-from dynsim.model.areas import local_pairs
 from dynsim.model.dataset import Dataset
 from dynsim.model.embedding import Embedding
 from dynsim.model.partition import Partition
@@ -245,10 +244,9 @@ class MinibatchField(BatchField):
 
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
         """Return the loss and the events, on the images of the last step."""
-        self._first_loss = self.velocity(self.start(), self._step)[0]
+        first_loss = self.velocity(self.start(), self._step)[0]
         seen = self._observed(y, None)
-        own = self.layout.areas(attention=seen.attention)["attention"]["own"][local_pairs(self.layout)]
-        return seen.loss, self.standard_crossings(seen.loss, float(np.nanmean(own)))
+        return seen.loss, self.event_values(seen.loss, seen.attention, first_loss)
 
     def _at(self, step: int) -> None:
         if step != self._step:

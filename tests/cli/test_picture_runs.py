@@ -87,7 +87,9 @@ BAD = {
     "alike": (np.stack([PICTURES[0]] * 3), [], "pictures must differ"),
     "patch": (PICTURES, ["--patch", 5], "patch must divide the pictures' 12 x 12 pixels, got 5: take one of [1, 2, 3, 4, 6, 12]"),
     "all masked": (PICTURES, ["--gamma", 0.99], "of P=9 patches are masked, at least 1 and at most P - 1, got --gamma 0.99"),
-    "none masked": (PICTURES, ["--gamma", 0.04], "of P=9 patches are masked, at least 1 and at most P - 1, got --gamma 0.04"),
+    "none masked": (PICTURES, ["--gamma", 0.001], "of P=9 patches are masked, at least 1 and at most P - 1, got --gamma 0.001"),
+    "gamma": (PICTURES, ["--gamma", 1], "gamma is the masked fraction, strictly between 0 and 1, got 1"),
+    "patches": (PICTURES, ["--P", 64], "--P belongs to problems with areas, got --images too: drop one of them"),
     "scale": (PICTURES, ["--scale", "big"], "scale must be a number or 'unit', got 'big'"),
     "negative scale": (PICTURES, ["--scale=-1"], "scale must be a positive number"),
 }
@@ -98,7 +100,7 @@ def test_bad_pictures_are_refused_in_one_line(capsys, tmp_path, name):
     pictures, more, rule = BAD[name]
     np.save(tmp_path / "bad.npy", pictures)
     status, out, err = simulate(capsys, tmp_path / "bad.npy", *more)
-    assert status == 2 and not out and len(err.splitlines()) == 1 and rule in err and ": " in err.partition(", got ")[2], err
+    assert status == 2 and not out and len(err.splitlines()) == 1 and rule in err and ": " in err.partition("got ")[2], err
 
 
 @pytest.mark.parametrize(
@@ -122,3 +124,53 @@ def test_options_of_other_objectives_are_refused(capsys, file):
     assert status == 2 and "--weight belongs to --method" in err
     status, _, err = simulate(capsys, file, "--objective", "contrastive", "--batch", 2)
     assert status == 2 and "--batch belongs to --method any-images" in err
+
+
+def two_parts(n=80):
+    """Pictures with areas: two parts of a picture, each of its own stripes and brightness."""
+    rng = np.random.default_rng(0)
+    left, right = rng.uniform(0.5, 1.5, size=(2, n, 1, 1))
+    stripes = np.tile([1.0, 0.0], 4)
+    return np.where(np.arange(8) < 6, left * stripes, right * stripes[:, None])
+
+
+def test_measures_and_prediction_are_those_of_the_library(capsys, tmp_path):
+    np.save(tmp_path / "parts.npy", two_parts())
+    words = ["--patch", 2, "--no-centre", "--clusters", 1, "--steps", 100, "--seed", 3, "--gamma", 0.5]
+    status, out, _ = run(capsys, "simulate", "--images", tmp_path / "parts.npy", *words, "--json", "--out", tmp_path / "run")
+    record = json.loads(out)
+    images = dynsim.Images.cut(two_parts(), patch=2, centre=False, gamma=0.5, seed=3)
+    traj = dynsim.reduced.descend(dynsim.reduced.ImageField(images), eta=2.0, steps=100)
+    measures = dynsim.analysis.image_attention.overview(images, traj)
+    assert status == 0 and record["measures"] == {name: values.tolist() for name, values in measures.items()}
+    found = dynsim.analysis.areas.fit(images, 1, seed=3, bootstrap=20)
+    said = dynsim.validation.prediction.predicted(found, traj)
+    areas = record["areas"]
+    assert areas["has_areas"] and areas["sizes"] == [[12, 4]] and areas["kappa_c"] == found.kappa_c._asdict()
+    assert areas["deviation"] == said.deviation < 1e-6 and areas["escape_time"] == said.escape
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["areas"] == areas
+    assert {"summary.png", "summary.pdf"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    status, out, _ = run(capsys, "simulate", "--images", tmp_path / "parts.npy", *words)
+    for text in ("similarity of the attention", "kappa_c", "escape    of attention on the own area", "one phase", "apart"):
+        assert text in out
+
+
+@pytest.mark.parametrize(
+    "more, why",
+    [
+        (["--clusters", 0], "left out"),
+        (["--clusters", 8], "not fitted: every cluster needs 8 pictures"),
+        (["--objective", "mixed"], "they predict plain gradient descent on reconstruction"),
+    ],
+)
+def test_why_there_is_no_prediction_is_said(capsys, file, more, why):
+    status, out, err = simulate(capsys, file, "--eta", 0.1, *more)
+    assert status == 0 and why in out and "mutual information" in out and not err.count("defect")
+    record = json.loads(simulate(capsys, file, "--eta", 0.1, *more, "--json")[1])
+    assert list(record["areas"]) == ["why"] and record["measures"]["t"][-1] == pytest.approx(0.3)
+
+
+def test_pictures_without_areas_are_said_to_have_none(capsys, tmp_path):
+    np.save(tmp_path / "noise.npy", np.random.default_rng(0).normal(size=(60, 8, 8)) / 4)
+    status, out, _ = run(capsys, "simulate", "--images", tmp_path / "noise.npy", "--patch", 2, "--steps", 5, "--clusters", 1)
+    assert status == 0 and "none that explain clearly more than the control" in out

@@ -372,7 +372,7 @@ def test_fresh_pairs_at_every_step(problem, part):
 def test_collapse_is_an_event(part, pairs):
     """phi pulling every query to the global areas: their attention passes one half where phi does some value."""
     field = ContrastiveField(part, pairs)
-    assert set(field.events) == {"collapse"}
+    assert {"collapse", "escape"} <= set(field.events)
     at = []
     for size in np.linspace(0, 12, 25):
         y = field.start()
