@@ -149,6 +149,8 @@ def test_measures_and_prediction_are_those_of_the_library(capsys, tmp_path):
     assert areas["has_areas"] and areas["sizes"] == [[12, 4]] and areas["kappa_c"] == found.kappa_c._asdict()
     assert areas["deviation"] == said.deviation < 1e-6 and areas["escape_time"] == said.escape
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["areas"] == areas
+    assert run(capsys, "plot", tmp_path / "run", "--out", tmp_path / "again.png")[0] == 0
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "run" / "summary.png").read_bytes()
     assert {"summary.png", "summary.pdf"} <= {path.name for path in (tmp_path / "run").iterdir()}
     status, out, _ = run(capsys, "simulate", "--images", tmp_path / "parts.npy", *words)
     for text in ("similarity of the attention", "kappa_c", "escape    of attention on the own area", "one phase", "apart"):
