@@ -34,6 +34,8 @@ def test_objectives_on_pictures(capsys, file, objective):
     record = json.loads(out)
     assert status == 0 and record["objective"] == objective
     key = dynsim.reduced.method_key(objective, "any-images")
+    out = simulate(capsys, file, "--objective", objective, "--eta", 0.5)[1]
+    assert ("per masked patch" in out) == (objective == "reconstruction")
     field = dynsim.reduced.field_class(key).from_options(dynsim.Problem(gamma=0.5), 2, images=PICTURES)
     assert record["loss"] == dynsim.reduced.descend(field, eta=0.5, steps=3).loss[-1] and record["method"] in (key, "sum")
 
