@@ -189,7 +189,7 @@ def test_out_holds_trajectory_summary_and_figure(capsys, tmp_path):
 
 def test_out_of_orbits_holds_one_trajectory_per_kind(capsys, tmp_path, monkeypatch):
     blank = dynsim.plots.figure()[0]  # drawing takes seconds and is tested in test_plots.py
-    monkeypatch.setattr(dynsim.plots, "summary", lambda runs, problem, gap=None: blank)
+    monkeypatch.setattr(dynsim.plots, "summary", lambda runs, problem, gap: blank)
     assert run(capsys, "simulate", "--K", 1, "--out", tmp_path, "--quiet")[0] == 0
     assert {"trajectory-L.npz", "trajectory-G.npz", "summary.json"} < set(os.listdir(tmp_path))
     assert run(capsys, "simulate", "--K", 1, "--out", tmp_path, "--resume", "--json")[0] == 0
@@ -233,7 +233,7 @@ def test_json_is_strict():
 def test_plot_draws_a_folder_again(capsys, tmp_path, monkeypatch):
     drawn = []
 
-    def remember(trajs, problem, gap=None):
+    def remember(trajs, problem, gap):
         drawn.append((len(trajs), trajs[0].loss[-1], problem, trajs[0].layout.query_type.tolist()))
         return dynsim.plots.figure()[0]
 

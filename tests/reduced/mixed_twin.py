@@ -74,7 +74,7 @@ class Twin:
         return f, local
 
     def contrast(self, first, second):
-        """L_con of two views with the states `first` and `second`, less tau log n: (E2), (E3)."""
+        """L_con of two views with the states `first` and `second`, less tau log n: (E2)."""
         tau, z_weight, x_weight = self.field.temperature, self.nodes[1], self.con[1]
         (fa, la), (fb, lb) = self.pooled(*first), self.pooled(*second)
         loss = -sum(z_weight * (x_weight @ fa) * (x_weight @ fb)) - self.n_local * sum(z_weight * la * lb)
