@@ -25,7 +25,7 @@ LABELS = {
     "distance": "distance (patches)",
     "entropy": "entropy (nats)",
     "mutual_information": "mutual information",
-    "similarity": "similarity of queries",
+    "similarity": "query similarity",
 }
 FAINT = 3  # attention below so many times the uniform one is not drawn in full colour
 COLOURS = (BLACK, BLUE, GREEN, RED, PURPLE)
