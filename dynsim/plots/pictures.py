@@ -105,7 +105,8 @@ def picture_summary(
         axes[0, 4].set_title("areas" if found.has_areas else "no clear areas")
         _own_attention(axes[1, 4], prediction)
     measured = image_attention.overview(images, traj)
-    panels = [(traj.t, traj.loss, LOSS)] + [(measured["t"], measured[name], text) for name, text in LABELS.items()]
+    loss = LOSS if traj.meta.get("objective", "reconstruction") == "reconstruction" else "loss"
+    panels = [(traj.t, traj.loss, loss)] + [(measured["t"], measured[name], text) for name, text in LABELS.items()]
     for ax, (t, values, text), colour in zip(axes[2], panels, COLOURS, strict=True):
         ax.plot(t, values, color=colour)
         ax.set_title(text, loc="left", fontsize=7)
