@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dynsim.errors import InputError
@@ -11,6 +12,7 @@ from dynsim.errors import InputError
 if TYPE_CHECKING:
     from dynsim.model.problem import Problem
     from dynsim.reduced.field import Field, Option
+    from dynsim.trajectory import Progress
 
 LARGEST = 2**53
 
@@ -78,6 +80,18 @@ def seed(text: str) -> int | None:
     return None if text == "random" else whole(0)(text)
 
 
+def clusters(low: int) -> Callable[[str], int | None]:
+    """The type of numbers of clusters from `low`; None for "auto"."""
+
+    def convert(text: str) -> int | None:
+        try:
+            return None if text == "auto" else whole(low)(text)
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(f'must be a whole number from {low} or "auto", got {text!r}') from None
+
+    return convert
+
+
 def add_problem(parser: argparse.ArgumentParser) -> None:
     """The options that make a Problem, named as its fields."""
     group = parser.add_argument_group("problem")
@@ -114,19 +128,25 @@ def add_method(group: Any, default: str | None = None) -> None:
     group.add_argument("--method", metavar="NAME", help=f"what is averaged over: {', '.join(methods)}{more} ({methods[0]})")
 
 
-def add_field_options(group: Any) -> None:
-    """The options of all fields: one each, its help naming the methods that have it where not all do."""
+def add_field_options(group: Any, axis: bool = False) -> None:
+    """The options of all fields: one each, its help naming the methods that have it where not all do.
+
+    axis: as text, which may hold several values, see `axis_values`; booleans then take yes, no or yes,no."""
     known = fields()
     for name, users in _options_of(known).items():
         first = next(iter(users.values()))
-        kind = {int: whole(int(first.least or 0)), float: number}.get(first.type, str)
+        kind = str if axis else {int: whole(int(first.least or 0)), float: number}.get(first.type, str)
         if first.type is bool:
-            on = argparse.BooleanOptionalAction
+            on: Any = {"nargs": "?", "const": "yes", "metavar": "yes,no"} if axis else {"action": argparse.BooleanOptionalAction}
             text = f"{first.help} ({', '.join(users)}; {'yes' if first.default else 'no'})"
-            group.add_argument("--" + name.replace("_", "-"), action=on, default=None, help=text)
+            group.add_argument("--" + name.replace("_", "-"), default=None, help=text, **on)
+            if axis:
+                no = "--no-" + name.replace("_", "-")
+                group.add_argument(no, dest=name, action="store_const", const="no", help=argparse.SUPPRESS)
             continue
         choices = list(dict.fromkeys(choice for option in users.values() for choice in option.choices))
-        metavar = "{" + ",".join(choices) + "}" if choices else {int: "N", float: "X"}.get(first.type, "TEXT")
+        kinds = {int: "AXIS", float: "AXIS"} if axis else {int: "N", float: "X"}
+        metavar = "{" + ",".join(choices) + "}" if choices else kinds.get(first.type, "TEXT")
         defaults = dict.fromkeys(option.default for option in users.values() if option.default is not None)
         default = "; ".join(f"{value}" for value in defaults)
         of = "" if len(users) == len(known) else ", ".join(users)
@@ -146,11 +166,34 @@ def field_options(args: argparse.Namespace, key: str) -> dict:
         text = "--" + name.replace("_", "-")
         if key not in users:
             raise InputError(f"{text} belongs to --method {' or '.join(users)}, got --method {key}: drop one")
-        if users[key].choices and value not in users[key].choices:
-            allowed = ", ".join(users[key].choices)
-            raise InputError(f"{text} must be {allowed} for --method {key}, got {value!r}: take one of them")
         given[name] = value
+        for one in value if isinstance(value, tuple) else (value,):
+            if users[key].choices and one not in users[key].choices:
+                allowed = ", ".join(users[key].choices)
+                raise InputError(f"{text} must be {allowed} for --method {key}, got {one!r}: take one of them")
     return given
+
+
+def read_axes(args: argparse.Namespace) -> None:
+    """Put values in place of the texts of options declared with `axis`: one as it is, several as a tuple. Raises InputError."""
+    from dynsim.sweep import parse_axis
+
+    for name, users in _options_of(fields()).items():
+        text, option = getattr(args, name), next(iter(users.values()))
+        if text is None:
+            continue
+        try:
+            values = parse_axis(text, whole=option.type is int) if option.type in (int, float) else text.split(",")
+            read = tuple(dict.fromkeys(replace(option, choices=()).read(value) for value in values))
+        except InputError as error:
+            raise InputError(f"--{name.replace('_', '-')}: {error}") from None
+        setattr(args, name, read[0] if len(read) == 1 else read)
+
+
+def read_options(cls: type[Field], given: dict, progress: Progress | None) -> dict:
+    """The same options with what they name, files or folders, read. Raises what reading raises."""
+    loaders = {option.name: option.loader for option in cls.options if option.loader is not None}
+    return {name: loaders[name](value, progress=progress) if name in loaders else value for name, value in given.items()}
 
 
 def chosen_method(args: argparse.Namespace) -> str:
@@ -161,7 +204,7 @@ def chosen_method(args: argparse.Namespace) -> str:
         key = reduced.method_key(getattr(args, "objective", "reconstruction"), args.method)
         for name, users in _options_of(fields()).items():
             if args.method is None and getattr(args, name) is not None and next(iter(users.values())).selects:
-                key = next(iter(users))
+                key = next((one for one in users if fields()[one].objective == fields()[key].objective), "")
     except InputError:
         key = ""
     if key not in fields():

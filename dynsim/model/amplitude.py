@@ -404,6 +404,47 @@ def is_number(value: Any) -> bool:
     return bool(real and isfinite(value))
 
 
+def seed_of(seed: Any, rng: Any, default: Any = 0) -> Any:
+    """Return the seed to draw with, where a function takes `seed` or, in place of it, `rng` (SPEC 7 of Scientific Python).
+
+    Parameters
+    ----------
+    seed : int, sequence of int or None
+        The seed that was given.
+    rng : None, numpy.random.Generator, or what numpy.random.default_rng takes
+        Where it is given, a seed is drawn from it: what is recorded is a number, with which everything is drawn again.
+    default : int or None
+        What ``seed`` is where it was left out.
+
+    Returns
+    -------
+    int, sequence of int or None
+        The seed.
+
+    Raises
+    ------
+    InputError
+        If both are given, or rng makes no generator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.model.amplitude import seed_of
+    >>> seed_of(3, None), seed_of(0, 7) == seed_of(0, np.random.default_rng(7))
+    (3, True)
+    """
+    if rng is None:
+        return seed
+    if not (seed is default or (is_number(seed) and seed == default)):
+        raise InputError(f"give seed or rng, got both, seed={seed!r} and rng={rng!r}: leave one of them out")
+    try:
+        return int(np.random.default_rng(rng).integers(2**63))
+    except (TypeError, ValueError, AttributeError):
+        raise InputError(
+            f"rng must be a numpy.random.Generator or a whole number of at least 0, got {rng!r}: take e.g. rng=1"
+        ) from None
+
+
 def generator(seed: int | Sequence[int]) -> np.random.Generator:
     """Return the random generator of a seed.
 

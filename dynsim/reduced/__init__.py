@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dynsim.reduced.gradient_flow import flow
     from dynsim.reduced.image import ImageField
     from dynsim.reduced.image_contrastive import ImageContrastiveField
+    from dynsim.reduced.image_mixed import MixedImageField
     from dynsim.reduced.minibatch import MinibatchField
     from dynsim.reduced.mixed import MixedField
     from dynsim.reduced.optimisers import Adam, Descent, Momentum, Sign
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ContrastiveField", "ImageField",
-    "ImageContrastiveField", "MixedField", "ContrastiveOrbitField", "MixedOrbitField", "SumField", "Field", "Option",
-    "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
+    "ImageContrastiveField", "MixedImageField", "MixedField", "ContrastiveOrbitField", "MixedOrbitField", "SumField",
+    "Field", "Option", "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
 ]
 
 FIELDS = {
@@ -36,8 +37,9 @@ FIELDS = {
     "minibatch": "dynsim.reduced.minibatch:MinibatchField",
     "contrastive-samples": "dynsim.reduced.contrastive:ContrastiveField",
     "any-images": "dynsim.reduced.image:ImageField",
-    "image-contrastive": "dynsim.reduced.image_contrastive:ImageContrastiveField",
+    "contrastive-any-images": "dynsim.reduced.image_contrastive:ImageContrastiveField",
     "mixed-samples": "dynsim.reduced.mixed:MixedField",
+    "mixed-any-images": "dynsim.reduced.image_mixed:MixedImageField",
     "mixed-orbit": "dynsim.reduced.contrastive_orbit:MixedOrbitField",
     "contrastive-orbit": "dynsim.reduced.contrastive_orbit:ContrastiveOrbitField",
     "sum": "dynsim.reduced.sums:SumField",

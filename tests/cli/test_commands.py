@@ -126,6 +126,22 @@ def test_moves_on_orbits_are_those_of_a_product_partition(capsys):
             assert set(c["pp"]) == set(d["pp"]) and c["area"] == d["area"]
 
 
+def test_population_loss_stands_beside_that_of_given_images(capsys, tmp_path):
+    words = [*SMALL, "--masks-per-image", 3, "--steps", 30]
+    status, out, _ = run(capsys, *words, "--json", "--out", tmp_path / "run")
+    found = json.loads(out)["generalisation"]
+    problem = dynsim.Problem(K=2, P=16, kappa_s=0.3)
+    field = dynsim.reduced.EmpiricalField.from_options(problem, n=6, masks_per_image=3)
+    traj = dynsim.reduced.descend(field, steps=30)
+    gap = dynsim.analysis.generalisation.of_run(field, traj, problem)
+    assert status == 0 and found["losses"]["population"] == gap.population.tolist() and found["losses"]["t"] == traj.t.tolist()
+    assert found["excess_gap"] == gap.excess_gap[-1] and found["training_floor"] == field.floor != found["population_floor"]
+    out = run(capsys, *words)[1]
+    assert "Loss of the population along this run" in out and f"{found['population_loss']:.4g}" in out
+    assert run(capsys, "plot", tmp_path / "run", "--out", tmp_path / "again.svg")[0] == 0
+    assert "generalisation" not in json.loads(run(capsys, *SMALL[:2], "population", *SMALL[3:9], "--steps", 3, "--json")[1])
+
+
 def test_a_drawn_seed_is_printed_and_gives_the_run_again(capsys):
     status, out, err = run(capsys, *SMALL, "--json", "--seed", "random")
     record = json.loads(out)

@@ -12,6 +12,8 @@ from dynsim.reduced import batch as batches
 from dynsim.reduced.kernels import elementary, reconstruction, threads
 from dynsim.reduced.kernels.simd import HALF_WIDTH, WIDTH, broadcast, fma, load, store
 
+pytestmark = pytest.mark.kernel
+
 
 def both(x, z=1.0):
     """(exp(x), 2^(z x))."""

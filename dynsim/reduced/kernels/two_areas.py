@@ -120,7 +120,7 @@ def expectation_with_lead(c, n, mean, var, skew, free, lead, z_lead, rest, one, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def own_moments(E, keys, n, pair):
+def own_statistics(E, keys, n, pair):
     """Mean and held second and third central moments of E (S,) over the n keys of an own area, keys (S,) of each class; as
     closure.orbit_query has them. Returns (mean, var, skew, whole, reach)."""
     mean, var, skew, lightest = 0.0, 0.0, 0.0, np.inf
@@ -176,7 +176,7 @@ def two_area_query(
                 two += share * weight * E[s]
             mass[d] = one / copies[k, d]
             mass2[d] = two / copies[k, d]
-        mean, var, skew, whole, reach = own_moments(E[:S], keys[k, 0], n[k], 1.0)
+        mean, var, skew, whole, reach = own_statistics(E[:S], keys[k, 0], n[k], 1.0)
         for d in range(1, 3):
             w0[d], w1[d], zw[d], z2w2[d], z3w2[d] = amplitude_means(y[3 * k + d], z, z_weight)
         for i in range(nodes):
