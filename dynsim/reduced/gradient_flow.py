@@ -50,7 +50,7 @@ def flow(
         Accuracy of the correlations, relative to max(1, abs(y)); for PP at large P, relative to one over the size of the own
         area. From 1e-12 to 1e-2.
     method : {"LSODA", "Radau", "DOP853", "RK45"}, optional
-        Solver of SciPy; LSODA by default, DOP853 for large states.
+        Solver; LSODA by default, DOP853 for large states (these two in a fixed order of operations, the others SciPy's).
     start : State, optional
         A state to resume from.
     progress : callable, optional
