@@ -72,7 +72,7 @@ class Memory:
 
 
 def requests(address: str, stop: threading.Event, count: Counter, draw: random.Random) -> None:
-    """Ask the explorer for data, figures and pages, and for what it must refuse, until told to stop."""
+    """Ask the explorer for data, figures and pages, and for what it must refuse, until `stop` is set."""
     root = address.rsplit("/", 2)[0] + "/"
     while not stop.is_set():
         query = f"?K={draw.randint(1, 3)}&P=1e{draw.randint(4, 30)}&kappa_s={draw.uniform(0.2, 0.5):.3f}"

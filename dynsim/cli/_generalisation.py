@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 def record(gap: Gap) -> dict:
     """Plain data: "generalisation", with both losses along the run."""
-    return {"generalisation": {**gap.to_dict(), "losses": {"t": gap.t, "training": gap.training, "population": gap.population}}}
+    along = {"t": gap.t, "training_loss": gap.training, "population_loss": gap.population}
+    return {"generalisation": {**gap.to_dict(), "along": along}}
 
 
 def show(result: dict) -> None:
     """Print it for a person."""
     found = result["generalisation"]
-    losses = found["losses"]
     say("\nLoss of the population along this run, beside that of the training images; no attention removes a floor")
-    rows, last = [], {}
-    for name in ("training", "population"):
-        floor, (start, end) = found[f"{name}_floor"], (float(losses[name][at]) for at in (0, -1))
-        last[name] = [start, end, floor, None if floor is None else end - floor]
-        rows.append([name, *map(short, last[name])])
-    apart = [None if None in pair else pair[1] - pair[0] for pair in zip(*last.values(), strict=True)]
-    table(["loss", "start", "end", "floor", "end above floor"], [*rows, ["gap", *(short(x, 3) for x in apart)]])
+    along = [found["along"][name] for name in ("training_loss", "population_loss")]
+    numbers: list[list] = [[float(losses[0]), float(losses[-1])] for losses in along]
+    for losses, floor in zip(numbers, (found["training_floor"], found["population_floor"]), strict=True):
+        losses += [floor, None if floor is None else losses[1] - floor]
+    gap = [None if None in pair else pair[1] - pair[0] for pair in zip(*numbers, strict=True)]
+    rows = [[name, *map(short, line)] for name, line in zip(("training images", "the population"), numbers, strict=True)]
+    table(["loss", "start", "end", "floor", "end above floor"], [*rows, ["gap", *(short(x, 3) for x in gap)]])
     say(f"largest gap above the floors {short(found['largest_excess_gap'], 3)}, at t={short(found['at'])}")

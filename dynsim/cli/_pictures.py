@@ -92,7 +92,8 @@ def show(result: dict) -> None:
     if "why" in areas:
         say(f"\nareas     {areas['why']}")
         return
-    say(f"\nAreas of {areas['K']} clusters, fitted to {areas['pictures']} pictures, and what they predict of this run")
+    clusters = f"{areas['K']} clusters" if areas["K"] > 1 else "one cluster"
+    say(f"\nAreas of {clusters}, fitted to {areas['pictures']} pictures, and what they predict of this run")
     rows = [[name, text, *(f"{areas[name][one]:.3f}" for one in ("value", "low", "high"))] for name, text in ESTIMATES.items()]
     table(["estimate", "what it is", "value", "low", "high"], rows, left=2)
     if not areas["has_areas"]:

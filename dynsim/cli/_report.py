@@ -80,7 +80,8 @@ def _phases(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory],
     found = []
     for field, traj in zip(fields, runs, strict=True):
         local = [query for query in traj.layout.share if "L" in query]
-        if not local or len(traj) < 3:
+        timed = traj.meta.get("optimiser", {"name": "descent"})["name"] == "descent"  # theory has no other time
+        if not timed or not local or len(traj) < 3:
             continue
         if field.predictions(problem, local[0], closed=False, **options).get("global_depth_theory") is not None:
             query = local[0] if len(traj.layout.share) == 1 else "local"
@@ -109,7 +110,9 @@ def _queries(problem: Problem, field: Any, traj: Trajectory, options: dict) -> l
 def show(result: dict) -> None:
     """Print it for a person."""
     p, rows = result["parameters"], result["queries"]
-    run = f"{result['method']}, gradient {GRADIENT[result['integrator']]} to t={short(result['t_end'], 6)}"
+    rule = result.get("optimiser", {"name": "descent"})["name"]
+    how = f"gradient {GRADIENT[result['integrator']]}" if rule == "descent" else f"{rule} descent"
+    run = f"{result['method']}, {how} to t={short(result['t_end'], 6)}"
     steps = f" ({result['steps']} steps at eta={result['eta']:g})" if "steps" in result else ""
     start, end, floor = (short(result[name]) for name in ("loss_start", "loss", "loss_floor"))
     if "regime" in result:
@@ -163,7 +166,8 @@ def _step_size(result: dict) -> str | None:
     """Where a safe step size comes from."""
     if not result.get("monotone"):
         return None
-    return f"eta is below 2 / {short(result['curvature_bound'])}, an upper bound of the curvature: no step can raise the loss"
+    bound = short(result["curvature_bound"])
+    return f"eta is below 2 / c, c = {bound} an upper bound of the curvature: no step can raise the loss"
 
 
 def _way(result: dict) -> str:

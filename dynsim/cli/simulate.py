@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from argparse import Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from argparse import Namespace, _SubParsersAction
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 from dynsim.cli import _generalisation, _pictures, _report, _show
 from dynsim.cli._files import Folder
 from dynsim.cli._options import (
+    Formatter,
     add_field_options,
     add_method,
+    add_optimiser,
     add_output,
     add_problem,
     chosen_method,
     clusters,
     field_options,
     number,
+    optimiser_from,
     problem_from,
     read_options,
     seed,
@@ -38,7 +41,7 @@ ALONE = ("file", "json", "quiet", "command", "run", "default", "line")  # what -
 CLUSTERS = 'pictures: clusters whose areas are fitted and predict the run; "auto" chooses among 1 to 8, 0 fits none (3)'
 SAVED = 60  # saved times of a gradient flow, where the field does not say
 EXAMPLE = """example:
-  dynsim simulate --K 4 --gamma 0.8 --P 1e12 --out run     orbits at 1e12 patches; files, numbers and a figure go to run/
+  dynsim simulate --K 4 --gamma 0.8 --P 1e12 --out run     orbits; files in run/
 """
 
 
@@ -49,7 +52,8 @@ def add_parser(sub: _SubParsersAction) -> Any:
         help="run the reduced dynamics of one problem",
         description="Run the reduced dynamics of one problem and say how attention, correlations and loss moved.",
         epilog=EXAMPLE,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=Formatter,
+        usage="%(prog)s [options]",
         later=_declare,
     )
 
@@ -57,21 +61,22 @@ def add_parser(sub: _SubParsersAction) -> Any:
 def _declare(parser: Any) -> None:
     add_problem(parser)
     add_method(parser.add_argument_group("field"))
-    add_field_options(parser.add_argument_group("options of the field (in brackets: of which methods; default)"))
     group = parser.add_argument_group("run")
     group.add_argument("--seed", type=seed, default=0, metavar="S", help='of areas, images and masks; "random" draws one (0)')
-    group.add_argument("--steps", type=whole(0), metavar="T", help="steps of gradient descent (500 where that is the default)")
-    group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (1)")
-    group.add_argument("--t-end", type=number, metavar="X", help="time of gradient flow, t = eta x step (orbit: 100 escapes)")
+    group.add_argument("--steps", type=whole(0), metavar="T", help="steps of gradient descent (to 99 %% of the way)")
+    group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (a safe one)")
+    group.add_argument("--t-end", type=number, metavar="X", help="time of gradient flow (orbit: 100 escapes)")
     group.add_argument("--rtol", type=number, metavar="X", help="accuracy of gradient flow (1e-5)")
     group.add_argument("--clusters", type=clusters(0), default=3, metavar="K", help=CLUSTERS)
+    add_optimiser(parser)
     group = parser.add_argument_group("files")
     group.add_argument("--checkpoint", type=number, metavar="X", help="seconds between checkpoints in --out (10)")
-    group.add_argument("--resume", action="store_true", help="go on from what the same command left in --out")
+    group.add_argument("--resume", action="store_true", help="go on from what the command left in --out")
     group.add_argument("--format", choices=("npz", "nc"), default="npz", help="of trajectories; nc needs the extra `data` (npz)")
-    group.add_argument("--from", dest="file", metavar="FILE", help="run a result file again and say whether the bits agree")
-    parser.add_argument("--plot", action="store_true", help="loss and attention as text plots below (extra `terminal`)")
-    add_output(parser, "folder for trajectories, summary.json and a figure (PNG and PDF)")
+    group.add_argument("--from", dest="file", metavar="FILE", help="run a result file again and compare every bit")
+    group.add_argument("--plot", action="store_true", help="text plots below the report (extra `terminal`)")
+    add_output(parser, "folder for trajectories, numbers and a figure")
+    add_field_options(parser)
     parser.set_defaults(run=run, default=parser.get_default)
 
 
@@ -132,15 +137,20 @@ def _fields(args: Namespace, problem: Problem, drawn: int) -> list[tuple[str, An
 
 def _integrator(args: Namespace, problem: Problem, field: Any) -> tuple[str, dict]:
     """(integrator, its options): as --steps and --eta or --t-end and --rtol ask, else the field's own."""
-    descent, flow = args.steps is not None or args.eta is not None, args.t_end is not None or args.rtol is not None
+    rule = optimiser_from(args)
+    descent = args.steps is not None or args.eta is not None or rule is not None
+    flow = args.t_end is not None or args.rtol is not None
     if descent and flow:
-        raise InputError("--t-end and --rtol are of gradient flow, --steps and --eta of gradient descent: give one or the other")
+        raise InputError("--t-end and --rtol are of flow, --steps, --eta and --optimiser of descent: give one or the other")
     integrator = "descend" if descent else "flow" if flow else field.integrator
     given = {name: getattr(args, name) for name in ("eta", "steps", "t_end", "rtol") if getattr(args, name) is not None}
-    if integrator == "descend":
-        own = field.integrator == integrator and not given
-        return integrator, {**(field.run_options(problem) if own else field.plain_options(problem)), **given}
-    return integrator, {**(field.run_options(problem) if field.integrator == integrator else _flow(problem)), **given}
+    if integrator == "flow":
+        return integrator, {**(field.run_options(problem) if field.integrator == integrator else _flow(problem)), **given}
+    own = field.integrator == integrator and not given
+    options = field.run_options(problem) if own else field.plain_options(problem)
+    if rule is not None:
+        options |= {"eta": rule.step_size(options["eta"]), "optimiser": rule}
+    return integrator, {**options, **given}
 
 
 def _flow(problem: Problem) -> dict:

@@ -7,6 +7,7 @@ from typing import Any
 from dynsim.cli import _show
 from dynsim.cli._options import (
     PROBLEM,
+    Formatter,
     add_field_options,
     add_method,
     chosen_method,
@@ -29,6 +30,8 @@ def add_parser(sub: _SubParsersAction) -> Any:
         description="Measure every point of a grid of problems into one SQLite file. The same command goes on where it was "
         "stopped; another grid extends the file. AXIS: a number, a list 0.1,0.2 or a range start:stop:count[:log]; options that "
         "are texts, or yes and no, take lists.",
+        formatter_class=Formatter,
+        usage="%(prog)s [options] --out FILE",
         later=_declare,
     )
 
@@ -40,8 +43,6 @@ def _declare(parser: Any) -> None:
     group.add_argument("--points", metavar="CSV", help="a list instead of a grid: a CSV file, names of fields, options in line 1")
     group.add_argument("--seeds", type=whole(1), metavar="N", help="runs of every point, seeds 0 to N - 1 (random methods; 1)")
     add_method(parser.add_argument_group("field"), "full, or your own package.module:function")
-    fields = parser.add_argument_group("options of the field: an axis each (in brackets: of which methods; default)")
-    add_field_options(fields, axis=True)
     group = parser.add_argument_group("run")
     group.add_argument("--keep", type=whole(2), metavar="N", help="saved times; 20 or more find the end of phase I (flow; 2)")
     group.add_argument("--rtol", type=number, metavar="X", help="accuracy of gradient flow (1e-5)")
@@ -58,6 +59,7 @@ def _declare(parser: Any) -> None:
     group.add_argument("--export", metavar="FILE", help="then write its rows as .csv or .nc; without a grid, only that")
     group.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
     group.add_argument("--quiet", action="store_true", help="no plan, progress or remarks on standard error")
+    add_field_options(parser, axis=True)
     parser.set_defaults(run=run)
 
 

@@ -196,13 +196,15 @@ class Images:
         used, image = np.unique(self.image[chosen], return_inverse=True)
         return Images(self.patches[used], self.masked[chosen], self.grid, weight / weight.sum(), image.reshape(-1))
 
-    def with_masks(self, seed: int | Sequence[int] = 0) -> Images:
+    def with_masks(self, seed: int | Sequence[int] = 0, *, rng: Any = None) -> Images:
         """Return the same rows under fresh masks, each of as many patches as before.
 
         Parameters
         ----------
         seed : int or sequence of int
             Of the masks.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
         Returns
         -------
@@ -217,7 +219,7 @@ class Images:
         >>> bool((again.patches == images.patches).all()), bool((again.masked == images.masked).all()), int(again.masked[0].sum())
         (True, False, 12)
         """
-        order = generator(seed).permuted(np.broadcast_to(np.arange(self.P), (self.n, self.P)), axis=1)
+        order = generator(seed_of(seed, rng)).permuted(np.broadcast_to(np.arange(self.P), (self.n, self.P)), axis=1)
         return Images(self.patches, order < self.masked.sum(axis=1)[:, None], self.grid, self.weight, self.image)
 
     @classmethod

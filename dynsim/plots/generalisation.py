@@ -10,9 +10,9 @@ from dynsim.plots.style import BLACK, GREY, LOSS, ORANGE
 if TYPE_CHECKING:
     from dynsim.analysis.generalisation import Gap
 
-CURVES: tuple[tuple[str, dict], ...] = (
-    ("training", {"color": BLACK}),
-    ("population", {"color": ORANGE, "ls": "--"}),
+STYLES: tuple[dict, ...] = (
+    {"color": BLACK, "label": "training images"},
+    {"color": ORANGE, "ls": "--", "label": "the population"},
 )
 
 
@@ -37,11 +37,10 @@ def losses(ax: Axes, gap: "Gap") -> None:
     >>> len(ax.lines), ax.get_ylabel()
     (4, 'loss per masked patch')
     """
-    for name, style in CURVES:
-        ax.plot(gap.t, getattr(gap, name), label=name, **style)
-        floor = getattr(gap, f"{name}_floor")
+    for loss, floor, style in _curves(gap):
+        ax.plot(gap.t, loss, **style)
         if floor is not None:
-            ax.axhline(floor, lw=0.6, zorder=-1, **style)
+            ax.axhline(floor, lw=0.6, zorder=-1, **{**style, "label": None})
     ax.set_ylabel(LOSS)
     ax.legend(loc="best")
 
@@ -67,8 +66,14 @@ def excess(ax: Axes, gap: "Gap") -> None:
     >>> len(ax.lines), ax.get_yscale()
     (3, 'log')
     """
-    for name, style in CURVES:
-        ax.plot(gap.t, getattr(gap, name) - (getattr(gap, f"{name}_floor") or 0.0), label=name, **style)
+    for loss, floor, style in _curves(gap):
+        ax.plot(gap.t, loss - (floor or 0.0), **style)
     ax.plot(gap.t, np.where(gap.excess_gap > 0, gap.excess_gap, np.nan), color=GREY, ls=":", label="gap, where positive")
     ax.set(yscale="log", ylabel="excess over its floor")
     ax.legend(loc="best")
+
+
+def _curves(gap: "Gap") -> list[tuple[np.ndarray, float | None, dict]]:
+    """Loss, floor and style of the training images, and of the population."""
+    pairs = ((gap.training, gap.training_floor), (gap.population, gap.population_floor))
+    return [(*pair, style) for pair, style in zip(pairs, STYLES, strict=True)]

@@ -30,18 +30,18 @@ __all__ = [
     "Field", "Option", "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
 ]
 
-FIELDS = {
+FIELDS = {  # the first of an objective is what is run where no method is named
     "orbit": "dynsim.reduced.orbit:OrbitField",
     "samples": "dynsim.reduced.empirical:EmpiricalField",
     "population": "dynsim.reduced.population:PopulationField",
     "minibatch": "dynsim.reduced.minibatch:MinibatchField",
-    "contrastive-samples": "dynsim.reduced.contrastive:ContrastiveField",
     "any-images": "dynsim.reduced.image:ImageField",
+    "contrastive-orbit": "dynsim.reduced.contrastive_orbit:ContrastiveOrbitField",
+    "contrastive-samples": "dynsim.reduced.contrastive:ContrastiveField",
     "contrastive-any-images": "dynsim.reduced.image_contrastive:ImageContrastiveField",
+    "mixed-orbit": "dynsim.reduced.contrastive_orbit:MixedOrbitField",
     "mixed-samples": "dynsim.reduced.mixed:MixedField",
     "mixed-any-images": "dynsim.reduced.image_mixed:MixedImageField",
-    "mixed-orbit": "dynsim.reduced.contrastive_orbit:MixedOrbitField",
-    "contrastive-orbit": "dynsim.reduced.contrastive_orbit:ContrastiveOrbitField",
     "sum": "dynsim.reduced.sums:SumField",
 }
 

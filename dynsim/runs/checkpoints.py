@@ -14,6 +14,7 @@ import numpy as np
 
 from dynsim import reduced
 from dynsim.errors import Diverged, FileError, InputError, Interrupted
+from dynsim.reduced import optimisers
 from dynsim.reduced.field import Field, without_prefix
 from dynsim.reduced.recording import Record, State
 from dynsim.runs import files, recipe
@@ -309,7 +310,7 @@ def _options(meta: dict) -> tuple[str, dict]:
     if meta.get("integrator") == "flow":
         return "flow", {"t_end": meta["t_end"], "keep": meta["keep"], "rtol": meta["rtol"], "method": meta["solver"]}
     options = {name: meta.get(name) for name in ("eta", "steps", "keep", "until")}
-    return "descend", {**options, "optimiser": recipe.build_optimiser(meta["optimiser"])}
+    return "descend", {**options, "optimiser": optimisers.build(meta["optimiser"])}
 
 
 def _field(path: Path, header: dict, arrays: Mapping[str, np.ndarray]) -> Field:

@@ -34,7 +34,7 @@ def of_pictures(field: Field, traj: Trajectory) -> dict[str, float | None]:
     >>> pictures = np.random.default_rng(0).uniform(size=(20, 6, 6))
     >>> field = dynsim.reduced.ImageField(dynsim.Images.cut(pictures, patch=2))
     >>> found = of_pictures(field, dynsim.reduced.descend(field, steps=10))
-    >>> found["distance"] < found["distance_start"], "mutual_information" in found
+    >>> bool(found["distance"] < found["distance_start"]), "mutual_information" in found
     (True, True)
     """
     from dynsim.analysis import image_attention
@@ -73,7 +73,7 @@ def of_population(field: Field, traj: Trajectory, problem: Problem) -> dict[str,
     >>> problem = dynsim.Problem(K=3, P=64)
     >>> field = dynsim.reduced.EmpiricalField.from_options(problem, n=8)
     >>> found = of_population(field, dynsim.reduced.descend(field, eta=4.0, steps=200), problem)
-    >>> list(found), found["gap_loss"] > 0.01
+    >>> list(found), bool(found["gap_loss"] > 0.01)
     (['population_loss', 'population_floor', 'gap_loss', 'gap_excess'], True)
     """
     from dynsim.analysis import generalisation

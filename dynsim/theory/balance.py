@@ -21,6 +21,7 @@ from dynsim.theory.averages import amplitude_nodes, fading_integral, tilted
 from dynsim.theory.reconstruction import escape_time
 
 LOWEST, STEPS = -30.0, 2000  # where the search for a settled correlation begins, and how finely it looks
+FAR = 60.0  # largest z phi at which two pushes are compared while attention is small
 
 
 def critical_weight(problem: Problem) -> float:
@@ -34,23 +35,38 @@ def critical_weight(problem: Problem) -> float:
     Returns
     -------
     float
-        The weight alpha: gamma / (1 - p / K) with p the probability of the largest amplitude; gamma K / (K - 1) for fixed z,
-        gamma for a law with a density, whose largest amplitudes have no equals and collapse first; inf for K = 1 and fixed z.
+        The weight alpha from which on contrast wins at every global correlation phi on the way, while A_g is small: the largest
+        over phi >= 0 of gamma rho E[z^3 e^(2 z phi)] / (E[z^3 e^(z phi)] - E[z] E[z^2 e^(z phi)] / K + rho G(phi)), G as in
+        `collapse_time`. gamma K / (K - 1) for fixed z; between that and gamma for random z; inf for K = 1 and fixed z.
 
     Notes
     -----
-    Class: asymptotic, Delta > 0. For fixed z reached as P^-(1 - kappa_c); for a density as 1 / log P only: at finite P see
-    `collapsed_attention(finite=True)`.
+    Class: asymptotic, Delta > 0; relative error of the order of C_g / P. A law with a density has a collapsed balance, too,
+    from gamma on: its largest amplitudes have no equals to be distinguished from. But a run that starts at Q = 0 rests at a
+    lower root before.
 
     Examples
     --------
     >>> import dynsim
-    >>> problem = dynsim.Problem(K=4, gamma=0.8, P=1e12, amplitude=dynsim.Fixed(1.0))
-    >>> round(dynsim.theory.critical_weight(problem), 4)
-    1.0667
+    >>> laws = dynsim.Fixed(1.0), dynsim.Uniform(0.8, 1.2), dynsim.Uniform(0.5, 1.5)
+    >>> problems = [dynsim.Problem(K=4, gamma=0.8, P=1e12, amplitude=law) for law in laws]
+    >>> [round(dynsim.theory.critical_weight(problem), 4) for problem in problems]
+    [1.0667, 0.9436, 0.8693]
     """
-    apart = 1.0 - _top(problem.amplitude) / problem.K
-    return problem.masked / problem.P / apart if apart > 0 else math.inf
+    law, K, gamma, rho = problem.amplitude, problem.K, problem.masked / problem.P, problem.rho
+    apart = 1.0 - _top(law) / K
+    if law.L == law.U:
+        return gamma / apart if apart > 0 else math.inf
+
+    def needed(phi: np.ndarray) -> np.ndarray:
+        rec = gamma * rho * np.exp(tilted(law, 3, 2 * phi))
+        return rec / (_by_global_queries(law, K, phi) + rho * push(law, K, phi))
+
+    grid = np.linspace(0.0, FAR / law.U, STEPS)
+    at = int(np.argmax(needed(grid)))
+    low, high = grid[max(at - 1, 0)], grid[min(at + 1, STEPS - 1)]
+    best = optimize.minimize_scalar(lambda phi: -needed(np.array([phi]))[0], bounds=(low, high), method="bounded")
+    return max(float(-best.fun), gamma / apart)
 
 
 def collapse_weight(problem: Problem, temperature: float = 0.5) -> float:
@@ -76,8 +92,8 @@ def collapse_weight(problem: Problem, temperature: float = 0.5) -> float:
 
     Notes
     -----
-    Class: asymptotic, Delta > 0; errors as for `critical_weight`. "No escape" is strictly true from twice this weight on only;
-    below, it is put off by exp(O(P^(1 - kappa_s))) (E19).
+    Class: asymptotic, Delta > 0; for a density reached as 1 / log P only. "No escape" is strictly true from twice this weight
+    on only; below, it is put off by exp(O(P^(1 - kappa_s))) (E19).
 
     Examples
     --------
@@ -322,7 +338,7 @@ def overtaking_weight(problem: Problem) -> float:
     lowest = critical_weight(problem)
     if math.isinf(lowest):
         return math.inf
-    end, mean = 45 / law.L, law.moment(1)
+    end = 45 / law.L
     goal = float(problem.P) ** problem.Delta / gamma
     goal *= fading_integral(lambda phi: np.exp(-tilted(law, 3, phi)), end, 0.5 / law.U)
 
@@ -330,9 +346,8 @@ def overtaking_weight(problem: Problem) -> float:
         weight = math.exp(log_weight)
 
         def late(phi: np.ndarray) -> np.ndarray:
-            by_global = np.exp(tilted(law, 3, phi)) - mean * np.exp(tilted(law, 2, phi)) / K
             by_local = weight * push(law, K, phi) - gamma * np.exp(tilted(law, 3, 2 * phi))
-            return 1 / (weight * by_global + rho * by_local)
+            return 1 / (weight * _by_global_queries(law, K, phi) + rho * by_local)
 
         return fading_integral(late, end, 0.25 / law.U) - goal
 
@@ -388,6 +403,11 @@ class _Settled:
             return (0.0, 0.0) if self.phi > 0 else (self.gamma, 0.0)
         z, weight, A, rest, D = self.pieces(self.phi)
         return self.gamma * float(weight @ rest), float((weight * rest) @ (self.gamma * z**2 * A**2 - self.weight * z * A * D))
+
+
+def _by_global_queries(law: Law, K: int, phi: np.ndarray) -> np.ndarray:
+    """E[z^3 e^(z phi)] - E[z] E[z^2 e^(z phi)] / K: what escaped global queries add to the push on a local one."""
+    return np.exp(tilted(law, 3, phi)) - law.moment(1) * np.exp(tilted(law, 2, phi)) / K
 
 
 def _log_pile(law: Law, K: int, tau: float, edge: float) -> float:

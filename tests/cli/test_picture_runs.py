@@ -87,7 +87,9 @@ BAD = {
     "alike": (np.stack([PICTURES[0]] * 3), [], "pictures must differ"),
     "patch": (PICTURES, ["--patch", 5], "patch must divide the pictures' 12 x 12 pixels, got 5: take one of [1, 2, 3, 4, 6, 12]"),
     "all masked": (PICTURES, ["--gamma", 0.99], "of P=9 patches are masked, at least 1 and at most P - 1, got gamma=0.99"),
-    "none masked": (PICTURES, ["--gamma", 0.04], "of P=9 patches are masked, at least 1 and at most P - 1, got gamma=0.04"),
+    "none masked": (PICTURES, ["--gamma", 0.001], "of P=9 patches are masked, at least 1 and at most P - 1, got gamma=0.001"),
+    "gamma": (PICTURES, ["--gamma", 1], "gamma is the masked fraction, strictly between 0 and 1, got 1"),
+    "patches": (PICTURES, ["--P", 64], "--P belongs to problems with areas, got --images too: drop one of them"),
     "scale": (PICTURES, ["--scale", "big"], "scale must be a number or 'unit', got 'big'"),
     "negative scale": (PICTURES, ["--scale=-1"], "scale must be a positive number"),
 }
@@ -98,7 +100,7 @@ def test_bad_pictures_are_refused_in_one_line(capsys, tmp_path, name):
     pictures, more, rule = BAD[name]
     np.save(tmp_path / "bad.npy", pictures)
     status, out, err = simulate(capsys, tmp_path / "bad.npy", *more)
-    assert status == 2 and not out and len(err.splitlines()) == 1 and rule in err and ": " in err.partition(", got ")[2], err
+    assert status == 2 and not out and len(err.splitlines()) == 1 and rule in err and ": " in err.partition("got ")[2], err
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ DRAWS = {  # how each draws, and an array of numbers that shows what it drew
     "with_masks": lambda **how: DATA.with_masks(**how).masked,
     "blocks": lambda **how: Partition.blocks(dynsim.Problem(K=4, gamma=0.6, P=64), **how).labels,
     "random": lambda **how: Partition.random(PROBLEM, **how).labels,
+    "masks of images": lambda **how: Images.cut(PICTURES, patch=2).with_masks(**how).masked,
     "cut": lambda **how: Images.cut(PICTURES, patch=2, **how).masked,
     "orthonormal": lambda **how: Embedding.orthonormal(PART, **how).E,
     "sinusoidal_2d": lambda **how: Embedding.sinusoidal_2d(PART, d=8, **how).V,
