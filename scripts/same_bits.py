@@ -2,8 +2,8 @@
 
     python scripts/same_bits.py [CASE ...]
 
-Each target compiles all kernels anew, into a folder that is removed. A row that is not the same throughout ends with "DIFFERENT", and
-so does the script, with exit status 1. What the first column says belongs into HASHES of dynsim/validation/bits.py.
+Each target compiles all kernels anew, into a folder that is removed. A row that is not the same throughout ends with "DIFFERENT",
+and the exit status is then 1. What the first column says belongs into HASHES of dynsim/validation/bits.py.
 """
 
 import json

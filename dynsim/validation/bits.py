@@ -79,6 +79,33 @@ CASES: dict[str, tuple[str, str, dict]] = {
 }
 QUICK = ("samples, descend", "population, descend", "contrastive-samples, descend", "orbit, flow", "samples, flow")
 HASHES: dict[str, str] = {
+    "samples, descend": "fdd7cc00fa5be6bd",
+    "population, descend": "8ee8e747d1252880",
+    "minibatch, descend": "fdcc4b965ed6e7e0",
+    "contrastive-samples, descend": "4597e99d71301187",
+    "contrastive-samples both, descend": "d9954026fe04a7f8",
+    "any-images, descend": "bcca1eddb8b24d2e",
+    "contrastive-any-images, descend": "071d8874a466db11",
+    "mixed-any-images, descend": "6223ac12c29670a4",
+    "mixed-samples, descend": "cb991e34a16a6875",
+    "sum, descend": "499d4a548b18f43c",
+    "samples, descend, Momentum": "2b341442523b8a03",
+    "samples, descend, Adam": "9da0c9a7dc5c0f1d",
+    "samples, descend, Sign": "b6e1d1b37710dc97",
+    "orbit, flow": "a79ef215ea358bf2",
+    "orbit LLGG, flow": "8d01e4c70c77e7ae",
+    "orbit P=500, flow": "13204c634ee1fc2a",
+    "samples, flow": "9dd46898e43a2a6c",
+    "population, flow": "1b89dd51d7fc3576",
+    "population P=36, flow": "7a254daea0eefe23",
+    "contrastive-samples, flow": "2d1c4c76ba0e8c3c",
+    "contrastive-samples both, flow": "335ace5edd3d24a1",
+    "any-images, flow": "f5f9cfc27a38a18c",
+    "contrastive-any-images, flow": "bfc7f819a5f726ea",
+    "mixed-any-images, flow": "04e218f4f9e8d1f0",
+    "mixed-samples, flow": "5ae796b09b22e2ea",
+    "mixed-orbit, flow": "f1969f4ec01f956f",
+    "contrastive-orbit, flow": "1a1e6a3c483ad954",
 }
 
 
