@@ -61,11 +61,11 @@ def test_a_jacobian_that_is_given_is_used():
 
 
 def test_dop853_is_scipys_up_to_rounding():
-    ours, run = integrated(dop853.DOP853, circle, [0, 1], 20.0, 1e-9)
+    found, run = integrated(dop853.DOP853, circle, [0, 1], 20.0, 1e-9)
     theirs, reference = integrated(integrate.DOP853, circle, [0, 1], 20.0, 1e-9)
     assert abs(run.nfev - reference.nfev) <= 12 + 1  # at most one step apart
-    np.testing.assert_allclose(ours, theirs, atol=1e-8)
-    np.testing.assert_allclose(ours, [np.sin(20.0), np.cos(20.0)], atol=1e-7)
+    np.testing.assert_allclose(found, theirs, atol=1e-8)
+    np.testing.assert_allclose(found, [np.sin(20.0), np.cos(20.0)], atol=1e-7)
     assert run.dense_output()(np.array([19.9, 20.0])).shape == (2, 2)
 
 
