@@ -71,7 +71,14 @@ def _run(argv: Sequence[str] | None) -> int:
     except SystemExit as done:  # --help and --version
         return done.code or DONE  # type: ignore[return-value]  # argparse exits with numbers
     args.line = ["dynsim", *(sys.argv[1:] if argv is None else argv)]
-    return args.run(args)
+    try:
+        return args.run(args)
+    except Interrupted:
+        raise
+    except DynsimError as error:
+        from dynsim.cli._wording import in_options
+
+        return _complain(in_options(str(error), vars(args)), BAD_INPUT)
 
 
 def _complain(message: object, status: int) -> int:

@@ -275,7 +275,7 @@ class OrbitField(Field):
             raise InputError(f"orbits take up to K={MOST_CLUSTERS} clusters, got K={K:.4g}: take fewer")
         query = "L" * K if query is None else query
         if not isinstance(query, str) or len(query) != K or set(query) - set("LG"):
-            raise InputError(f"query type has one L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * min(K, 8)}")
+            raise InputError(f"query has one L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * min(K, 8)}")
         if masks not in MASKS:
             raise InputError(f'masks must be "own-area" or "mean-field" for orbits, got {masks!r}: --method population has more')
         if intersections not in INTERSECTIONS:
