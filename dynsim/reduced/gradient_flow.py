@@ -102,7 +102,10 @@ def flow(
         raise InputError("flow needs a field that is the same at every evaluation, got fresh samples: use descend")
     if until is not None and until not in field.events:
         raise InputError(f"until must be one of the events {', '.join(field.events)}, got {until!r}: leave it out")
-    run = _Flow(field, float(t_end), keep, rtol, name, start)
+    kind = Flow
+    if field.stiff:
+        from dynsim.reduced.stiff_flow import StiffFlow as kind
+    run = kind(field, float(t_end), keep, rtol, name, start)
     run.until = until
     try:
         run.go(progress, checkpoint)
@@ -110,11 +113,11 @@ def flow(
         raise Interrupted(f"stopped at t={run.t:.4g} of {t_end:.4g}", run.record.trajectory()) from None
     status = f"reached t_end={t_end:.6g}" if run.tau >= run.end else f"ended by {until} at t={run.events[str(until)]:.6g}"
     traj = run.record.trajectory(status=status, evaluations=int(run.solver.nfev))
-    assert traj is not None  # _Flow has checked that a time is saved
+    assert traj is not None  # Flow has checked that a time is saved
     return traj
 
 
-class _Flow:
+class Flow:
     """A gradient flow in progress: Y = (y, tau) with tau = log(1 + t / t0), integrated over s."""
 
     until: str | None = None
@@ -128,8 +131,7 @@ class _Flow:
         self.scale = np.append(field.scale(), 1.0)
         first_loss, v = field.velocity(y)
         self.rise = max(RISES, rtol) * abs(first_loss - (field.floor or 0.0)) if field.conservative else np.inf
-        # LSODA is restarted with Adams' method, which a stiff balance stops: a field that slides along one runs in one go
-        self.segment = None if field.stiff else SEGMENT[name]
+        self.segment = SEGMENT[name]
         if start is None:
             t0 = min(t_end, 0.1 / max(field.speed(v), 1e-300))
             start = State(0, np.append(y.ravel(), 0.0), (np.array([0.0, 0.0, 0.0, t0]),))
@@ -150,8 +152,9 @@ class _Flow:
         self.events = self.record.meta["events"] = {
             **dict.fromkeys(field.events), **(start.kept.meta["events"] if start.kept else {})
         }
-        self.start, self.steps, self.solver = start, start.step, self.begin(start)
-        self.loss, self.signs = self.crossings(start.y)
+        self.start = start
+        self.steps, self.solver = start.step, self.begin(self.prepare(start))
+        self.loss, self.signs = self.crossings(self.solver.y)
 
     @property
     def t(self) -> float:
@@ -166,6 +169,14 @@ class _Flow:
         """Its time."""
         return float(self.t0 * np.expm1(tau))
 
+    def prepare(self, start: State) -> State:
+        """The state as the solver takes it."""
+        return start
+
+    def state(self, Y: np.ndarray) -> np.ndarray:
+        """The state of the field."""
+        return Y[:-1].reshape(self.shape)
+
     def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
         """(dy/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0))."""
         dY = np.empty_like(Y)
@@ -174,34 +185,27 @@ class _Flow:
         pace = self.t0 * exp(min(Y[-1], 700.0))
         dY[-1] = 1.0 / (1.0 + pace * self.field.speed(v))
         dY[:-1] *= pace * dY[-1]
-        if self.field.stiff:
-            dY[:-1] *= self.field.damping(pace * dY[-1])
         return dY
 
-    def jacobian(self, s: float, Y: np.ndarray) -> np.ndarray:
-        """d(rate)/dY, where the field has that of its velocity; how the clock depends on y is left out, as it does so gently."""
-        y = np.minimum(np.maximum(Y[:-1], -self.limit), self.limit).reshape(self.shape)
-        _, v = self.field.velocity(y)
-        pace = self.t0 * exp(min(Y[-1], 700.0))
-        left = 1.0 / (1.0 + pace * self.field.speed(v))
-        J = np.zeros((Y.size, Y.size))
-        J[:-1, :-1] = pace * left * self.field.jacobian(y)
-        J[:-1, -1] = pace * left * left * v.ravel()
-        J[-1, -1] = -(1.0 - left) * left
-        J[:-1] *= self.field.damping(pace * left)[:, None]
-        return J
+    def own_options(self) -> dict[str, Any]:
+        """What else the solver is given."""
+        return {}
+
+    def restart(self) -> bool:
+        """Start the solver afresh where that is called for between segments; whether it was."""
+        return False
 
     def crossings(self, Y: np.ndarray) -> tuple[float, dict[str, float]]:
         """(loss, each event as a number that turns positive where it happens)."""
-        return self.field.crossings(Y[:-1].reshape(self.shape))
+        return self.field.crossings(self.state(Y))
 
     def begin(self, state: State) -> Any:
         """A solver that starts afresh from a state."""
         s, h, evaluations, _ = state.memory[0]
         tolerance = SAFETY * self.rtol
-        own = {"jac": self.jacobian} if self.field.stiff and self.name in ("LSODA", "Radau") else {}
         solver = SOLVERS[self.name](
-            self.rate, s, state.y, np.inf, rtol=tolerance, atol=tolerance * self.scale, first_step=h or None, **own
+            self.rate, s, state.y, np.inf, rtol=tolerance, atol=tolerance * self.scale, first_step=h or None,
+            **self.own_options(),
         )
         solver.nfev += int(evaluations)
         return solver
@@ -214,6 +218,7 @@ class _Flow:
             self.save(self.waiting.pop(0)[0], self.start.y)
         while self.tau < self.end and (self.until is None or self.events[self.until] is None):
             self.step()
+            self.restart()
             if progress is not None:
                 progress(min(self.tau, self.end), self.end)
             if self.segment and self.steps % self.segment == 0 and self.tau < self.end:
@@ -255,7 +260,7 @@ class _Flow:
 
     def save(self, t: float, Y: np.ndarray) -> None:
         """Save one time."""
-        y = Y[:-1].reshape(self.shape)
+        y = self.state(Y)
         self.record.add(len(self.record.rows), t, y, self.field.observe(y))
 
     def stopped(self, why: str) -> Diverged:
