@@ -34,7 +34,8 @@ MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
 GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most: moments of its draw up to the ninth
 SHARP = 1e-4  # relative spread of that fraction below which its mean serves, to the square of it
-SMALLEST = 1e-6  # PP that is followed: at a balance of FP its velocity is lost in rounding
+SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver needs its derivative
+SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
 MOST_NUMBERS = 4000  # in the state: a stiff solver's Jacobian is dense
 
@@ -257,7 +258,7 @@ class MixedOrbitField(Field):
         return table[np.arange(self.problem.K + 1)[:, None], cluster_type]
 
     def scale(self) -> np.ndarray:
-        """Natural size of each entry: 1 for FP, one over the smallest own area for PP, which is followed to 1e-6 at best."""
+        """Natural size of each entry: 1 for FP, one over the smallest own area for PP, which is followed to 1e-4 at best."""
         size = max(1.0 / min(self.problem.C_local, self.problem.C_global), SMALLEST)
         table = np.full((self.problem.K + 1, 7 + self.number.shape[1]), size)
         table[:, :6] = 1.0
@@ -296,16 +297,18 @@ class MixedOrbitField(Field):
         pushes[self._pp] = np.maximum(pushes, at_balance)[self._pp]
         return dy, pushes
 
-    def jacobian(self, y: np.ndarray, sliding: np.ndarray) -> np.ndarray:
-        """By differences, of FP: what PP does to the velocity is slow, and left out."""
+    def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
+        """By differences; what PP does is left out where it is slow."""
         width = 7 + self.number.shape[1]
-        derivatives = np.zeros((self._fp.size, self.problem.K + 1, width + 1))
-        self._evaluate(y, np.empty_like(y), self._place[self._fp], derivatives)
-        by_fp = derivatives[:, :, :width].reshape(self._fp.size, -1)[:, self._place]
+        stiff = pace * self._gross.max() / min(self.problem.C_local, self.problem.C_global) > SLOW
+        columns = np.arange(y.size) if stiff else self._fp
+        derivatives = np.zeros((columns.size, self.problem.K + 1, width + 1))
+        self._evaluate(y, np.empty_like(y), self._place[columns], derivatives)
+        by_column = derivatives[:, :, :width].reshape(columns.size, -1)[:, self._place]
         own = self._own[sliding]
-        by_fp[:, own] = derivatives[:, sliding, width]
+        by_column[:, own] = derivatives[:, sliding, width]
         found = np.zeros((y.size, y.size))
-        found[:, self._fp] = by_fp.T
+        found[:, columns] = by_column.T
         found[:, own] /= self.slide[0]
         found[:, own + 1] -= self.slide[1] * found[:, own]
         return found

@@ -352,7 +352,7 @@ class Field:
         """
         raise NotImplementedError
 
-    def jacobian(self, y: np.ndarray, sliding: np.ndarray) -> np.ndarray:
+    def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
         """Return the derivative of the velocity that ``pushes`` returns, of a field that is ``stiff``.
 
         Parameters
@@ -361,6 +361,8 @@ class Field:
             State.
         sliding : ndarray of bool
             As ``slides`` returns it.
+        pace : float
+            Time per unit of the clock of a flow.
 
         Returns
         -------

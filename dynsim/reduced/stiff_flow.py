@@ -14,7 +14,7 @@ import numpy as np
 from dynsim.reduced.gradient_flow import Flow
 from dynsim.reduced.recording import State
 
-FASTEST = 1e10  # relaxation to a balance, in units of the clock: beyond, rounding of the state is all that moves
+FASTEST = 1e13  # relaxation to a balance, in units of the clock: beyond, rounding of the state is all that moves
 NOISE = 1e-8  # of opposite pushes on an entry, what a solver may leave of them at a balance
 
 
@@ -52,9 +52,9 @@ class StiffFlow(Flow):
         """d(rate)/dY; how the clock and the slowing depend on u is left out, as they do so gently."""
         v, pace, left, slower = self.clock(Y)
         J = np.zeros((Y.size, Y.size))
-        J[:-1, :-1] = self.field.jacobian(self.state(Y), self.sliding)
+        J[:-1, :-1] = self.field.jacobian(self.state(Y), self.sliding, pace * left * slower.max())
         J[:-1, :-1] *= (pace * left * slower)[:, None]
-        J[:-1, -1] = pace * left * left * v * slower
+        J[:-1, -1] = pace * left * left * v * slower * slower
         J[-1, -1] = -(1.0 - left) * left
         return J
 
