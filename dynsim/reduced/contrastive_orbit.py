@@ -146,9 +146,7 @@ class MixedOrbitField(Field):
         self.layout = TypesLayout(K, self.share, keys, np.array([problem.n_local - 1.0, problem.n_local]))
         self._place = self._places(number)
         entry = self._place % (7 + number.shape[1])
-        self._fp, self._pp = np.flatnonzero(entry < 6), np.flatnonzero(entry >= 6)
-        self._type = self._place // (7 + number.shape[1])
-        self._first = np.searchsorted(self._type, np.arange(K + 1))
+        self._fp = np.flatnonzero(entry < 6)
         self._own = np.append(np.flatnonzero(entry == 0), 0)  # by type; the last has no local cluster
         n = own - 1.0
         con, rec = _contrastive_tables(problem, own, self.weight > 0), _reconstruction_tables(problem, n)
@@ -281,6 +279,8 @@ class MixedOrbitField(Field):
     def from_slide(self, u: np.ndarray, sliding: np.ndarray) -> np.ndarray:
         """The inverse."""
         y = u.copy()
+        if not sliding.any():
+            return y
         own = self._own[sliding]
         y[own] = (u[own] - self.slide[1] * u[own + 1]) / self.slide[0]
         return y
@@ -290,12 +290,10 @@ class MixedOrbitField(Field):
         follows the same balances (and is slowed with them)."""
         dy = np.empty_like(y)
         self._evaluate(y, dy)
-        dy[self._own[sliding]] = self._together[sliding, 0]
-        pushes = self._gross.copy()
-        pushes[self._own[sliding]] = self._together[sliding, 1]
-        at_balance = np.maximum.reduceat(self._gross, self._first)[self._type]
-        pushes[self._pp] = np.maximum(pushes, at_balance)[self._pp]
-        return dy, pushes
+        if sliding.any():
+            dy[self._own[sliding]] = self._together[sliding, 0]
+            self._gross[self._own[sliding]] = self._together[sliding, 1]
+        return dy, self._gross
 
     def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
         """By differences; what PP does is left out where it is slow."""

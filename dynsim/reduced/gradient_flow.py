@@ -187,13 +187,13 @@ class Flow:
         dY[:-1] *= pace * dY[-1]
         return dY
 
+    def advance(self) -> str | None:
+        """One step of the solver; what it says where it fails."""
+        return self.solver.step()
+
     def own_options(self) -> dict[str, Any]:
         """What else the solver is given."""
         return {}
-
-    def restart(self) -> bool:
-        """Start the solver afresh where that is called for between segments; whether it was."""
-        return False
 
     def crossings(self, Y: np.ndarray) -> tuple[float, dict[str, float]]:
         """(loss, each event as a number that turns positive where it happens)."""
@@ -218,7 +218,6 @@ class Flow:
             self.save(self.waiting.pop(0)[0], self.start.y)
         while self.tau < self.end and (self.until is None or self.events[self.until] is None):
             self.step()
-            self.restart()
             if progress is not None:
                 progress(min(self.tau, self.end), self.end)
             if self.segment and self.steps % self.segment == 0 and self.tau < self.end:
@@ -230,7 +229,7 @@ class Flow:
 
     def step(self) -> None:
         """One step of the solver; saves events and times that it passes. Raises Diverged."""
-        message = self.solver.step()
+        message = self.advance()
         if self.solver.status == "failed" or not np.abs(self.solver.y[:-1]).max() <= self.limit:
             left = f"a correlation left +-{self.limit:.4g}, beyond which the softmax overflows: end at t_end={self.t:.4g}"
             raise self.stopped(f"{message}: try method='Radau' or a larger rtol" if message else left)
