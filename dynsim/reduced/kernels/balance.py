@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-FASTEST = 1e13  # relaxation to a balance, in units of the clock: beyond, rounding of the state is all that moves
+FASTEST = 1e11  # relaxation to a balance, in units of the clock: beyond, rounding of the state is all that moves
 NOISE = 1e-8  # of opposite pushes on an entry, what a solver may leave of them at a balance
 
 

@@ -22,6 +22,7 @@ from dynsim.reduced.kernels.closure import orbit_query
 from dynsim.reduced.kernels.pairs_of_areas import pool_global, pool_local, push_global, push_local, weigh
 from dynsim.reduced.kernels.two_areas import two_area_query
 
+PP_PUSHED = 1e-2  # of the pushes on FP of its type, what counts as pushes on PP: less, as PP has no fast balance of its own
 STEP = 1e-7  # of a correlation, for differences: what a stiff solver's Jacobian needs
 SMALL = 1e-9  # part of the pooled attention below which a change is not followed to other types
 IS_GLOBAL = np.array([False, True])
@@ -262,7 +263,7 @@ def mixed_types(
     con, rec : tuple
         Node tables of an unmasked or masked query, and of a masked one.
     dflat, gross : ndarray of shape (n,)
-        Velocity, and the sizes of the pushes of both parts (for PP, those on FP of its type, if larger); written.
+        Velocity, and the sizes of the pushes of both parts (for PP, at least PP_PUSHED of those on FP of its type); written.
     together : ndarray of shape (T, 2)
         Velocity of slide . (Phi own, Phi global) in clusters of type L, and the size of its pushes; written.
     attention : ndarray of shape (T, 2, 3)
@@ -318,10 +319,10 @@ def mixed_types(
                 weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E[t], w[t],
                 wo[t], wg[t], m[t], spare[2], out, dy[t], up[t], together[t], seen if masks != NONE else attention[t],
             )
-    for t in range(T):  # PP follows the balances of FP: it is pushed as much
+    for t in range(T):  # PP follows the balances of FP, and is slowed with them
         for i in range(6):
             for s in range(6, width):
-                up[t, s] = max(up[t, s], up[t, i])
+                up[t, s] = max(up[t, s], PP_PUSHED * up[t, i])
     for i in range(flat.size):
         dflat[i], gross[i] = flat_dy[place[i]], flat_up[place[i]]
     E1, w1, m1, wo1, wg1 = np.empty(width - 6), np.zeros((2, 3, nodes)), np.zeros((2, 7)), np.ones(padded), np.ones(padded)
