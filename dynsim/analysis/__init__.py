@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dynsim.analysis import areas, attention, generalisation, image_attention, phases, scaling, summary
+    from dynsim.analysis import areas, attention, bounds, generalisation, image_attention, phases, scaling, summary
     from dynsim.analysis.generalisation import evaluate
 
 __all__ = [
-    "areas", "attention", "generalisation", "image_attention", "phases", "scaling", "summary", "evaluate",
+    "areas", "attention", "bounds", "generalisation", "image_attention", "phases", "scaling", "summary", "evaluate",
 ]
 
 

@@ -17,7 +17,7 @@ control. Class: an estimate, with its error from resampled pictures.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +26,7 @@ from dynsim.analysis import _ward
 from dynsim.analysis._area_model import LEAST, Model, Number, again, describe, number_of_clusters
 from dynsim.analysis._estimates import Estimate, fitting, intervals, law_of, shares
 from dynsim.errors import InputError, Interrupted
-from dynsim.model.amplitude import generator, is_number
+from dynsim.model.amplitude import generator, is_number, seed_of
 from dynsim.model.dataset import Dataset
 from dynsim.model.embedding import Embedding
 from dynsim.model.images import Images
@@ -156,6 +156,8 @@ def fit(
     held_out: float = 0.2,
     bootstrap: int = 50,
     progress: Progress | None = None,
+    *,
+    rng: Any = None,
 ) -> Areas:
     """Describe pictures by clusters and areas.
 
@@ -177,6 +179,8 @@ def fit(
         Resampled sets of pictures for the intervals of the exponents; 0 leaves only what whole patches leave open.
     progress : callable, optional
         Called with (done, total).
+    rng : optional
+        A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
     Returns
     -------
@@ -210,6 +214,7 @@ def fit(
     >>> found.has_areas, round(found.explained.value, 3)
     (True, 1.0)
     """
+    seed = seed_of(seed, rng)
     images = pictures if isinstance(pictures, Images) else Images.cut(pictures, patch, gamma, seed, centre=False, scale="unit")
     X, P = images.patches, images.P
     _check(len(X), P, K, areas, held_out, bootstrap)

@@ -1,5 +1,10 @@
-"""Tables as columns by name, and columns laid out on the axes that vary."""
+"""Tables as columns by name, and columns laid out on the axes that vary.
 
+Parameters of a problem and the seed have a column each. So has every option of the method that a row gives; ``options`` holds all
+of them as JSON, and says which columns are options.
+"""
+
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +17,7 @@ PARAMETERS = {"K": 4.0, "gamma": 0.8, "P": 196.0, "kappa_c": 0.9, "kappa_s": 0.4
 
 
 def axes(table: Table) -> dict[str, np.ndarray]:
-    """Return the parameters that vary in a table.
+    """Return the parameters, options and seeds that vary in a table.
 
     Parameters
     ----------
@@ -22,7 +27,7 @@ def axes(table: Table) -> dict[str, np.ndarray]:
     Returns
     -------
     dict
-        Name of each parameter with more than one value (also ``seed``) -> its sorted values.
+        Name of each parameter, of ``seed`` and of each option with more than one value -> its sorted values.
 
     Examples
     --------
@@ -33,8 +38,32 @@ def axes(table: Table) -> dict[str, np.ndarray]:
     >>> columns.axes(table)
     {'kappa_c': array([0.5, 0.9])}
     """
-    found = {name: np.unique(table[name]) for name in (*PARAMETERS, "seed")}
+    names = [*PARAMETERS, "seed", *options(table)]
+    found = {name: np.unique(table[name]) for name in names}
     return {name: values for name, values in found.items() if len(values) > 1}
+
+
+def options(table: Table) -> list[str]:
+    """Return the names of all options that rows of a table give.
+
+    Parameters
+    ----------
+    table : mapping of str to ndarray
+        Columns by name, as from ``sweep.load``.
+
+    Returns
+    -------
+    list of str
+        Names, sorted; empty for a table without the column ``options``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.analysis import columns
+    >>> columns.options({"options": np.array(['{"weight": 0.5}', '{"temperature": 1.0, "weight": 0.5}'])})
+    ['temperature', 'weight']
+    """
+    return sorted({name for text in np.unique(table.get("options", ())) for name in json.loads(text)})
 
 
 def plane(table: Table, name: str, x: str = "kappa_c", y: str = "kappa_s") -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,13 +9,19 @@ No attention lowers a loss below its floor (eq. 6), which differs between sets o
 zero in the mean, and the first is what training has to answer for.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from dynsim.errors import InputError
 from dynsim.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from dynsim.model.problem import Problem
+    from dynsim.reduced.field import Field
 
 
 class _Measure(Protocol):
@@ -172,6 +178,45 @@ def gap(traj: Trajectory, training: _Measure, population: _Measure) -> Gap:
     True
     """
     return Gap(traj.t, evaluate(training, traj), evaluate(population, traj), training.floor, population.floor)
+
+
+def of_run(field: Field, traj: Trajectory, problem: Problem) -> Gap | None:
+    """Training and population loss of a run on given images.
+
+    Parameters
+    ----------
+    field : Field
+        The field that was run.
+    traj : Trajectory
+        The run.
+    problem : Problem
+        The law of the images.
+
+    Returns
+    -------
+    Gap or None
+        Along the saved times, the training loss as the run has it; None where the field does not run on given images, or there is
+        no closed population for its vectors (``Field.population``).
+
+    Raises
+    ------
+    InputError
+        As `evaluate` does.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=3, P=64)
+    >>> field = dynsim.reduced.EmpiricalField.from_options(problem, n=8)
+    >>> run = dynsim.reduced.descend(field, eta=4.0, steps=200, keep=100)
+    >>> found = dynsim.analysis.generalisation.of_run(field, run, problem)
+    >>> bool((found.training == run.loss).all()), bool(found.gap[-1] > 0.01)
+    (True, True)
+    """
+    population = field.population(problem)
+    if population is None:
+        return None
+    return Gap(traj.t, traj.loss, evaluate(population, traj), field.floor, population.floor)  # type: ignore[arg-type]
 
 
 def _check_shapes(field: _Measure, fp: np.ndarray, pp: np.ndarray) -> None:

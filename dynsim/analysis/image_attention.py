@@ -23,6 +23,8 @@ from dynsim.model.images import Images
 if TYPE_CHECKING:
     from dynsim.trajectory import Trajectory
 
+ENTRIES = 1_000_000  # of the maps that an overview looks at, at one time
+
 
 def attention_map(
     images: Images, fp: ArrayLike, pp: ArrayLike, row: int | None = None, token: ArrayLike | None = None
@@ -145,6 +147,51 @@ def along(images: Images, traj: Trajectory, token: ArrayLike | None = None) -> d
     """
     rows = [measures(images, fp, pp, token) for fp, pp in zip(traj.fp, traj.pp, strict=True)]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def overview(
+    images: Images, traj: Trajectory, times: int = 20, rows: int = 100, token: ArrayLike | None = None
+) -> dict[str, np.ndarray]:
+    """Return the measures at some saved times of a run, over some rows of the data: ``along`` at a bounded cost.
+
+    Parameters
+    ----------
+    images : Images
+        The pictures and their masks.
+    traj : Trajectory
+        A run on them.
+    times : int
+        At most so many saved times, the first and the last among them, equally spaced in their order.
+    rows : int
+        At most so many rows, equally spaced; fewer beyond P = 100, where maps are large.
+    token : array (d,), optional
+        Mask token.
+
+    Returns
+    -------
+    dict of array
+        Times as "t", and the measures by name.
+
+    Raises
+    ------
+    InputError
+        Where correlations, token and images do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dynsim
+    >>> from dynsim.analysis import image_attention
+    >>> images = dynsim.Images.cut(np.random.default_rng(0).uniform(size=(20, 6, 6)), patch=2)
+    >>> run = dynsim.reduced.descend(dynsim.reduced.ImageField(images), steps=40, keep=1)
+    >>> image_attention.overview(images, run, times=3)["t"]
+    array([ 0., 20., 40.])
+    """
+    at = np.unique(np.linspace(0, len(traj) - 1, times).astype(int))
+    rows = max(1, min(rows, ENTRIES // images.P**2))
+    some = images.take(np.unique(np.linspace(0, images.n - 1, rows).astype(int))) if images.n > rows else images
+    found = [measures(some, traj.fp[i], traj.pp[i], token) for i in at]
+    return {"t": traj.t[at], **{name: np.array([one[name] for one in found]) for name in found[0]}}
 
 
 def _maps(

@@ -10,8 +10,9 @@ II           the own FP correlation moves faster, until own attention takes off 
 convergence  the loss comes down to its floor                                           1 % of the excess is left
 ===========  =========================================================================  ===========================
 
-Between saved times they are interpolated in log time; those that the run itself has found (gradient flow: events) are taken
-over. Time is t = eta x step. Which phases the exponents of the problem predict is for ``theory.regime`` to answer.
+Events that the run itself has found, on its way (flow) or between saved steps (descent), are taken over; what else is needed is
+interpolated between saved times. Time is t = eta x step. Which phases the exponents of the problem predict is for
+``theory.regime`` to answer.
 """
 
 import warnings
@@ -23,7 +24,7 @@ import numpy as np
 from dynsim.errors import InputError
 from dynsim.model.areas import Layout, PartitionLayout, local_pairs
 from dynsim.model.partition import Partition
-from dynsim.trajectory import Trajectory
+from dynsim.trajectory import Trajectory, passage
 
 TAKE_OFF = 0.5  # own attention at escape
 LEFT = 0.01  # of the excess loss, at the end of the convergence
@@ -137,15 +138,9 @@ def find(traj: Trajectory, part: Partition | None = None, floor: float | None = 
     apart = _apart(traj.t)
     if len(apart) < 3:
         raise InputError(f"phases need at least 3 saved times, got {len(apart)}: save more of the run")
-    own, at_global, attention = _curves(traj, part)
-    events = traj.meta.get("events", {})
-    floor = traj.meta.get("loss_floor", 0.0) if floor is None else floor
-    excess = (traj.loss - floor) / (traj.loss[0] - floor)
-    if "escape" in events:
-        escape, end = events["escape"], events.get("excess")
-    else:
-        escape = _first(traj.t, attention / TAKE_OFF)
-        end = _first(traj.t, LEFT / np.maximum(excess, 1e-300))
+    own, at_global, _ = _curves(traj, part)
+    found = events(traj, floor, part)
+    escape, end = found["escape"], found.get("excess")
     slower = _overtaken(traj.t[apart], own[apart], at_global[apart])
     if escape is not None:
         slower = escape if slower is None else min(slower, escape)
@@ -155,6 +150,43 @@ def find(traj: Trajectory, part: Partition | None = None, floor: float | None = 
         Phase("II", slower, escape, OWN_FASTER),
         Phase("convergence", escape, end, CONVERGES),
     )
+
+
+def events(traj: Trajectory, floor: float | None = None, part: Partition | None = None) -> dict[str, float | None]:
+    """Return the events of a trajectory: those of its field, or escape, half and excess where it does not say any.
+
+    Parameters
+    ----------
+    traj : Trajectory
+        A run.
+    floor : float, optional
+        As for ``find``; half and excess of a flow are those that it has found by the floor of its field.
+    part : Partition, optional
+        As for ``find``.
+
+    Returns
+    -------
+    dict
+        Time t = eta x step by name; None for those that did not happen.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=2, gamma=0.75, P=36, kappa_c=0.8, kappa_s=0.4)
+    >>> field = dynsim.reduced.PopulationField(problem, dynsim.Partition.blocks(problem))
+    >>> found = dynsim.analysis.phases.events(dynsim.reduced.descend(field, eta=2.0, steps=200))
+    >>> {name: round(time) for name, time in found.items()}
+    {'escape': 112, 'half': 76, 'excess': 376}
+    """
+    found = dict(traj.meta.get("events", {}))
+    if found and (floor is None or traj.meta.get("integrator") == "flow"):
+        return found
+    floor = traj.meta.get("loss_floor", 0.0) if floor is None else floor
+    left = (traj.loss - floor) / (traj.loss[0] - floor)
+    of_loss = {"half": passage(traj.t, 0.5 - left), "excess": passage(traj.t, LEFT - left)}
+    if found:
+        return {**found, **{name: time for name, time in of_loss.items() if name in found}}
+    return {"escape": passage(traj.t, _curves(traj, part)[2] - TAKE_OFF), **of_loss}
 
 
 def _apart(t: np.ndarray) -> np.ndarray:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dynsim.model.areas import ROLES, Table, local_pairs
+from dynsim.model.areas import ROLES, Table
 
 if TYPE_CHECKING:
     from dynsim.model.areas import Layout
     from dynsim.trajectory import Trajectory
 
-__all__ = ["ROLES", "by_query_type", "global_depth"]
+__all__ = ["ROLES", "by_query_type", "events_of", "global_depth"]
 
 
 def by_query_type(traj: Trajectory, layout: Layout | None = None) -> list[dict]:
@@ -58,15 +58,17 @@ def by_query_type(traj: Trajectory, layout: Layout | None = None) -> list[dict]:
     return found
 
 
-def global_depth(traj: Trajectory, t: float | None) -> float:
-    """Return the FP correlation with the global area at a saved time.
+def global_depth(traj: Trajectory, t: float | None, query: str = "") -> float:
+    """Return the FP correlation with the global area at a time.
 
     Parameters
     ----------
     traj : Trajectory
         A run.
     t : float or None
-        A saved time.
+        A saved time, or one between saved times.
+    query : str
+        A query type; all by default.
 
     Returns
     -------
@@ -82,10 +84,46 @@ def global_depth(traj: Trajectory, t: float | None) -> float:
     >>> abs(depth / dynsim.theory.global_depth(field.problem, finite=True) - 1) < 1e-3
     True
     """
-    if t is None or traj.layout.is_global.all():
+    pairs = ~np.asarray(traj.layout.is_global) & ((np.asarray(traj.layout.query_type) == query) | (not query))
+    if t is None or not pairs.any():
         return float("nan")
-    at = np.flatnonzero(traj.t == t)[0]
-    return float(traj.layout.areas(fp=traj.fp[at])["fp"]["global"][local_pairs(traj.layout)].mean())
+    at = np.flatnonzero(traj.t == t)[:1]
+    if at.size:
+        return float(traj.layout.areas(fp=traj.fp[at[0]])["fp"]["global"][pairs].mean())
+    return float(np.interp(t, traj.t, [traj.layout.areas(fp=fp)["fp"]["global"][pairs].mean() for fp in traj.fp]))
+
+
+def events_of(traj: Trajectory, query: str) -> dict[str, float | None]:
+    """Return the events of attention of one query type.
+
+    Parameters
+    ----------
+    traj : Trajectory
+        A run.
+    query : str
+        A query type of the run.
+
+    Returns
+    -------
+    dict
+        Time t = eta x step by name of the event ("escape", "collapse"), None where it did not happen; empty where the run has no
+        events of this query type.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=2, gamma=0.75, P=36, kappa_c=0.85, kappa_s=0.45)
+    >>> part = dynsim.Partition.blocks(problem)
+    >>> field = dynsim.reduced.ContrastiveField(part, dynsim.sample_pairs(problem, part, n=32))
+    >>> found = dynsim.analysis.summary.events_of(dynsim.reduced.descend(field, eta=50.0, steps=100), "LL")
+    >>> sorted(found), found["escape"], found["collapse"] > 0
+    (['collapse', 'escape'], None, True)
+    """
+    events = traj.meta.get("events", {})
+    own = {name.partition(" ")[0]: t for name, t in events.items() if name.partition(" ")[2] == query}
+    if not own and len(traj.layout.share) == 1:  # a run of one query type: its events are those of the run
+        return {name: t for name, t in events.items() if name in ("escape", "collapse")}
+    return own
 
 
 def _moves(ends: Sequence[Table], pairs: np.ndarray) -> dict:

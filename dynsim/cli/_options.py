@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dynsim.errors import InputError
@@ -11,18 +12,38 @@ from dynsim.errors import InputError
 if TYPE_CHECKING:
     from dynsim.model.problem import Problem
     from dynsim.reduced.field import Field, Option
+    from dynsim.reduced.optimisers import Rule
+    from dynsim.trajectory import Progress
 
 LARGEST = 2**53
 
+ANY = 1e15  # patches of a problem whose P says nothing: masks of every gamma
 PROBLEM = (
     ("K", 4, "clusters"),
     ("gamma", 0.8, "masked fraction of the patches, in (0, 1)"),
     ("P", 196, "patches; up to 1e100 for orbits"),
-    ("kappa_c", 0.9, "the global area of a cluster has P^kappa_c patches"),
+    ("kappa_c", 0.9, "the global area has P^kappa_c patches"),
     ("kappa_s", 0.4, "a local area has P^kappa_s patches"),
-    ("L", 0.8, "smallest amplitude; amplitudes are uniform on [L, U]"),
+    ("L", 0.8, "smallest amplitude; uniform on [L, U]"),
     ("U", 1.2, "largest amplitude"),
 )
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help with one line an option as far as it fits: room for long names, and --[no-]name for both."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=27)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n  " in text:  # an example, as it is written
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return action.option_strings[0].replace("--", "--[no-]", 1)
+        return super()._format_action_invocation(action)
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,6 +99,18 @@ def seed(text: str) -> int | None:
     return None if text == "random" else whole(0)(text)
 
 
+def clusters(low: int) -> Callable[[str], int | None]:
+    """The type of numbers of clusters from `low`; None for "auto"."""
+
+    def convert(text: str) -> int | None:
+        try:
+            return None if text == "auto" else whole(low)(text)
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(f'must be a whole number from {low} or "auto", got {text!r}') from None
+
+    return convert
+
+
 def add_problem(parser: argparse.ArgumentParser) -> None:
     """The options that make a Problem, named as its fields."""
     group = parser.add_argument_group("problem")
@@ -90,6 +123,14 @@ def problem_from(args: argparse.Namespace) -> Problem:
     from dynsim.model.amplitude import Uniform
     from dynsim.model.problem import Problem
 
+    selects = [name for name, users in options_of(fields()).items() if next(iter(users.values())).selects]
+    given = [name for name in selects if getattr(args, name, None) is not None]
+    if given:  # pictures: of a problem they take gamma alone
+        for name, default, _ in PROBLEM:
+            if name != "gamma" and getattr(args, name) != default:
+                text = name.replace("_", "-")
+                raise InputError(f"--{text} belongs to problems with areas, got --{given[0]} too: drop one of them")
+        return Problem(gamma=args.gamma, P=ANY)
     return Problem(args.K, args.gamma, args.P, args.kappa_c, args.kappa_s, Uniform(args.L, args.U))
 
 
@@ -107,50 +148,114 @@ def add_method(group: Any, default: str | None = None) -> None:
     objectives = list(dict.fromkeys(cls.objective for cls in known.values()))
     methods = list(dict.fromkeys(key.removeprefix(f"{cls.objective}-") for key, cls in known.items()))
     if len(objectives) > 1:
-        group.add_argument(
-            "--objective", choices=objectives, default=objectives[0], help=f"what is minimised ({objectives[0]})"
-        )
+        words = f"{', '.join(objectives)} ({objectives[0]})"
+        group.add_argument("--objective", choices=objectives, default=objectives[0], metavar="NAME", help=words)
     more = "" if default is None else f", {default}"
     group.add_argument("--method", metavar="NAME", help=f"what is averaged over: {', '.join(methods)}{more} ({methods[0]})")
 
 
-def add_field_options(group: Any) -> None:
-    """The options of all fields: one each, its help naming the methods that have it where not all do."""
+def add_field_options(parser: argparse.ArgumentParser, axis: bool = False) -> None:
+    """The options of all fields, a group for those that the same methods have.
+
+    axis: as text, which may hold several values, see `read_axes`; booleans then take yes, no or yes,no."""
     known = fields()
-    for name, users in _options_of(known).items():
-        first = next(iter(users.values()))
-        kind = {int: whole(int(first.least or 0)), float: number}.get(first.type, str)
-        if first.type is bool:
-            on = argparse.BooleanOptionalAction
-            text = f"{first.help} ({', '.join(users)}; {'yes' if first.default else 'no'})"
-            group.add_argument("--" + name.replace("_", "-"), action=on, default=None, help=text)
-            continue
-        choices = list(dict.fromkeys(choice for option in users.values() for choice in option.choices))
-        metavar = "{" + ",".join(choices) + "}" if choices else {int: "N", float: "X"}.get(first.type, "TEXT")
-        defaults = dict.fromkeys(option.default for option in users.values() if option.default is not None)
-        default = "; ".join(f"{value}" for value in defaults)
-        of = "" if len(users) == len(known) else ", ".join(users)
-        tail = "; ".join(filter(None, [of, default]))
-        group.add_argument(
-            "--" + name.replace("_", "-"), type=kind, metavar=metavar, help=f"{first.help} ({tail})" if tail else first.help
-        )
+    groups: dict[str, Any] = {}
+    for name, users in options_of(known).items():
+        title = "options of all methods" if len(users) == len(known) else f"options of {', '.join(users)}"
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        add_option(groups[title], name, users, axis)
+
+
+def add_option(group: Any, name: str, users: dict[str, Option], axis: bool = False, prefix: str = "") -> None:
+    """One option that `users` have, with its choices and defaults in its help."""
+    first, text = next(iter(users.values())), "--" + name.replace("_", "-")
+    choices = list(dict.fromkeys(choice for option in users.values() for choice in option.choices))
+    words = prefix + first.help + (f": {', '.join(choices)}" if choices else "")
+    words += f" ({default})" if (default := _default(users)) else ""
+    if first.type is bool:
+        on: Any = {"nargs": "?", "const": "yes", "metavar": "yes,no"} if axis else {"action": argparse.BooleanOptionalAction}
+        group.add_argument(text, default=None, help=words, **on)
+        if axis:
+            group.add_argument("--no-" + text[2:], dest=name, action="store_const", const="no", help=argparse.SUPPRESS)
+        return
+    kind = str if axis else {int: whole(int(first.least or 0)), float: number}.get(first.type, str)
+    kinds = {int: "AXIS", float: "AXIS"} if axis else {int: "N", float: "X"}
+    group.add_argument(text, type=kind, metavar=kinds.get(first.type, "NAME" if choices else "TEXT"), help=words)
+
+
+def _default(users: dict[str, Option]) -> str:
+    """The default of most users, then those of others by name; empty where there is none."""
+    texts = {key: "yes" if one.default is True else "no" if one.default is False else one.default for key, one in users.items()}
+    given = {key: f"{value}" for key, value in texts.items() if value is not None}
+    most = max(given.values(), key=list(given.values()).count, default="")
+    return "; ".join([most, *(f"{key}: {value}" for key, value in given.items() if value != most)])
+
+
+def add_optimiser(parser: argparse.ArgumentParser) -> None:
+    """--optimiser and the parameters of all optimisers."""
+    from dynsim.reduced.optimisers import RULES
+
+    group = parser.add_argument_group("optimiser")
+    group.add_argument("--optimiser", metavar="NAME", help=f"{', '.join(RULES)} ({next(iter(RULES))})")
+    for name, users in options_of(RULES).items():
+        add_option(group, name, users, prefix=f"{', '.join(users)}: ")
+
+
+def optimiser_from(args: argparse.Namespace) -> Rule | None:
+    """The optimiser that is asked for; None where none is. Raises InputError."""
+    from dynsim.reduced.optimisers import RULES
+
+    name = args.optimiser or next(iter(RULES))
+    if name not in RULES:
+        raise InputError(f"--optimiser must be one of {', '.join(RULES)}, got {name!r}: take {next(iter(RULES))}")
+    given = given_of(args, RULES, name, "--optimiser")
+    return RULES[name](**given) if args.optimiser else None
 
 
 def field_options(args: argparse.Namespace, key: str) -> dict:
     """Those options of the field `key` that are given. Raises InputError for one of another field, or a value not allowed."""
-    known, given = fields(), {}
-    for name, users in _options_of(known).items():
+    return given_of(args, fields(), key, "--method")
+
+
+def given_of(args: argparse.Namespace, known: Mapping[str, Any], key: str, chooser: str) -> dict:
+    """Those options of `key`, chosen by the option `chooser` among `known`, that are given. Raises InputError."""
+    given = {}
+    for name, users in options_of(known).items():
         value = getattr(args, name)
         if value is None:
             continue
         text = "--" + name.replace("_", "-")
         if key not in users:
-            raise InputError(f"{text} belongs to --method {' or '.join(users)}, got --method {key}: drop one")
-        if users[key].choices and value not in users[key].choices:
-            allowed = ", ".join(users[key].choices)
-            raise InputError(f"{text} must be {allowed} for --method {key}, got {value!r}: take one of them")
+            raise InputError(f"{text} belongs to {chooser} {' or '.join(users)}, got {chooser} {key}: drop one")
         given[name] = value
+        for one in value if isinstance(value, tuple) else (value,):
+            if users[key].choices and one not in users[key].choices:
+                allowed = ", ".join(users[key].choices)
+                raise InputError(f"{text} must be {allowed} for {chooser} {key}, got {one!r}: take one of them")
     return given
+
+
+def read_axes(args: argparse.Namespace) -> None:
+    """Put values in place of the texts of options declared with `axis`: one as it is, several as a tuple. Raises InputError."""
+    from dynsim.sweep import parse_axis
+
+    for name, users in options_of(fields()).items():
+        text, option = getattr(args, name), next(iter(users.values()))
+        if text is None:
+            continue
+        try:
+            values = parse_axis(text, whole=option.type is int) if option.type in (int, float) else text.split(",")
+            read = tuple(dict.fromkeys(replace(option, choices=()).read(value) for value in values))
+        except InputError as error:
+            raise InputError(f"--{name.replace('_', '-')}: {error}") from None
+        setattr(args, name, read[0] if len(read) == 1 else read)
+
+
+def read_options(cls: type[Field], given: dict, progress: Progress | None) -> dict:
+    """The same options with what they name, files or folders, read. Raises what reading raises."""
+    loaders = {option.name: option.loader for option in cls.options if option.loader is not None}
+    return {name: loaders[name](value, progress=progress) if name in loaders else value for name, value in given.items()}
 
 
 def chosen_method(args: argparse.Namespace) -> str:
@@ -159,9 +264,9 @@ def chosen_method(args: argparse.Namespace) -> str:
 
     try:
         key = reduced.method_key(getattr(args, "objective", "reconstruction"), args.method)
-        for name, users in _options_of(fields()).items():
+        for name, users in options_of(fields()).items():
             if args.method is None and getattr(args, name) is not None and next(iter(users.values())).selects:
-                key = next(iter(users))
+                key = next((one for one in users if fields()[one].objective == fields()[key].objective), "")
     except InputError:
         key = ""
     if key not in fields():
@@ -171,11 +276,11 @@ def chosen_method(args: argparse.Namespace) -> str:
 
 def given_options(args: argparse.Namespace) -> dict:
     """All options of fields that are given, whatever the method."""
-    return {name: getattr(args, name) for name in _options_of(fields()) if getattr(args, name) is not None}
+    return {name: getattr(args, name) for name in options_of(fields()) if getattr(args, name) is not None}
 
 
-def _options_of(known: dict[str, type[Field]]) -> dict[str, dict[str, Option]]:
-    """Every option by name: the fields that have it, and what each says of it."""
+def options_of(known: Mapping[str, Any]) -> dict[str, dict[str, Option]]:
+    """Every option by name: the fields, or optimisers, that have it, and what each says of it."""
     found: dict[str, dict[str, Option]] = {}
     for key, cls in known.items():
         for option in cls.options:
@@ -188,8 +293,8 @@ def add_output(parser: argparse.ArgumentParser, folder: str | None = None) -> No
     group = parser.add_argument_group("output")
     if folder is not None:
         group.add_argument("--out", metavar="DIR", help=folder)
-    group.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
-    group.add_argument("--quiet", action="store_true", help="no progress and no remarks on standard error")
+    group.add_argument("--json", action="store_true", help="one JSON object on standard output, no text")
+    group.add_argument("--quiet", action="store_true", help="no progress, no remarks on standard error")
 
 
 def seed_from(args: argparse.Namespace) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-from argparse import Namespace, _SubParsersAction
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from dynsim.cli import _show
-from dynsim.cli._options import add_output, number, seed, seed_from, whole
+from dynsim.cli._options import add_output, clusters, number, seed, seed_from, whole
 
 if TYPE_CHECKING:
     from dynsim.analysis.areas import Areas
@@ -24,7 +23,7 @@ ESTIMATES = {
 }
 
 
-def add_parser(sub: _SubParsersAction) -> argparse.ArgumentParser:
+def add_parser(sub: _SubParsersAction) -> ArgumentParser:
     """Declare the options."""
     parser = sub.add_parser(
         "areas",
@@ -38,7 +37,7 @@ def add_parser(sub: _SubParsersAction) -> argparse.ArgumentParser:
     group.add_argument("--gamma", type=number, default=0.75, metavar="X", help="masked fraction of the patches (0.75)")
     group.add_argument("--key", metavar="NAME", help="which array of an .npz file")
     group = parser.add_argument_group("estimate")
-    group.add_argument("--clusters", type=_clusters, default=3, metavar="K", help='clusters; "auto" chooses among 1 to 8 (3)')
+    group.add_argument("--clusters", type=clusters(1), default=3, metavar="K", help='clusters; "auto" chooses among 1 to 8 (3)')
     group.add_argument("--areas", type=whole(2), metavar="N", help="areas of every cluster (chosen on pictures not used)")
     group.add_argument("--held-out", type=number, default=0.2, metavar="X", help="fraction of pictures to measure on (0.2)")
     group.add_argument("--bootstrap", type=whole(0), default=50, metavar="B", help="resampled sets for the intervals (50)")
@@ -46,15 +45,6 @@ def add_parser(sub: _SubParsersAction) -> argparse.ArgumentParser:
     add_output(parser, "folder for areas.json, areas.npz and areas.png")
     parser.set_defaults(run=run)
     return parser
-
-
-def _clusters(text: str) -> int | None:
-    if text == "auto":
-        return None
-    try:
-        return whole(1)(text)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f'must be a whole number from 1 or "auto", got {text!r}') from None
 
 
 def run(args: Namespace) -> int:

@@ -26,8 +26,8 @@ def add_parser(sub: _SubParsersAction) -> ArgumentParser:
     parser = sub.add_parser(
         "plot",
         help="draw what simulate or sweep have written",
-        description="Draw a folder of `dynsim simulate --out` (FP, PP, attention, loss) or a store of `dynsim sweep` over "
-        "kappa_c and kappa_s (phase diagram). A run as .html, .gif or .mp4 is a moving picture.",
+        description="Draw a folder of `dynsim simulate --out` (FP, PP, attention, loss) or a store of `dynsim sweep` over two "
+        "axes, and P (phase diagram). A run as .html, .gif or .mp4 is a moving picture.",
     )
     parser.add_argument("source", metavar="SOURCE", help="a folder of simulate, or a store of sweep")
     parser.add_argument("--out", required=True, metavar="FILE", help="figure: .png, .pdf, .svg; moving: .html, .gif, .mp4")
@@ -89,29 +89,40 @@ def _read_folder(source: str) -> tuple[Problem | None, list[Trajectory]]:
 def _run_folder(source: str) -> Figure:
     """The summary figure of a folder."""
     from dynsim import plots
+    from dynsim.analysis import generalisation
     from dynsim.runs import recipe
 
     problem, trajs = _read_folder(source)
     if problem is None:
-        return plots.picture_summary(trajs[0], recipe.build(*trajs[0].recipe).images)  # type: ignore[misc, attr-defined]
-    return plots.summary(trajs, problem)
+        return plots.picture_summary(trajs[0], recipe.build(*trajs[0].recipe).images)  # type: ignore[misc]
+    gap = generalisation.of_run(recipe.build(*trajs[0].recipe), trajs[0], problem) if len(trajs) == 1 else None  # type: ignore[misc]
+    return plots.summary(trajs, problem, gap=gap)
 
 
 def _store(source: str) -> Figure:
-    """The phase diagram of a sweep, a panel for each P."""
+    """The phase diagram of a sweep, a panel for each P: of the collapse, where its runs have that event, else of depths."""
     import numpy as np
 
     from dynsim import plots, sweep
+    from dynsim.analysis.columns import PARAMETERS
 
     table = sweep.load(source)
-    if min(len(np.unique(table[name])) for name in ("kappa_c", "kappa_s")) < 2:
-        raise InputError(f"a phase diagram needs several values of kappa_c and of kappa_s, {source!r} holds fewer: sweep them")
+    varied = [name for name in sweep.axes(table) if name != "P"]
+    if len(varied) != 2:
+        found = ", ".join(varied) or "none"
+        raise InputError(f"a phase diagram needs two axes beside P, say kappa_c and kappa_s, {source!r} has {found}: sweep two")
+    x, y = varied if (varied[0] in PARAMETERS) == (varied[1] in PARAMETERS) else varied[::-1]  # options across, parameters up
     sizes = np.unique(table["P"])
     figure, axes = plots.figure(1, len(sizes), plots.SINGLE if len(sizes) == 1 else plots.DOUBLE, squeeze=False)
-    deepest = np.nanmax(-table["depth"] / np.log(table["P"]))
+    collapses = "collapse" in table and np.isfinite(table["collapse"]).any()
+    deepest = np.nanmax(-table["depth"] / np.log(table["P"]), initial=0.0)
     for ax, P in zip(axes[0], sizes, strict=True):
-        mesh = plots.phase_diagram(ax, {name: column[table["P"] == P] for name, column in table.items()}, vmax=deepest)
+        rows = {name: column[table["P"] == P] for name, column in table.items()}
+        draw = partial(plots.collapse_diagram, ax, rows) if collapses else partial(plots.phase_diagram, ax, rows, deepest)
+        mesh = draw(x=x, y=y)
         ax.set_title(f"$P=10^{{{np.log10(P):.3g}}}$", fontsize=ax.xaxis.label.get_size())
+    if collapses:
+        return figure
     bar = figure.colorbar(mesh, ax=axes[0, -1])
     bar.set_label(r"$-\Phi_g/\log P$", fontsize=ax.xaxis.label.get_size())
     bar.ax.tick_params(labelsize=ax.xaxis.label.get_size() - 1)

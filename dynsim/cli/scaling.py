@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Sequence
+from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 from dynsim.cli import _show
 from dynsim.cli._options import PROBLEM, add_output, number
+from dynsim.errors import InputError
 
 if TYPE_CHECKING:
     from dynsim.analysis.scaling import Exponent
@@ -22,7 +24,7 @@ def add_parser(sub: _SubParsersAction) -> ArgumentParser:
         "scaling",
         help="measure exponents in P and t beside theory's",
         description="Measure how escape time, depth, late loss and PP size scale, on orbit flows at rising P, beside the derived "
-        "exponents. Exit status 1 where a derived exponent lies outside its error.",
+        "exponents, and bounds of your own. Exit status 1 where a derived exponent lies outside its error, or a bound fails.",
     )
     group = parser.add_argument_group("problem")
     for name, default, text in PROBLEM:
@@ -32,16 +34,19 @@ def add_parser(sub: _SubParsersAction) -> ArgumentParser:
         else:
             option, default = "--" + name.replace("_", "-"), 1 if name == "K" else default
             group.add_argument(option, type=number, default=default, metavar="X", help=f"{text} ({default})")
+    group = parser.add_argument_group("bounds of your own, as exponents; exit status 1 where one does not hold")
+    group.add_argument("--bound", metavar="NAME=X", action="append", default=[], help="from above: e.g. escape_time=1.2")
+    group.add_argument("--lower-bound", metavar="NAME=X", action="append", default=[], help="from below: e.g. depth=-0.5")
     add_output(parser, "folder for scaling.json")
     parser.set_defaults(run=run)
     return parser
 
 
 def run(args: Namespace) -> int:
-    """Do it; exit status 0, or 1 where an exponent disagrees. Raises what the library raises."""
+    """Do it; exit status 0, or 1 where an exponent disagrees or a bound fails. Raises what the library raises."""
     from dataclasses import asdict
 
-    from dynsim.analysis import scaling
+    from dynsim.analysis import bounds, scaling
     from dynsim.cli._files import Folder
     from dynsim.model.amplitude import Uniform
     from dynsim.model.problem import Problem
@@ -49,6 +54,8 @@ def run(args: Namespace) -> int:
 
     P = parse_axis(args.P, whole=True)
     problem = Problem(args.K, args.gamma, max(P), args.kappa_c, args.kappa_s, Uniform(args.L, args.U))
+    given = [(text, False) for text in args.bound] + [(text, True) for text in args.lower_bound]
+    claims = [(*_claim(text, scaling.QUANTITIES), lower) for text, lower in given]
     folder = Folder(args.out) if args.out is not None else None
     try:
         with _show.progress(args, "measuring") as progress:
@@ -57,9 +64,12 @@ def run(args: Namespace) -> int:
         if folder is not None:
             folder.leave()
         raise
+    by_name = {row.quantity: row for row in rows}
+    held = [bounds.hold(by_name[name], value, lower=lower) for name, value, lower in claims]
     result = {
         "K": problem.K, "gamma": problem.gamma, "kappa_c": problem.kappa_c, "kappa_s": problem.kappa_s, "L": args.L, "U": args.U,
         "P": P, "information_gap": problem.Delta, "exponents": [{**asdict(row), "agrees": row.agrees} for row in rows],
+        "bounds": [bound.to_dict() for bound in held],
     }
     if folder is not None:
         folder.write_text("scaling.json", _show.strict_json(result))
@@ -68,7 +78,23 @@ def run(args: Namespace) -> int:
         _show.print_json(result)
     else:
         _report(problem, rows)
-    return 0 if all(row.agrees for row in rows) else 1
+        for bound in held:
+            side = ("from above", "from below")[bound.lower]
+            apart = f"exponents {abs(bound.off):.3g} apart, at the largest x a factor {bound.factor:.3g}"
+            _show.say(f"{bound.quantity} {side} by x^{bound.claimed:g}: {bound.verdict}; {apart}")
+    return 0 if all(row.agrees for row in rows) and all(bound.holds for bound in held) else 1
+
+
+def _claim(text: str, quantities: Sequence[str]) -> tuple[str, float]:
+    """Name and exponent of NAME=X."""
+    name, _, value = text.partition("=")
+    try:
+        found = float(value)
+    except ValueError:
+        found = inf
+    if name not in quantities or not isfinite(found):
+        raise InputError(f"a bound is NAME=X, of {', '.join(quantities)}, with an exponent, got {text!r}: e.g. escape_time=1.2")
+    return name, found
 
 
 def _report(problem: Problem, rows: Sequence[Exponent]) -> None:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from argparse import Namespace, RawDescriptionHelpFormatter, _SubParsersAction
-from collections.abc import Iterator, Sequence
+from argparse import Namespace, _SubParsersAction
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dynsim.cli import _report, _show
+from dynsim.cli import _generalisation, _pictures, _report, _show
 from dynsim.cli._files import Folder
 from dynsim.cli._options import (
+    Formatter,
     add_field_options,
     add_method,
+    add_optimiser,
     add_output,
     add_problem,
     chosen_method,
+    clusters,
     field_options,
     number,
+    optimiser_from,
     problem_from,
+    read_options,
     seed,
     seed_from,
     whole,
@@ -27,13 +32,16 @@ from dynsim.cli._options import (
 from dynsim.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
+    from dynsim.analysis.generalisation import Gap
     from dynsim.model.problem import Problem
+    from dynsim.plots.style import Figure
     from dynsim.trajectory import Progress, Trajectory
 
 ALONE = ("file", "json", "quiet", "command", "run", "default", "line")  # what --from goes with
+CLUSTERS = 'pictures: clusters whose areas are fitted and predict the run; "auto" chooses among 1 to 8, 0 fits none (3)'
 SAVED = 60  # saved times of a gradient flow, where the field does not say
 EXAMPLE = """example:
-  dynsim simulate --K 4 --gamma 0.8 --P 1e12 --out run     orbits at 1e12 patches; files, numbers and a figure go to run/
+  dynsim simulate --K 4 --gamma 0.8 --P 1e12 --out run     orbits; files in run/
 """
 
 
@@ -44,7 +52,8 @@ def add_parser(sub: _SubParsersAction) -> Any:
         help="run the reduced dynamics of one problem",
         description="Run the reduced dynamics of one problem and say how attention, correlations and loss moved.",
         epilog=EXAMPLE,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=Formatter,
+        usage="%(prog)s [options]",
         later=_declare,
     )
 
@@ -52,20 +61,22 @@ def add_parser(sub: _SubParsersAction) -> Any:
 def _declare(parser: Any) -> None:
     add_problem(parser)
     add_method(parser.add_argument_group("field"))
-    add_field_options(parser.add_argument_group("options of the field (in brackets: of which methods; default)"))
     group = parser.add_argument_group("run")
     group.add_argument("--seed", type=seed, default=0, metavar="S", help='of areas, images and masks; "random" draws one (0)')
-    group.add_argument("--steps", type=whole(0), metavar="T", help="steps of gradient descent (500 where that is the default)")
-    group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (1)")
-    group.add_argument("--t-end", type=number, metavar="X", help="time of gradient flow, t = eta x step (orbit: 100 escapes)")
+    group.add_argument("--steps", type=whole(0), metavar="T", help="steps of gradient descent (to 99 %% of the way)")
+    group.add_argument("--eta", type=number, metavar="X", help="step size of gradient descent (a safe one)")
+    group.add_argument("--t-end", type=number, metavar="X", help="time of gradient flow (orbit: 100 escapes)")
     group.add_argument("--rtol", type=number, metavar="X", help="accuracy of gradient flow (1e-5)")
+    group.add_argument("--clusters", type=clusters(0), default=3, metavar="K", help=CLUSTERS)
+    add_optimiser(parser)
     group = parser.add_argument_group("files")
     group.add_argument("--checkpoint", type=number, metavar="X", help="seconds between checkpoints in --out (10)")
-    group.add_argument("--resume", action="store_true", help="go on from what the same command left in --out")
+    group.add_argument("--resume", action="store_true", help="go on from what the command left in --out")
     group.add_argument("--format", choices=("npz", "nc"), default="npz", help="of trajectories; nc needs the extra `data` (npz)")
-    group.add_argument("--from", dest="file", metavar="FILE", help="run a result file again and say whether the bits agree")
-    parser.add_argument("--plot", action="store_true", help="loss and attention as text plots below (extra `terminal`)")
-    add_output(parser, "folder for trajectories, summary.json and a figure (PNG and PDF)")
+    group.add_argument("--from", dest="file", metavar="FILE", help="run a result file again and compare every bit")
+    group.add_argument("--plot", action="store_true", help="text plots below the report (extra `terminal`)")
+    add_output(parser, "folder for trajectories, numbers and a figure")
+    add_field_options(parser)
     parser.set_defaults(run=run, default=parser.get_default)
 
 
@@ -90,17 +101,23 @@ def run(args: Namespace) -> int:
         if folder is not None:
             folder.leave()
     record = _report.record(args, problem, drawn, [field for _, field in fields], runs, time.perf_counter() - began)
+    more, show, figure = _beside(args, problem, drawn, fields[0][1], runs)
+    record |= more
     if folder is not None:
-        _write(args, folder, problem, fields[0][1], [label for label, _ in fields], runs, record)
+        _write(args, folder, [label for label, _ in fields], record, figure)
         _show.remark(args, f"wrote {args.out}")
     if args.json:
         _show.print_json(record)
     else:
         _report.show(record)
+        show(record)
         if args.plot:
             from dynsim.cli._textplot import text_plot
 
-            _show.say("\n" + text_plot(runs))
+            try:
+                _show.say("\n" + text_plot(runs))
+            except InputError as error:  # the run is done, and all else about it has been said
+                _show.remark(args, f"no plot: {error}")
     return 0
 
 
@@ -109,7 +126,9 @@ def _fields(args: Namespace, problem: Problem, drawn: int) -> list[tuple[str, An
     from dynsim import reduced
 
     key = chosen_method(args)
-    options, cls = field_options(args, key), reduced.field_class(key)
+    cls = reduced.field_class(key)
+    with _show.progress(args, "reading") as progress:
+        options = read_options(cls, field_options(args, key), progress)
     variants = cls.variants(problem, **options)
     labels = ["-".join(str(value) for value in variant.values()) for variant in variants]
     made = [cls.from_options(problem, drawn, **{**options, **variant}) for variant in variants]
@@ -118,19 +137,24 @@ def _fields(args: Namespace, problem: Problem, drawn: int) -> list[tuple[str, An
 
 def _integrator(args: Namespace, problem: Problem, field: Any) -> tuple[str, dict]:
     """(integrator, its options): as --steps and --eta or --t-end and --rtol ask, else the field's own."""
-    descent, flow = args.steps is not None or args.eta is not None, args.t_end is not None or args.rtol is not None
+    rule = optimiser_from(args)
+    descent = args.steps is not None or args.eta is not None or rule is not None
+    flow = args.t_end is not None or args.rtol is not None
     if descent and flow:
-        raise InputError("--t-end and --rtol are of gradient flow, --steps and --eta of gradient descent: give one or the other")
+        raise InputError("--t-end and --rtol are of flow, --steps, --eta and --optimiser of descent: give one or the other")
     integrator = "descend" if descent else "flow" if flow else field.integrator
-    options = field.run_options(problem) if integrator == field.integrator else _other(integrator, problem)
     given = {name: getattr(args, name) for name in ("eta", "steps", "t_end", "rtol") if getattr(args, name) is not None}
+    if integrator == "flow":
+        return integrator, {**(field.run_options(problem) if field.integrator == integrator else _flow(problem)), **given}
+    own = field.integrator == integrator and not given
+    options = field.run_options(problem) if own else field.plain_options(problem)
+    if rule is not None:
+        options |= {"eta": rule.step_size(options["eta"]), "optimiser": rule}
     return integrator, {**options, **given}
 
 
-def _other(integrator: str, problem: Problem) -> dict:
-    """Options of an integrator that is not the field's own."""
-    if integrator == "descend":
-        return {"eta": 1.0, "steps": 500}
+def _flow(problem: Problem) -> dict:
+    """Options of a flow, for a field that descends by itself."""
     from dynsim import theory
 
     return {"t_end": 100 * max(theory.escape_time(problem, area) for area in "LG"), "rtol": 1e-5, "keep": SAVED}
@@ -159,22 +183,48 @@ def _move(
         yield runs.run(path, field, integrator, every, args.resume, **about, **options)
 
 
+def _beside(
+    args: Namespace, problem: Problem, drawn: int, field: Any, runs: list[Trajectory]
+) -> tuple[dict, Callable[[dict], None], Callable[[], Figure]]:
+    """What is said beside runs: more of the record, how it is shown, and the figure.
+
+    On pictures that is what fitted areas predict, on given images the loss of the population."""
+    if field.images is not None:
+        with _show.progress(args, "fitting areas") as progress:
+            predicted = _pictures.predict(field, runs[0], args.clusters, drawn, progress)
+        return (
+            _pictures.record(field, runs[0], predicted), _pictures.show, partial(_pictures.figure, field, runs[0], predicted)
+        )  # fmt: skip
+
+    def figure(gap: Gap | None = None) -> Figure:
+        from dynsim import plots
+
+        return plots.summary(runs, problem, gap=gap)
+
+    from dynsim.analysis import generalisation
+
+    gap = generalisation.of_run(field, runs[0], problem) if len(runs) == 1 else None
+    if gap is None:
+        return {}, lambda record: None, figure
+    return _generalisation.record(gap), _generalisation.show, partial(figure, gap)
+
+
 def _name(args: Namespace, label: str) -> str:
     """Name of the file of a run."""
     return f"trajectory{label and '-' + label}.{args.format}"
 
 
 def _write(
-    args: Namespace, folder: Folder, problem: Problem, field: Any, labels: Sequence[str], runs: list[Trajectory], record: dict
+    args: Namespace, folder: Folder, labels: Sequence[str], record: dict, figure: Callable[[], Figure]
 ) -> None:
+    """The record, and the figure, in the folder of the trajectories."""
     from dynsim import plots
 
     files = [_name(args, label) for label in labels]
     folder.write_text("summary.json", _show.strict_json({**record, "trajectories": files}))
-    images = getattr(field, "images", None)
-    figure = plots.summary(runs, problem) if images is None else plots.picture_summary(runs[0], images)
+    drawn = figure()
     for ending in ("png", "pdf"):
-        folder.write(f"summary.{ending}", partial(plots.save, figure))
+        folder.write(f"summary.{ending}", partial(plots.save, drawn))
 
 
 def _again(args: Namespace) -> int:

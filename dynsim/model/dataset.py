@@ -7,12 +7,13 @@ image[i] says which one it is (docs/mask-budgets.md).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dynsim.errors import InputError
 from dynsim.model import memory
-from dynsim.model.amplitude import generator, is_number
+from dynsim.model.amplitude import generator, is_number, seed_of
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
 
@@ -168,7 +169,13 @@ class Dataset:
         )
 
     def with_masks(
-        self, masks: int = 1, seed: int | Sequence[int] = 0, gamma: float | None = None, masked: int | None = None
+        self,
+        masks: int = 1,
+        seed: int | Sequence[int] = 0,
+        gamma: float | None = None,
+        masked: int | None = None,
+        *,
+        rng: Any = None,
     ) -> "Dataset":
         """The same images under fresh masks.
 
@@ -182,6 +189,8 @@ class Dataset:
             Masked fraction: round(gamma P) patches are masked.
         masked : int, optional
             Masked patches, in place of `gamma`. Neither: as many as in the first row of each image.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
         Returns
         -------
@@ -211,7 +220,7 @@ class Dataset:
         _check_rows(len(first), masks, P, self.z.shape[1])
         count = _masked_count(self.masked[first].sum(axis=1), P, gamma, masked)
         rows = np.tile(np.arange(len(first)), masks)
-        drawn = _masks(generator(seed), np.tile(count, masks), P)
+        drawn = _masks(generator(seed_of(seed, rng)), np.tile(count, masks), P)
         weight = np.tile(share / masks, masks)
         data = object.__new__(Dataset)
         data._set(self.cluster[first][rows], self.z[first][rows], drawn, weight, rows)
@@ -240,7 +249,9 @@ class Dataset:
             raise InputError(f"z must have a column for each of {part.N.max()} areas, got {self.z.shape[1]}: sample from it")
 
 
-def sample(problem: Problem, part: Partition, n: int = 256, seed: int | Sequence[int] = 0, masks: int = 1) -> Dataset:
+def sample(
+    problem: Problem, part: Partition, n: int = 256, seed: int | Sequence[int] = 0, masks: int = 1, *, rng: Any = None
+) -> Dataset:
     """Draw n images of `problem` on `part`, each under `masks` masks. The same seed gives the same images on every machine.
 
     Parameters
@@ -253,6 +264,8 @@ def sample(problem: Problem, part: Partition, n: int = 256, seed: int | Sequence
         Seed of everything drawn.
     masks : int
         Masks for every image: a mask budget of n x masks rows.
+    rng : optional
+        A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
     Returns
     -------
@@ -278,7 +291,7 @@ def sample(problem: Problem, part: Partition, n: int = 256, seed: int | Sequence
     _check_masks(masks)
     check_sizes(problem, part)
     _check_rows(n, masks, part.P, int(part.N.max()))
-    return draw_images(problem, part, n, generator(seed), masks)
+    return draw_images(problem, part, n, generator(seed_of(seed, rng)), masks)
 
 
 def draw_images(

@@ -8,11 +8,12 @@ dynamics depend on the vectors only through their inner products.
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.model.amplitude import generator, is_number
+from dynsim.model.amplitude import generator, is_number, seed_of
 from dynsim.model.partition import Partition
 
 ORTHONORMAL = 1e-13  # largest entry of B^T B - I that counts as rounding
@@ -209,7 +210,7 @@ class Embedding:
         return {**self.origin, "d": self.d, "orthonormal": self.is_orthonormal, "token": token}
 
     @classmethod
-    def orthonormal(cls, part: Partition, d: int | None = None, seed: int | None = None) -> "Embedding":
+    def orthonormal(cls, part: Partition, d: int | None = None, seed: int | None = None, *, rng: Any = None) -> "Embedding":
         """Return orthonormal positions and features, the paper's assumption.
 
         Parameters
@@ -220,6 +221,8 @@ class Embedding:
             Dimension, at least P + F, which is the default.
         seed : int, optional
             Seed of a random rotation; coordinate axes by default.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
         Returns
         -------
@@ -238,7 +241,7 @@ class Embedding:
         >>> dynsim.Embedding.orthonormal(part).is_onehot, dynsim.Embedding.orthonormal(part, seed=0).is_onehot
         (True, False)
         """
-        need = part.P + part.F
+        seed, need = seed_of(seed, rng, None), part.P + part.F
         d = need if d is None else _dimension(d)
         if d < need:
             raise InputError(f"orthonormal positions and features need d >= P + F = {need}, got d={d}: take d={need}")
@@ -247,7 +250,7 @@ class Embedding:
 
     @classmethod
     def sinusoidal_2d(
-        cls, part: Partition, d: int, temperature: float = 10000.0, seed: int = 0, normalise: bool = True
+        cls, part: Partition, d: int, temperature: float = 10000.0, seed: int = 0, normalise: bool = True, *, rng: Any = None
     ) -> "Embedding":
         """Return sines and cosines of the place of a patch on the grid, as in masked autoencoders.
 
@@ -263,6 +266,8 @@ class Embedding:
             Seed of the features.
         normalise : bool
             Whether vectors are divided by their norm sqrt(d / 2), which the reference implementation leaves.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
         Returns
         -------
@@ -295,13 +300,14 @@ class Embedding:
         omega = float(temperature) ** -(np.arange(d // 4) / (d // 4))
         waves = [wave(np.outer(omega, place)) for place in (column, row) for wave in (np.sin, np.cos)]
         E = np.concatenate(waves) / (np.sqrt(d / 2) if normalise else 1.0)
-        rng = generator(seed)
-        V = _rotation(rng, d, part.F) if d >= part.F else _unit(rng, d, part.F)
+        seed = seed_of(seed, rng)
+        draw = generator(seed)
+        V = _rotation(draw, d, part.F) if d >= part.F else _unit(draw, d, part.F)
         origin = {"kind": "sinusoidal_2d", "temperature": float(temperature), "seed": seed, "normalise": bool(normalise)}
         return cls(E, V, origin=origin)
 
     @classmethod
-    def random(cls, part: Partition, d: int, seed: int = 0) -> "Embedding":
+    def random(cls, part: Partition, d: int, seed: int = 0, *, rng: Any = None) -> "Embedding":
         """Draw positions and features uniformly from the unit sphere.
 
         Parameters
@@ -312,6 +318,8 @@ class Embedding:
             Dimension, any.
         seed : int
             Seed of the draws.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
         Returns
         -------
@@ -330,8 +338,9 @@ class Embedding:
         >>> dynsim.Embedding.random(part, d=8).V.shape
         (8, 2)
         """
-        d, rng = _dimension(d), generator(seed)
-        return cls(_unit(rng, d, part.P), _unit(rng, d, part.F), origin={"kind": "random", "seed": seed})
+        d, seed = _dimension(d), seed_of(seed, rng)
+        draw = generator(seed)
+        return cls(_unit(draw, d, part.P), _unit(draw, d, part.F), origin={"kind": "random", "seed": seed})
 
     @classmethod
     def correlated(cls, part: Partition, gram: np.ndarray) -> "Embedding":

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dynsim.errors import InputError
-from dynsim.model.amplitude import generator, is_number
+from dynsim.model.amplitude import generator, is_number, seed_of
 
 if TYPE_CHECKING:
     from dynsim.trajectory import Progress
@@ -196,6 +196,32 @@ class Images:
         used, image = np.unique(self.image[chosen], return_inverse=True)
         return Images(self.patches[used], self.masked[chosen], self.grid, weight / weight.sum(), image.reshape(-1))
 
+    def with_masks(self, seed: int | Sequence[int] = 0, *, rng: Any = None) -> Images:
+        """Return the same rows under fresh masks, each of as many patches as before.
+
+        Parameters
+        ----------
+        seed : int or sequence of int
+            Of the masks.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
+
+        Returns
+        -------
+        Images
+            Pictures, rows and weights as before.
+
+        Examples
+        --------
+        >>> import numpy as np, dynsim
+        >>> images = dynsim.Images.cut(np.random.default_rng(0).uniform(size=(10, 8, 8)), patch=2)
+        >>> again = images.with_masks(1)
+        >>> bool((again.patches == images.patches).all()), bool((again.masked == images.masked).all()), int(again.masked[0].sum())
+        (True, False, 12)
+        """
+        order = generator(seed_of(seed, rng)).permuted(np.broadcast_to(np.arange(self.P), (self.n, self.P)), axis=1)
+        return Images(self.patches, order < self.masked.sum(axis=1)[:, None], self.grid, self.weight, self.image)
+
     @classmethod
     def cut(
         cls,
@@ -206,6 +232,8 @@ class Images:
         centre: bool = True,
         scale: float | str | None = None,
         masks: int = 1,
+        *,
+        rng: Any = None,
     ) -> Images:
         """Cut pictures into patches, and draw `masks` masks for each.
 
@@ -225,6 +253,8 @@ class Images:
             Multiply all numbers: by a given one; so that the mean of |X_p|^2 is 1; not at all.
         masks : int
             Masks that each picture is seen under: n = m masks rows.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
         Returns
         -------
@@ -267,7 +297,7 @@ class Images:
             X = X - X.mean(axis=0)
         patches = X.reshape(m, grid[0], patch, grid[1], patch, C).transpose(0, 1, 3, 2, 4, 5).reshape(m, P, patch * patch * C)
         patches = patches * _factor(patches, scale)
-        order = generator(seed).permuted(np.broadcast_to(np.arange(P), (m * masks, P)), axis=1)
+        order = generator(seed_of(seed, rng)).permuted(np.broadcast_to(np.arange(P), (m * masks, P)), axis=1)
         masked = np.zeros((m * masks, P), dtype=bool)
         np.put_along_axis(masked, order[:, :count], True, axis=1)
         return cls(patches, masked, grid, image=np.repeat(np.arange(m), masks))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.model.amplitude import generator
+from dynsim.model.amplitude import generator, seed_of
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
 
@@ -110,7 +111,9 @@ class Pairs:
             raise InputError(f"z must have a column for each of {part.N.max()} areas, got {self.z.shape[1]}: sample from it")
 
 
-def sample_pairs(problem: Problem, part: Partition, n: int = 256, seed: int | Sequence[int] = 0) -> Pairs:
+def sample_pairs(
+    problem: Problem, part: Partition, n: int = 256, seed: int | Sequence[int] = 0, *, rng: Any = None
+) -> Pairs:
     """Draw n images of `problem` on `part`, each under two masks drawn independently.
 
     Parameters
@@ -123,6 +126,8 @@ def sample_pairs(problem: Problem, part: Partition, n: int = 256, seed: int | Se
         Number of pairs, at least 2.
     seed : int or sequence of int
         The same seed gives the same pairs on every machine.
+    rng : optional
+        A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
     Returns
     -------
@@ -149,10 +154,10 @@ def sample_pairs(problem: Problem, part: Partition, n: int = 256, seed: int | Se
             f"the partition must be of the problem's K={problem.K}, P={problem.P}, got K={part.K}, P={part.P}: "
             f"take e.g. Partition.blocks(problem)"
         )
-    rng = generator(seed)
-    cluster = rng.integers(problem.K, size=n)
-    z = problem.amplitude.sample(rng, (n, int(part.N.max())))
-    order = rng.permuted(np.broadcast_to(np.arange(part.P), (n, 2, part.P)), axis=2)
+    draw = generator(seed_of(seed, rng))
+    cluster = draw.integers(problem.K, size=n)
+    z = problem.amplitude.sample(draw, (n, int(part.N.max())))
+    order = draw.permuted(np.broadcast_to(np.arange(part.P), (n, 2, part.P)), axis=2)
     masked = np.zeros((n, 2, part.P), dtype=bool)
     np.put_along_axis(masked, order[..., : problem.masked], True, axis=2)
     return Pairs(cluster, z, masked)

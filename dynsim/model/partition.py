@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.model.amplitude import generator
+from dynsim.model.amplitude import generator, seed_of
 from dynsim.model.problem import Problem
 
 
@@ -125,7 +125,7 @@ class Partition:
         )
 
     @classmethod
-    def blocks(cls, problem: Problem, seed: int | Sequence[int] = 0) -> "Partition":
+    def blocks(cls, problem: Problem, seed: int | Sequence[int] = 0, *, rng: Any = None) -> "Partition":
         """Draw compact areas on a 2-D patch grid: the default.
 
         Parameters
@@ -134,6 +134,8 @@ class Partition:
             Gives the number of clusters and the area sizes; P at most 2^20.
         seed : int or sequence of int
             Seed of the places of the areas, drawn anew for each cluster.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
         Returns
         -------
@@ -160,19 +162,19 @@ class Partition:
                [0, 0, 0, 0],
                [0, 0, 0, 0]])
         """
-        P, rng = _check_explicit(problem), generator(seed)
+        P, draw = _check_explicit(problem), generator(seed_of(seed, rng))
         grid = _grid(P)
         place = np.stack(np.divmod(np.arange(P), grid[1]))
         labels = np.empty((problem.K, P), dtype=np.int64)
         for k in range(problem.K):
             sizes = problem.sizes()
-            areas = rng.permutation(len(sizes))
-            flip = rng.integers(0, 2, size=2) * 2 - 1
+            areas = draw.permutation(len(sizes))
+            flip = draw.integers(0, 2, size=2) * 2 - 1
             _cut(labels[k], np.arange(P), areas, sizes, place * flip[:, None])
         return cls(labels, grid)
 
     @classmethod
-    def random(cls, problem: Problem, seed: int | Sequence[int] = 0) -> "Partition":
+    def random(cls, problem: Problem, seed: int | Sequence[int] = 0, *, rng: Any = None) -> "Partition":
         """Draw areas of patches scattered at random, independently for each cluster.
 
         Parameters
@@ -181,6 +183,8 @@ class Partition:
             Gives the number of clusters and the area sizes; P at most 2^20.
         seed : int or sequence of int
             Seed of the draws.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
         Returns
         -------
@@ -201,9 +205,9 @@ class Partition:
         True
         """
         _check_explicit(problem)
-        rng = generator(seed)
+        draw = generator(seed_of(seed, rng))
         areas = np.repeat(np.arange(problem.N), problem.sizes())
-        return cls(np.stack([rng.permutation(areas) for _ in range(problem.K)]))
+        return cls(np.stack([draw.permutation(areas) for _ in range(problem.K)]))
 
     @classmethod
     def product(cls, problem: Problem) -> "Partition":

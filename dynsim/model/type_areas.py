@@ -11,7 +11,7 @@ from dynsim.model.areas import ROLES, Table, divide, query_types
 
 @dataclass(frozen=True, eq=False)
 class TypesLayout:
-    """fp and attention (types, K, 3) on own/global/others, pp (types, classes + 1), the query itself last.
+    """Arrays of all query types: fp and attention (types, K, 3) on own/global/others, pp (types, classes + 1), itself last.
 
     Parameters
     ----------
@@ -23,6 +23,15 @@ class TypesLayout:
         Keys of each class that lie, for a query of a type, in the own, the global, an other area of a cluster of type L or G.
     other_areas : ndarray (2,)
         How many areas are neither own nor global, for type L and G.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> layout = dynsim.reduced.MixedOrbitField(dynsim.Problem(K=2, P=1e6)).layout
+    >>> layout.dims["fp"], [str(query) for query in layout.query_type]
+    (('query_type', 'cluster', 'role'), ['LL', 'LL', 'LG', 'LG', 'GG', 'GG'])
+    >>> layout.is_global.tolist()
+    [False, False, False, True, True, True]
     """
 
     K: int
@@ -64,7 +73,23 @@ class TypesLayout:
     def areas(
         self, fp: np.ndarray | None = None, pp: np.ndarray | None = None, attention: np.ndarray | None = None
     ) -> Table:
-        """By role, each ((K + 1) K,)."""
+        """Divide arrays of a state by role.
+
+        Parameters
+        ----------
+        fp : ndarray (types, K, 3), optional
+            FP correlations.
+        pp : ndarray (types, classes + 1), optional
+            PP correlations.
+        attention : ndarray (types, K, 3), optional
+            Attention to the own, the global and one other area.
+
+        Returns
+        -------
+        dict of str to dict of str to ndarray
+            What was given, by role: own, global, others (for attention all of them together, and masked keys), self; ((K + 1)
+            K,) each, NaN where a type has no such area.
+        """
         found: Table = {}
         if attention is not None:
             own, at_global, other = np.moveaxis(attention, 2, 0)

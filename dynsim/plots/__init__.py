@@ -6,10 +6,11 @@ PDF or SVG whose bytes repeat. Time is t = eta x step, losses are per masked pat
 
 from dynsim.plots.areas import area_map, area_maps
 from dynsim.plots.curves import by_area, curves
+from dynsim.plots.generalisation import excess, losses
 from dynsim.plots.maps import attention_map
 from dynsim.plots.movie import frame, movie, save_movie
 from dynsim.plots.overlay import deviation
-from dynsim.plots.phase_diagram import phase_diagram
+from dynsim.plots.phase_diagram import collapse_diagram, phase_diagram
 from dynsim.plots.pictures import picture_summary
 from dynsim.plots.run import shade, summary
 from dynsim.plots.style import (
@@ -38,6 +39,7 @@ from dynsim.plots.style import (
 
 __all__ = [
     "BLACK", "BLUE", "DOUBLE", "GREEN", "GREY", "IN_GLOBAL", "LOSS", "ORANGE", "PANELS", "PURPLE", "RED", "SHADES", "SINGLE",
-    "SKY", "ROLES", "STYLE", "TIME", "area_map", "area_maps", "attention_map", "by_area", "curves", "deviation", "figure",
-    "frame", "legend", "log_time", "movie", "phase_diagram", "picture_summary", "save", "save_movie", "shade", "summary",
+    "SKY", "ROLES", "STYLE", "TIME", "area_map", "area_maps", "attention_map", "by_area", "collapse_diagram", "curves",
+    "deviation", "excess", "figure", "frame", "legend", "log_time", "losses", "movie", "phase_diagram", "picture_summary",
+    "save", "save_movie", "shade", "summary",
 ]

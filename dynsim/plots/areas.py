@@ -66,7 +66,7 @@ def area_map(ax: Axes, found: Areas, cluster: int, patch: int | None = None) -> 
     labels = part.labels[cluster].reshape(part.grid)
     mean = found.images.patches[found.images.image[found.data.cluster == cluster]].mean(axis=0)
     place: dict = {"extent": (-0.5, columns - 0.5, rows - 0.5, -0.5), "interpolation": "nearest"}
-    image = ax.imshow(_picture(mean, part.grid, patch), cmap="gray", vmin=0, vmax=1, **place)
+    image = ax.imshow(pixels(mean, part.grid, patch), cmap="gray", vmin=0, vmax=1, **place)
     tint = np.array([(0.0, 0.0, 0.0, 0.0)] + [to_rgba(COLOURS[m % len(COLOURS)], TINT) for m in range(int(labels.max()))])
     ax.imshow(tint[labels], **place)
     _outline(ax, labels)
@@ -115,16 +115,39 @@ def area_maps(found: Areas, patch: int | None = None, width: float = DOUBLE) -> 
     return made
 
 
-def _picture(patches: np.ndarray, grid: tuple[int, int], side: int | None = None) -> np.ndarray:
-    """Patches (P, d) as a picture between 0 and 1: grey (H, W), colour (H, W, 3) without alpha, or one shade a patch."""
+def pixels(patches: np.ndarray, grid: tuple[int, int], side: int | None = None) -> np.ndarray:
+    """Return patches as a picture.
+
+    Parameters
+    ----------
+    patches : ndarray of shape (P, d)
+        Patches row by row.
+    grid : (int, int)
+        Rows and columns of patches.
+    side : int, optional
+        Side of a patch in pixels. Left out, patches of s^2 numbers are taken as grey and of 3 s^2 as colour.
+
+    Returns
+    -------
+    ndarray
+        Numbers between 0 and 1: grey (H, W), colour (H, W, 3) without alpha, or, where d is no number of pixels, the norm of
+        each patch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsim.plots.areas import pixels
+    >>> pixels(np.arange(16.0).reshape(4, 4), (2, 2)).shape, pixels(np.ones((4, 5)), (2, 2)).shape
+    ((4, 4), (2, 2))
+    """
     d = patches.shape[1]
     if side is None:
         side = next((s for s in (isqrt(d), isqrt(d // 3)) if s > 1 and d in (s * s, 3 * s * s)), None)
     if side and d % side**2 == 0:
         low, high = patches.min(), patches.max()
-        pixels = (patches - low) / (high - low if high > low else 1.0)
-        pixels = pixels.reshape(*grid, side, side, -1).transpose(0, 2, 1, 3, 4).reshape(grid[0] * side, grid[1] * side, -1)
-        return pixels[:, :, :3] if pixels.shape[2] > 2 else pixels[:, :, 0]
+        picture = (patches - low) / (high - low if high > low else 1.0)
+        picture = picture.reshape(*grid, side, side, -1).transpose(0, 2, 1, 3, 4).reshape(grid[0] * side, grid[1] * side, -1)
+        return picture[:, :, :3] if picture.shape[2] > 2 else picture[:, :, 0]
     norm = np.linalg.norm(patches, axis=1).reshape(grid)
     return norm / max(norm.max(), np.finfo(float).tiny)
 

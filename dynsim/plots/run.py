@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 
 from dynsim import theory
 from dynsim.analysis import phases
+from dynsim.analysis.generalisation import Gap
 from dynsim.analysis.phases import layout_for
 from dynsim.errors import InputError
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
 from dynsim.plots.curves import by_area, curves
+from dynsim.plots.generalisation import excess, losses
 from dynsim.plots.style import BLACK, DOUBLE, GREY, IN_GLOBAL, PANELS, PURPLE, RED, ROLES, SHADES, STYLE, TIME, figure, smaller
 from dynsim.trajectory import Trajectory
 
@@ -57,7 +59,10 @@ def shade(ax: Axes, found: phases.Phases, end: float, label: bool = True) -> Non
 
 @rc_context(STYLE)
 def summary(
-    trajs: Trajectory | list[Trajectory] | tuple[Trajectory, ...], problem: Problem, part: Partition | None = None
+    trajs: Trajectory | list[Trajectory] | tuple[Trajectory, ...],
+    problem: Problem,
+    part: Partition | None = None,
+    gap: Gap | None = None,
 ) -> Figure:
     """Draw FP, PP, area attention and loss of a run in four panels, with its phases and what theory predicts.
 
@@ -69,6 +74,8 @@ def summary(
         What was simulated.
     part : Partition, optional
         Areas of a run that does not say itself where they lie.
+    gap : Gap, optional
+        Population loss along a run on given images, from ``analysis.generalisation``: adds two panels.
 
     Returns
     -------
@@ -95,15 +102,16 @@ def summary(
     """
     drawn = _chosen(list(trajs) if isinstance(trajs, (list, tuple)) else [trajs], part)
     runs = list({id(traj): traj for traj in drawn.values()}.values())
-    made, axes = figure(2, 2, DOUBLE, 4.6, sharex=True)
+    made, axes = figure(2, 2, DOUBLE, 4.6, sharex=True) if gap is None else figure(3, 2, DOUBLE, 6.6, sharex=True)
+    panels, below = axes[:2], axes[2:]
     start, end = _span(runs)
-    for ax, name, label in zip(axes.flat, "abcd", PANELS.values(), strict=True):
+    for ax, name, label in zip(panels.flat, "abcd", PANELS.values(), strict=True):
         ax.set(xscale="log", xlim=(start, end), ylabel=label)
         ax.set_title(f"({name})", loc="left", fontsize=STYLE["axes.titlesize"])
     handles: dict = {}
     for area, traj in drawn.items():
         tables = by_area(traj, part).get(area, {})
-        for ax, name in zip(axes.flat, PANELS, strict=True):
+        for ax, name in zip(panels.flat, PANELS, strict=True):
             if name in tables:
                 curves(ax, traj.t, tables[name], area)
         for role in tables.get("attention", ()):
@@ -114,12 +122,17 @@ def summary(
         handles["G"] = axes[0, 0].plot([], [], color=GREY, label="query in the global area", **IN_GLOBAL)[0]
     if all(traj.meta.get("objective", "reconstruction") == "reconstruction" for traj in runs):
         _predictions(axes, drawn, problem, part, end, handles)
+    if gap is not None:
+        for ax, draw, name in zip(below[0], (losses, excess), "ef", strict=True):
+            draw(ax, gap)
+            ax.set_title(f"({name})", loc="left", fontsize=STYLE["axes.titlesize"])
     if len(runs[0]) >= 3:
         for ax in axes.flat:
             shade(ax, phases.find(runs[0], part), end)
     axes[0, 1].yaxis.set_major_formatter("{x:g}")
-    axes[1, 0].set(xlabel=TIME, ylim=(-0.02, 1.02))
-    axes[1, 1].set(xlabel=TIME)
+    axes[1, 0].set_ylim(-0.02, 1.02)
+    for ax in axes[-1]:
+        ax.set_xlabel(TIME)
     _log_if_wide(axes[1, 1])
     made.legend(handles=list(handles.values()), loc="outside upper center", ncols=4, frameon=False, handlelength=2.4)
     return made

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dynsim.reduced.gradient_flow import flow
     from dynsim.reduced.image import ImageField
     from dynsim.reduced.image_contrastive import ImageContrastiveField
+    from dynsim.reduced.image_mixed import MixedImageField
     from dynsim.reduced.minibatch import MinibatchField
     from dynsim.reduced.mixed import MixedField
     from dynsim.reduced.optimisers import Adam, Descent, Momentum, Sign
@@ -25,21 +26,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ContrastiveField", "ImageField",
-    "ImageContrastiveField", "MixedField", "ContrastiveOrbitField", "MixedOrbitField", "SumField", "Field", "Option",
-    "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
+    "ImageContrastiveField", "MixedImageField", "MixedField", "ContrastiveOrbitField", "MixedOrbitField", "SumField",
+    "Field", "Option", "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
 ]
 
-FIELDS = {
+FIELDS = {  # the first of an objective is what is run where no method is named
     "orbit": "dynsim.reduced.orbit:OrbitField",
     "samples": "dynsim.reduced.empirical:EmpiricalField",
     "population": "dynsim.reduced.population:PopulationField",
     "minibatch": "dynsim.reduced.minibatch:MinibatchField",
-    "contrastive-samples": "dynsim.reduced.contrastive:ContrastiveField",
     "any-images": "dynsim.reduced.image:ImageField",
-    "image-contrastive": "dynsim.reduced.image_contrastive:ImageContrastiveField",
-    "mixed-samples": "dynsim.reduced.mixed:MixedField",
-    "mixed-orbit": "dynsim.reduced.contrastive_orbit:MixedOrbitField",
     "contrastive-orbit": "dynsim.reduced.contrastive_orbit:ContrastiveOrbitField",
+    "contrastive-samples": "dynsim.reduced.contrastive:ContrastiveField",
+    "contrastive-any-images": "dynsim.reduced.image_contrastive:ImageContrastiveField",
+    "mixed-orbit": "dynsim.reduced.contrastive_orbit:MixedOrbitField",
+    "mixed-samples": "dynsim.reduced.mixed:MixedField",
+    "mixed-any-images": "dynsim.reduced.image_mixed:MixedImageField",
     "sum": "dynsim.reduced.sums:SumField",
 }
 

@@ -72,6 +72,19 @@ class BatchField(ExplicitField):
         """Expected area attention (P, F) of a masked query, over the images of the last step; NaN where there are none."""
         return self._observed(y, None).attention
 
+    def curvature(self) -> float | None:
+        """Upper bound of the curvature of the loss, on the images of step 0 (docs/model.md)."""
+        self._at(0)
+        data, part, hold = self._batch.data, self.part, self.metric.hold
+        token = self.embedding is not None and self.embedding.mu is not None
+        z = np.where(np.arange(data.z.shape[1]) < part.N[data.cluster, None], data.z, float(token)).max(axis=1)
+        fourth, square = (np.zeros((part.K, part.P)) for _ in range(2))
+        np.add.at(fourth, data.cluster, (data.weight * z**4)[:, None] * data.masked)
+        np.add.at(square, data.cluster, (data.weight * z**2)[:, None] * data.masked)
+        content = 0.0 if hold == "fp" else fourth.sum(axis=0) if token else fourth.max(axis=0)
+        position = 0.0 if hold == "pp" else square.sum(axis=0)
+        return self.metric.stretch() * 0.5 * float(np.max(content + position))
+
     def masked_patches(self) -> float:
         """Mean number over the images, those of the last step."""
         return self._batch.masked_mean

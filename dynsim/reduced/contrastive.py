@@ -16,19 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dynsim.errors import InputError, NoRecipe
-from dynsim.model.amplitude import generator, is_number
-from dynsim.model.areas import local_pairs
+from dynsim.model.amplitude import generator, is_number, seed_of
 from dynsim.model.embedding import Embedding
 from dynsim.model.pairs import Pairs, sample_pairs
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
 from dynsim.reduced.explicit import PARTITION, VECTORS, ExplicitField, choose_partition, choose_vectors, part_of, vectors_of
-from dynsim.reduced.field import Field, Observation, Option, Recipe, prefixed, without_prefix
+from dynsim.reduced.field import ATTENTION_EVENTS, Field, Observation, Option, Recipe, by_query_type, prefixed, without_prefix
 
 if TYPE_CHECKING:  # kernels are loaded when a field is built
     from dynsim.reduced.kernels.threads import ThreadPool
@@ -131,8 +130,6 @@ class ContrastiveField(ExplicitField):
         PARTITION,
         *VECTORS,
     )
-    events: ClassVar[Mapping[str, str]] = {"collapse": "mean attention of local queries on the global area passes one half"}
-
     def __init__(
         self,
         part: Partition,
@@ -157,6 +154,7 @@ class ContrastiveField(ExplicitField):
         if one_row and not exact:
             raise InputError("one_row=True needs an orthonormal embedding, others move queries differently: leave it out")
         self._place(part, embedding, hold)
+        self.events = by_query_type(ATTENTION_EVENTS, self.layout.share)  # type: ignore[misc]  # of this partition
         self.pairs, self.temperature, self.stop_gradient = pairs, float(temperature), bool(stop_gradient)
         self.negatives, self.seed, self.one_row = negatives, seed, exact if one_row is None else bool(one_row)
         self.deterministic, self.conservative = not callable(pairs), not self.stop_gradient
@@ -166,7 +164,9 @@ class ContrastiveField(ExplicitField):
         self._at(0)
 
     @classmethod
-    def fresh(cls, problem: Problem, part: Partition, n: int = 256, seed: int = 0, **options: Any) -> ContrastiveField:
+    def fresh(
+        cls, problem: Problem, part: Partition, n: int = 256, seed: int = 0, *, rng: Any = None, **options: Any
+    ) -> ContrastiveField:
         """Build the field of n new pairs of a problem at every step.
 
         Parameters
@@ -179,6 +179,8 @@ class ContrastiveField(ExplicitField):
             Pairs in a batch.
         seed : int
             Seed of pairs and negatives.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
         **options : object
             Further arguments of ContrastiveField.
 
@@ -187,6 +189,7 @@ class ContrastiveField(ExplicitField):
         ContrastiveField
             The field.
         """
+        seed = seed_of(seed, rng)
         return cls(part, FreshPairs(problem, part, n, seed), seed=seed, **options)
 
     @classmethod
@@ -213,12 +216,23 @@ class ContrastiveField(ExplicitField):
         return cls(part, pairs, temperature, stop_gradient, **vectors, negatives=negatives, seed=seed, threads=threads)
 
     @classmethod
-    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
-        """Nothing that is put beside a run: theory of reconstruction does not hold here."""
-        return {}
+    def predictions(
+        cls,
+        problem: Problem,
+        query: str,
+        /,
+        closed: bool = True,
+        temperature: float = 0.5,
+        stop_gradient: bool = True,
+        **options: Any,
+    ) -> dict[str, float | None]:
+        """Return the collapse time that theory predicts for many pairs, the same for all query types."""
+        from dynsim import theory
+
+        return theory.contrastive_predictions(problem, query, temperature, stop_gradient, closed)
 
     @classmethod
-    def run_options(cls, problem: Problem) -> dict:
+    def plain_options(cls, problem: Problem) -> dict:
         """Return options for twice the collapse time (D6) at amplitude one.
 
         The step size is P, as the gradient of a query is of order 1 / P.
@@ -226,6 +240,25 @@ class ContrastiveField(ExplicitField):
         rho = problem.rho
         collapse = problem.K**2 / max(problem.K - 1, 1) * problem.P**3 / (2 * (rho * problem.C_global) ** 2)
         return {"eta": float(problem.P), "steps": int(np.clip(2 * collapse / problem.P, 500, 20000))}
+
+    def run_options(self, problem: Problem) -> dict:
+        """Return the plain options: no floor is known at which a run could end."""
+        return self.plain_options(problem)
+
+    def curvature(self) -> float | None:
+        """Return an upper bound of the curvature of (D2), on the pairs of step 0 (docs/model.md).
+
+        With stop-gradient, where the velocity is no gradient, it bounds minus its derivative along any direction.
+        """
+        self._at(0)
+        pairs, tau, P = self._pairs, self.temperature, self.part.P
+        z = float(np.max(np.asarray(pairs.z)))
+        if self.stop_gradient:
+            share = float(np.bincount(pairs.cluster).max()) / pairs.n
+            bound = (share * z**2 + 1) * (2 * z**2 + z**4 / (4 * tau))
+        else:
+            bound = (z**2 + 1) * (6 * z**2 + 1.5 * z**4 / tau)
+        return self.metric.stretch() * bound / (2 * P)
 
     def recipe(self) -> Recipe:
         """Return pairs (written out, or the draw with its seed), areas, vectors and numbers."""
@@ -283,12 +316,6 @@ class ContrastiveField(ExplicitField):
     def attention(self, y: np.ndarray) -> np.ndarray:
         """Expected area attention (P, F) of a query over both views, on the pairs of the last step; NaN where there are none."""
         return self.observe(y, self._drawn or 0).attention
-
-    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(loss, each of `events` as a number that turns positive where it happens) at state y."""
-        seen = self.observe(y)
-        on_global = self.layout.areas(attention=seen.attention)["attention"]["global"][local_pairs(self.layout)]
-        return seen.loss, {"collapse": float(np.nanmean(on_global)) - 0.5}
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
         """The inner products of the embedding; on one row, a query's share of what moves all P rows at once."""

@@ -28,11 +28,11 @@ from dynsim.model.amplitude import Law, is_number
 from dynsim.model.areas import query_types
 from dynsim.model.problem import Problem
 from dynsim.model.type_areas import TypesLayout
-from dynsim.reduced.field import EVENTS, Field, Observation, Option, Recipe, check_nodes
+from dynsim.reduced.field import ATTENTION_EVENTS, EVENTS, Field, Observation, Option, Recipe, by_query_type, check_nodes
 
 MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
-GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most: moments of its draw up to the ninth
+GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most: exact up to the ninth power of it
 SHARP = 1e-4  # relative spread of that fraction below which its mean serves, to the square of it
 SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver needs its derivative
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
@@ -48,9 +48,9 @@ class MixedOrbitField(Field):
     problem : Problem
         Any P.
     weight : float
-        alpha >= 0 in L = L_rec + alpha P L_con; without reconstruction L = alpha L_con.
+        The alpha >= 0 in L = L_rec + alpha P L_con; without reconstruction L = alpha L_con.
     temperature : float
-        tau > 0 of the softmax over negatives.
+        Of the softmax over negatives, tau > 0.
     reconstruction : bool
         Whether L_rec is part of the loss.
     stop_gradient : bool
@@ -76,8 +76,8 @@ class MixedOrbitField(Field):
 
     Notes
     -----
-    (E1)-(E7) of docs/contrastive-population.md. The velocity is minus the gradient of the closed loss where stop_gradient=False;
-    where it is True, the gradient at fixed second view.
+    Derived in docs/contrastive-population.md, (E1)-(E7). The velocity is minus the gradient of the closed loss where
+    stop_gradient=False; where it is True, the gradient at fixed second view.
 
     Examples
     --------
@@ -166,7 +166,9 @@ class MixedOrbitField(Field):
         self.pooled = np.zeros((con[0].size, z.size))
         self.stiff, self.conservative = self.weight > 0, self.weight == 0 or not self.stop_gradient
         self.events = {  # type: ignore[misc]  # of this K
-            **({} if self.weight else EVENTS), **_events(K, self.weight > 0)
+            **({} if self.weight else EVENTS), **by_query_type(
+                {name: text for name, text in ATTENTION_EVENTS.items() if self.weight or name != "collapse"}, query_types(K)
+            )
         }
 
     # ---- the state
@@ -235,8 +237,10 @@ class MixedOrbitField(Field):
         return Observation(loss, dy, self._by_cluster(self._attention), terms)
 
     def attention(self, y: np.ndarray) -> np.ndarray:
-        """Expected attention (types, K, 3) of a masked query on the own, the global and each other area; of any query, masked or
-        not, without reconstruction."""
+        """Expected attention (types, K, 3) on the own, the global and each other area.
+
+        Of a masked query; without reconstruction of any query, masked or not.
+        """
         self.velocity(y)
         return self._by_cluster(self._attention)
 
@@ -286,8 +290,10 @@ class MixedOrbitField(Field):
         return y
 
     def pushes(self, y: np.ndarray, sliding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Velocity of the coordinates, and the sizes of the parts it is the sum of; PP is pushed as much as its query type, as it
-        follows the same balances (and is slowed with them)."""
+        """Velocity of the coordinates, and the sizes of the parts it is the sum of.
+
+        PP counts as pushed with FP of its type, as it follows the same balances, and is slowed with them.
+        """
         dy = np.empty_like(y)
         self._evaluate(y, dy)
         if sliding.any():
@@ -316,17 +322,29 @@ class MixedOrbitField(Field):
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
         """(loss, each of `events` as a number that turns positive where it happens)."""
         loss, _ = self.velocity(y)
-        K, own, at_global = self.problem.K, self._attention[:, 0, 0], self._attention[:, 0, 1]
+        found = self._event_values(self._attention[:, 0], float(self._attention[-1, 1, 0]))
+        return loss, found if self.weight else {**found, **self.standard_crossings(loss, found["escape"] + 0.5)}
+
+    def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
+        """Each of `events` as a number that turns positive where it happens."""
+        found = self._event_values(attention[:, 0], float(attention[-1, 0, 0]))
+        if self.weight == 0:
+            left = (loss - (self.floor or 0.0)) / (first_loss - (self.floor or 0.0))
+            found |= {"half": 0.5 - left, "excess": 0.01 - left}
+        return found
+
+    def _event_values(self, local: np.ndarray, of_global: float) -> dict[str, float]:
+        """From the attention (types, 3) of queries in a cluster in which they are local, and that of all-global ones on their own
+        area; means over queries and clusters."""
+        K, own, at_global = self.problem.K, local[:, 0], local[:, 1]
         pairs = self.share * self._clusters[:, 0]
         found = {"escape": float(pairs @ own / pairs.sum()) - 0.5}
         for g, query in enumerate(query_types(K)):
-            found[f"escape {query}"] = float(own[g] if g < K else self._attention[K, 1, 0]) - 0.5
+            found[f"escape {query}"] = (float(own[g]) if g < K else of_global) - 0.5
         if self.weight:
             found["collapse"] = float(pairs @ at_global / pairs.sum()) - 0.5
             found.update({f"collapse {query}": float(at_global[g]) - 0.5 for g, query in enumerate(query_types(K)[:K])})
-        else:
-            found.update(self.standard_crossings(loss, found["escape"] + 0.5))
-        return loss, found
+        return found
 
     # ---- how it is built and stored
 
@@ -347,17 +365,21 @@ class MixedOrbitField(Field):
 
     @classmethod
     def predictions(
-        cls, problem: Problem, query: str, weight: float = 1.0, temperature: float = 0.5, **options: Any
+        cls, problem: Problem, query: str, /, closed: bool = True, weight: float = 1.0, temperature: float = 0.5, **options: Any
     ) -> dict[str, float | None]:
-        """Return what theory predicts of the escape of a query type, and for the whole problem the weights of collapse."""
+        """Return what theory predicts for the escape of a query type."""
         from dynsim import theory
 
-        found: dict[str, float | None] = dict(theory.predictions(problem, query))
-        if "L" in query and problem.Delta > 0:
-            found["escape_time_theory"] = theory.mixed_escape_time(problem, weight, temperature)
-            found["escape_time_closed"] = theory.mixed_escape_time(problem, weight, temperature, finite=True)
-            found["collapsed_attention"] = theory.collapsed_attention(problem, weight, temperature, finite=True)
-        return found
+        return theory.mixed_predictions(problem, query, weight, temperature, closed)
+
+    @classmethod
+    def thresholds(
+        cls, problem: Problem, weight: float = 1.0, temperature: float = 0.5, **options: Any
+    ) -> dict[str, float | None]:
+        """Return the weights of the collapse, and how far it goes at this weight."""
+        from dynsim import theory
+
+        return theory.mixed_thresholds(problem, weight, temperature)
 
     @classmethod
     def run_options(cls, problem: Problem) -> dict:
@@ -375,8 +397,11 @@ class MixedOrbitField(Field):
         return max(4 * free, 2 * later if later < 1e3 * free else 0.0)
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
-        """An entry stands for all areas of its role in all clusters of a type, or all keys of its class, of all queries of a
-        type; the loss is per masked patch, or of a pair. For stop_gradient=False only: else the velocity is no gradient."""
+        """How the velocity follows from the gradient: for stop_gradient=False only, else the velocity is no gradient.
+
+        An entry stands for all areas of its role in all clusters of a type, or all keys of its class, of all queries of a
+        type; the loss is per masked patch, or of a pair.
+        """
         problem, P = self.problem, float(self.problem.P)
         many = np.zeros((problem.K + 1, 7 + self.number.shape[1]))
         copies = self._fixed[8] * [[1.0, 1.0, problem.n_local > 1], [1.0, 1.0, 1.0]]
@@ -408,7 +433,32 @@ class MixedOrbitField(Field):
 
 
 class ContrastiveOrbitField(MixedOrbitField):
-    """Contrastive learning alone, L = weight x L_con: MixedOrbitField with reconstruction=False."""
+    """Contrastive learning alone, L = weight x L_con: MixedOrbitField with reconstruction=False.
+
+    Parameters
+    ----------
+    problem : Problem
+        Any P.
+    temperature : float
+        Of the softmax over negatives, tau > 0.
+    stop_gradient : bool
+        Whether only the first view of a pair learns.
+    weight : float
+        Scales the loss.
+    intersections : {"independent", "product"}
+        As in OrbitField.
+    nodes : int, optional
+        Amplitude quadrature. None: as many as resolve the amplitudes at this P, 4 to 24.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> problem = dynsim.Problem(K=4, P=1e30, amplitude=dynsim.Fixed(1.0))
+    >>> expected = dynsim.theory.collapse_time(problem)
+    >>> run = dynsim.reduced.flow(dynsim.reduced.ContrastiveOrbitField(problem), t_end=2 * expected)
+    >>> round(run.meta["events"]["collapse"] / expected, 2)
+    1.0
+    """
 
     method: ClassVar[str] = "contrastive-orbit"
     objective: ClassVar[str] = "contrastive"
@@ -445,15 +495,24 @@ class ContrastiveOrbitField(MixedOrbitField):
 
     @classmethod
     def predictions(  # type: ignore[override]
-        cls, problem: Problem, query: str, temperature: float = 0.5, stop_gradient: bool = True, **options: Any
+        cls,
+        problem: Problem,
+        query: str,
+        /,
+        closed: bool = True,
+        temperature: float = 0.5,
+        stop_gradient: bool = True,
+        **options: Any,
     ) -> dict[str, float | None]:
         """Return the collapse time that theory predicts, the same for all query types."""
         from dynsim import theory
 
-        return {
-            "collapse_time_theory": theory.collapse_time(problem, stop_gradient),
-            "collapse_time_closed": theory.collapse_time(problem, stop_gradient, True, temperature),
-        }
+        return theory.contrastive_predictions(problem, query, temperature, stop_gradient, closed)
+
+    @classmethod
+    def thresholds(cls, problem: Problem, *_: Any, **options: Any) -> dict[str, float | None]:
+        """Return nothing: without reconstruction attention collapses at any weight."""
+        return {}
 
     @classmethod
     def run_options(cls, problem: Problem) -> dict:
@@ -472,17 +531,6 @@ class ContrastiveOrbitField(MixedOrbitField):
         """Return problem and options."""
         plain, arrays = super().recipe()
         return {name: value for name, value in plain.items() if name not in ("reconstruction", "masks")}, arrays
-
-
-def _events(K: int, contrast: bool) -> dict[str, str]:
-    """What happens to queries, in words."""
-    types = query_types(K)
-    found = {"escape": "own attention of local queries passes one half"}
-    found |= {f"escape {query}": f"own attention of {query} passes one half, where it is local if anywhere" for query in types}
-    if contrast:
-        found["collapse"] = "attention of local queries on the global area passes one half"
-        found |= {f"collapse {query}": f"attention of {query} on the global area passes one half" for query in types[:K]}
-    return found
 
 
 def _enough_nodes(problem: Problem) -> int:

@@ -21,9 +21,10 @@ from dynsim.model.dataset import Dataset, sample
 from dynsim.model.embedding import Embedding
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
+from dynsim.reduced import field_class
 from dynsim.reduced.batch import BatchField
 from dynsim.reduced.explicit import PARTITION, VECTORS, choose_partition, choose_vectors, part_of, vectors_of
-from dynsim.reduced.field import Option, Recipe, prefixed, without_prefix
+from dynsim.reduced.field import Field, Option, Recipe, prefixed, without_prefix
 
 
 class EmpiricalField(BatchField):
@@ -101,6 +102,12 @@ class EmpiricalField(BatchField):
         part = choose_partition(problem, partition, seed, n * masks_per_image)
         data = sample(problem, part, n, seed=seed, masks=masks_per_image)
         return cls(part, data, threads, **choose_vectors(part, embedding, d, hold, seed))
+
+    def population(self, problem: Problem) -> Field | None:
+        """Return the closed mean over images on the same areas; None for features that are not orthonormal, or a mask token."""
+        if self.embedding is not None and not self.embedding.has_orthonormal_features:
+            return None
+        return field_class("population")(problem, self.part, embedding=self.embedding)
 
     def recipe(self) -> Recipe:
         """Return images, areas and vectors, written out."""

@@ -101,6 +101,13 @@ class ExplicitField(Field):
         """
         raise NotImplementedError
 
+    def run_options(self, problem: Problem) -> dict:
+        """Return options of ``descend``; for vectors that are not orthonormal the plain ones.
+
+        Those have a bound of the curvature, too, but it counts with all queries moving alike, and makes steps far too small.
+        """
+        return super().run_options(problem) if self.metric.stretch() == 1.0 else self.plain_options(problem)
+
     def mobility(self, u: np.ndarray) -> np.ndarray:
         """The inner products of the embedding, times the masked patches."""
         moved = self.masked_patches() * u

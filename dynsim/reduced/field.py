@@ -6,8 +6,9 @@ add a field, write its file, add a line to FIELDS in reduced/__init__.py, and pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf, isfinite, nan, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -21,11 +22,18 @@ if TYPE_CHECKING:
 
 Recipe = tuple[dict, dict[str, np.ndarray]]  # plain data, arrays by name
 
+MOST_STEPS = 20_000  # of a descent that ends by its loss
+STEPS = 2_000  # of one with a safe step size, where the floor of the loss is not known
 MOST_NODES = 1000  # of a quadrature; a rule of n nodes takes n^3 operations
 EVENTS = {
     "escape": "own attention passes one half",
     "half": "the loss has come half way from its start to its floor",
     "excess": "the loss is within 1 % of its start above its floor",
+}
+LOSS_EVENTS = ("half", "excess")  # of them, those that need a floor
+ATTENTION_EVENTS = {
+    "escape": "own attention of local queries passes one half",
+    "collapse": "attention of local queries on the global area passes one half",
 }
 
 
@@ -49,6 +57,8 @@ class Option:
         The smallest number allowed.
     selects : bool
         Whether giving it on the command line chooses the field, where no method is given.
+    loader : callable, optional
+        Reads what the value names, before the field is built: called with it and with ``progress``.
 
     Examples
     --------
@@ -64,6 +74,55 @@ class Option:
     choices: tuple[str, ...] = ()
     least: float | None = None
     selects: bool = False
+    loader: Callable[..., Any] | None = None
+
+    def read(self, value: Any) -> Any:
+        """Return a value, or the text of one, in the type of this option.
+
+        Parameters
+        ----------
+        value : object
+            A value or its text; "yes" and "no" for booleans. None, for what is left out, stays None.
+
+        Returns
+        -------
+        object
+            The value.
+
+        Raises
+        ------
+        InputError
+            If it is none.
+
+        Examples
+        --------
+        >>> from dynsim.reduced import Option
+        >>> Option("n", int, 256, "images", least=2).read("1e3"), Option("fresh", bool, False, "new ones").read("yes")
+        (1000, True)
+        """
+        if value is None:
+            return None
+        if self.type is bool:
+            truth = {"yes": True, "true": True, "no": False, "false": False}
+            return self._checked(truth.get(str(value).lower()), value, "yes or no")
+        if self.type is str:
+            allowed = isinstance(value, str) and (not self.choices or value in self.choices)
+            return self._checked(value if allowed else None, value, ", ".join(self.choices) or "a text")
+        least = -inf if self.least is None else self.least
+        try:
+            number = nan if isinstance(value, (bool, np.bool_)) else float(value)
+        except (TypeError, ValueError):
+            number = nan
+        from_least = "" if self.least is None else f" of at least {self.least:g}"
+        if self.type is float:
+            return self._checked(number if isfinite(number) and number >= least else None, value, f"a number{from_least}")
+        whole = isfinite(number) and number == int(number) and number >= least
+        return self._checked(int(number) if whole else None, value, f"a whole number{from_least}")
+
+    def _checked(self, found: Any, value: Any, rule: str) -> Any:
+        if found is None:
+            raise InputError(f"{self.name} must be {rule}, got {value!r}: mend it, or leave it out for the default")
+        return found
 
 
 class Observation(NamedTuple):
@@ -124,6 +183,8 @@ class Field:
         Loss per masked patch that no attention can lower; None where it is not known.
     embedding : Embedding or None
         The vectors behind the correlations; None for orthonormal ones.
+    images : Images or None
+        Pictures of a field that runs on any pictures; None where images are made of areas.
     layout : Layout
         Axes of the public arrays, and where each query finds its areas.
     events : dict
@@ -171,6 +232,7 @@ class Field:
     limit: float = 300.0
     floor: float | None = None
     embedding: Embedding | None = None
+    images: Any = None  # Images
     layout: Layout
     _first_loss: float | None = None
 
@@ -282,7 +344,10 @@ class Field:
         float
             Its Euclidean norm, averaged (rms) over the queries of a 2-D state.
         """
-        return float(np.sqrt(np.vdot(v, v) / (v.shape[-1] if v.ndim == 2 else 1)))
+        from dynsim.reduced.kernels.quadrature import dot
+
+        flat = np.ascontiguousarray(v, dtype=float).reshape(-1)
+        return sqrt(dot(flat, flat) / (v.shape[-1] if v.ndim == 2 else 1))
 
     def slides(self, y: np.ndarray) -> np.ndarray:
         """Return which pairs of entries of a field that is ``stiff`` slide up together, what one takes from the other in balance.
@@ -415,8 +480,49 @@ class Field:
             A number for each name in ``events``.
         """
         seen = self.observe(y)
-        own = self.layout.areas(attention=seen.attention)["attention"]["own"][local_pairs(self.layout)]
-        return seen.loss, self.standard_crossings(seen.loss, float(np.nanmean(own)))
+        if self._first_loss is None:
+            self._first_loss = self.velocity(self.start())[0]
+        return seen.loss, self.event_values(seen.loss, seen.attention, self._first_loss)
+
+    def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
+        """Return each event as a number that turns positive where it happens, from what is saved of a state.
+
+        A field whose events are not those of EVENTS and ATTENTION_EVENTS, alone or followed by a query type, defines it itself.
+
+        Parameters
+        ----------
+        loss : float
+            Loss per masked patch.
+        attention : ndarray
+            Expected area attention, in its public shape.
+        first_loss : float
+            Loss at zero correlations.
+
+        Returns
+        -------
+        dict
+            A number for each name in ``events``; NaN where nothing is known of it.
+        """
+        floor, found = self.floor or 0.0, {}
+        left = (loss - floor) / (first_loss - floor)
+        by_role = self.layout.areas(attention=attention)["attention"]
+        for name in self.events:
+            what, _, query = name.partition(" ")
+            if what in LOSS_EVENTS:
+                found[name] = (0.5 if what == "half" else 0.01) - left
+                continue
+            values = by_role["own" if what == "escape" else "global"][self._pairs_of(query)]
+            values = values[np.isfinite(values)]
+            found[name] = float(values.mean()) - 0.5 if values.size else nan
+        return found
+
+    def _pairs_of(self, query: str) -> np.ndarray:
+        """The pairs of a query type (of all: "") and a cluster in which it is local, or all of its pairs where it never is."""
+        if not query:
+            return local_pairs(self.layout)
+        pairs = np.asarray(self.layout.query_type) == query
+        local = pairs & ~np.asarray(self.layout.is_global)
+        return local if local.any() else pairs
 
     def standard_crossings(self, loss: float, own: float) -> dict[str, float]:
         """Return the crossings of EVENTS.
@@ -496,7 +602,7 @@ class Field:
         return cls.from_options.__func__ is not Field.from_options.__func__  # type: ignore[attr-defined]
 
     @classmethod
-    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
+    def predictions(cls, problem: Problem, query: str, /, closed: bool = True, **options: Any) -> dict[str, float | None]:
         """Return what theory predicts for a query type, to put beside what is measured.
 
         Parameters
@@ -505,20 +611,66 @@ class Field:
             What is simulated.
         query : str
             Query type.
+        closed : bool
+            Whether closed forms at this P, which take longer than the limit of large P, are among them.
         **options : object
             Values of the field's options.
 
         Returns
         -------
         dict
-            Numbers by name; None where theory has none.
+            Numbers by name, that of what is measured with "_theory" or "_closed" behind; None where theory has none.
         """
         from dynsim import theory
 
-        return theory.predictions(problem, query)
+        return theory.predictions(problem, query, closed)
 
     @classmethod
-    def run_options(cls, problem: Problem) -> dict:
+    def thresholds(cls, problem: Problem, **options: Any) -> dict[str, float | None]:
+        """Return what theory predicts for a problem as a whole, all query types together.
+
+        Parameters
+        ----------
+        problem : Problem
+            What is simulated.
+        **options : object
+            Values of the field's options.
+
+        Returns
+        -------
+        dict
+            Numbers by name; None where theory has none. Empty for most fields.
+        """
+        return {}
+
+    def curvature(self) -> float | None:
+        """Return an upper bound of the curvature of the loss that is descended on, along any direction of Q, at any state.
+
+        Returns
+        -------
+        float or None
+            None where none is known. Plain descent with eta up to 2 / curvature never raises a fixed loss, and with eta = 1 /
+            curvature every step lowers it by at least eta / 2 times the squared gradient.
+        """
+        return None
+
+    @classmethod
+    def plain_options(cls, problem: Problem) -> dict:
+        """Return options of ``descend`` for a run whose step size or number of steps is chosen by hand.
+
+        Parameters
+        ----------
+        problem : Problem
+            What is simulated.
+
+        Returns
+        -------
+        dict
+            "eta" and "steps".
+        """
+        return {"eta": 1.0, "steps": 500}
+
+    def run_options(self, problem: Problem) -> dict:
         """Return options of the integrator for a run through all phases.
 
         Parameters
@@ -529,9 +681,14 @@ class Field:
         Returns
         -------
         dict
-            Keyword arguments of ``descend`` or ``flow``.
+            Keyword arguments of ``descend`` or ``flow``. Where ``curvature`` is known, a descent with eta = 1 / curvature, and,
+            where the floor is, to the event "excess".
         """
-        return {"eta": 1.0, "steps": 500}
+        bound = self.curvature()
+        if bound is None:
+            return self.plain_options(problem)
+        safe = {"eta": rounded_down(1 / bound)}
+        return {**safe, "steps": STEPS} if self.floor is None else {**safe, "steps": MOST_STEPS, "until": "excess"}
 
     def horizon(self) -> float:
         """Return a time by which, after theory, every event has passed.
@@ -601,6 +758,21 @@ class Field:
         """
         return cls.from_recipe(plain, arrays).layout
 
+    def population(self, problem: Problem) -> Field | None:
+        """Return the field of the law that given images were drawn from: what a run generalises to is its loss.
+
+        Parameters
+        ----------
+        problem : Problem
+            The law.
+
+        Returns
+        -------
+        Field or None
+            A field with ``state``; None where images are not given, or no closed one is known.
+        """
+        return None
+
     # ---- sums
 
     def on_state(self, shape: tuple[int, ...]) -> Field:
@@ -627,6 +799,59 @@ class Field:
                 f"take fields of one partition (images) and one kind"
             )
         return self
+
+
+def by_query_type(events: Mapping[str, str], types: Iterable[str]) -> dict[str, str]:
+    """Add to events of attention those of each query type, "escape LG": the mean over its queries alone.
+
+    Parameters
+    ----------
+    events : mapping of str to str
+        Name -> what happens, in words.
+    types : iterable of str
+        Query types.
+
+    Returns
+    -------
+    dict
+        All of them. A query that is global in all clusters has no collapse, and escapes to the global area, which is its own.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.field import by_query_type
+    >>> list(by_query_type({"collapse": "attention of local queries on the global area passes one half"}, ["LL", "LG", "GG"]))
+    ['collapse', 'collapse LL', 'collapse LG']
+    """
+    found = dict(events)
+    for name, text in events.items():
+        if name in ("escape", "collapse"):
+            for query in types:
+                if "L" in query or name == "escape":
+                    found[f"{name} {query}"] = text.replace("local queries", query)
+    return found
+
+
+def rounded_down(value: float) -> float:
+    """Return a positive number with three digits, not above it: one that can be typed.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+
+    Returns
+    -------
+    float
+        The largest number of three digits that is not larger.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.field import rounded_down
+    >>> rounded_down(1.2769), rounded_down(0.03)
+    (1.27, 0.03)
+    """
+    near = float(f"{value:.3g}")
+    return near if near <= value else float(f"{near - 10.0 ** (np.floor(np.log10(value)) - 2):.3g}")
 
 
 def check_nodes(nodes: int | None) -> None:

@@ -10,6 +10,7 @@ from dynsim.reduced.optimisers import Descent, Rule, check
 from dynsim.reduced.recording import Checkpoint, Record, State, plain
 from dynsim.trajectory import Progress, Trajectory, steps_to_keep
 
+ENDS = {"half": 0.5, "excess": 0.01}  # events of the loss alone: share of its way to the floor that is left when they happen
 RISE = 1e-9  # of the first loss: plain descent on a fixed loss does not end above its start; rounding stays far below this
 
 
@@ -22,6 +23,7 @@ def descend(
     start: State | None = None,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    until: str | None = None,
 ) -> Trajectory:
     """Run gradient descent on a field, from zero correlations.
 
@@ -32,7 +34,7 @@ def descend(
     eta : float
         Step size.
     steps : int
-        Number of steps.
+        Number of steps; with ``until`` the most that are taken.
     keep : int or array_like of int, optional
         Saved steps: every so many, or exactly these; about 60 log-spaced ones by default. The first and the last are always
         saved.
@@ -45,16 +47,20 @@ def descend(
     checkpoint : callable, optional
         Called with (state, record) before every step. The state is that of the run: copy what is to be stored.
         ``record.trajectory()`` is the trajectory up to there.
+    until : {"excess", "half"}, optional
+        Event that ends the run at the first step where it has happened: the loss is within 1 % of its start above the floor of
+        the field, or half way there. On minibatches loss and floor are those of the batch.
 
     Returns
     -------
     Trajectory
-        At the saved steps, with t = eta x step.
+        At the saved steps, with t = eta x step. ``meta["status"]`` says how the run ended.
 
     Raises
     ------
     InputError
-        If a value breaks a rule, or the optimiser does not reduce exactly under the field's embedding.
+        If a value breaks a rule, the optimiser does not reduce exactly under the field's embedding, or the run should end by the
+        loss and the field knows no floor.
     Diverged
         If correlations leave the range of the softmax, or plain descent ends above its first loss. It carries the trajectory so
         far, and says a step size to try.
@@ -63,7 +69,8 @@ def descend(
 
     Notes
     -----
-    Exact where the field is: on given images this is the recursion (eq. 5).
+    Exact where the field is: on given images this is the recursion (eq. 5). ``field.run_options(problem)`` gives a step size that
+    is safe and an end; with eta at most ``2 / field.curvature()`` plain descent on a fixed loss never rises (docs/model.md).
 
     Examples
     --------
@@ -86,8 +93,8 @@ def descend(
         raise InputError(f"a run goes on from its own state and before steps={steps}, got step {step}: give more steps")
     y = np.array(y)
     memory = tuple(np.array(m) for m in memory) or optimiser.start(y)
-    first_loss = field.velocity(field.start())[0] if field.deterministic and type(optimiser) is Descent else np.inf
-    meta = {"integrator": "descend", "eta": float(eta), "steps": int(steps), "optimiser": optimiser.describe()}
+    first_loss, enough = _bounds(field, optimiser, until)
+    meta = {"integrator": "descend", "eta": float(eta), "steps": int(steps), "optimiser": optimiser.describe(), "until": until}
     record = Record(field, {**meta, "keep": plain(keep)}, past)
     dy = np.empty_like(y)
     try:
@@ -98,10 +105,14 @@ def descend(
             loss, dy = field.velocity(y, step, dy) if seen is None else (seen.loss, seen.velocity)
             if not np.isfinite(loss) or loss > first_loss + RISE * abs(first_loss):
                 raise _diverged(f"the loss is {loss:.4g}, above {first_loss:.4g} at the start", step, eta, field, record)
+            done = until is not None and loss - field.floor <= enough  # type: ignore[operator]  # _bounds has checked the floor
+            if done and seen is None:
+                seen = field.observe(y, step, dy)
             if seen is not None:
                 record.add(step, eta * step, y, seen)
-            if step == steps:
-                return record.trajectory()  # type: ignore[return-value]  # the last step is kept
+            if done or step == steps:
+                status = f"ended by {until} at step={step}" if done else f"reached steps={steps}"
+                return record.trajectory(status=status)  # type: ignore[return-value]  # the last step is saved
             optimiser.update(y, dy, eta, memory, step)
             step += 1
             if not max(y.max(), -y.min()) <= field.limit:
@@ -110,6 +121,19 @@ def descend(
                 progress(step, steps)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at step {step} of {steps}", record.trajectory()) from None
+
+
+def _bounds(field: Field, optimiser: Rule, until: str | None) -> tuple[float, float]:
+    """(loss above which a run has diverged, excess at which it ends)."""
+    if until not in (None, *ENDS):
+        raise InputError(f"until must be {' or '.join(ENDS)} for a descent, got {until!r}: leave it out")
+    falls = field.deterministic and type(optimiser) is Descent
+    first = field.velocity(field.start())[0] if falls or until is not None else np.inf
+    if until is None:
+        return (first if falls else np.inf), -np.inf
+    if field.floor is None:
+        raise InputError(f"until={until!r} needs the floor of the loss, which {field.method} does not know: leave it out")
+    return (first if falls else np.inf), ENDS[until] * (first - field.floor)
 
 
 def _diverged(what: str, step: int, eta: float, field: Field, record: Record) -> Diverged:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -27,6 +26,7 @@ from dynsim.model.areas import Layout
 from dynsim.model.images import Images
 from dynsim.reduced.field import Field, Observation, Option, Recipe
 from dynsim.reduced.image_layout import ImageLayout
+from dynsim.reduced.image_options import PICTURES, choose_images
 
 if TYPE_CHECKING:
     from dynsim.model.problem import Problem
@@ -116,11 +116,8 @@ class ImageField(Field):
 
     method = "any-images"
     options = (
-        Option("images", str, None, "pictures: a .npy or .npz file, or a folder", selects=True),
-        Option("patch", int, 4, "side of a patch in pixels", least=1),
+        *PICTURES,
         Option("masks_per_image", int, 1, "masks that every image is seen under", least=1),
-        Option("centre", bool, True, "subtract the mean picture"),
-        Option("scale", str, None, "multiply pixels by this number, or 'unit'; as they are when left out"),
         Option("batch", int, None, "rows of the data at every step; all when left out", least=1),
         Option("hold", str, None, "a correlation to keep at zero", choices=("fp", "pp")),
     )
@@ -193,12 +190,9 @@ class ImageField(Field):
         size = (float(np.einsum("npd,npd->", X, X)) / (X.shape[0] * X.shape[1])) ** 0.5
         return np.repeat([1.0 / size, 1.0], [self.d * self.P, self.P * self.P])
 
-    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(loss, each of `events` as a number that turns positive where it happens) at state y."""
-        loss = self.velocity(y)[0]
-        if self._first_loss is None:
-            self._first_loss = self.velocity(self.start())[0]
-        return loss, {"departure": 1 - DEPARTURE - loss / self._first_loss}
+    def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
+        """Each of `events` as a number that turns positive where it happens."""
+        return {"departure": 1 - DEPARTURE - loss / first_loss}
 
     def mobility(self, u: np.ndarray) -> np.ndarray:
         """Masked patches of an image, and what queries share by the token."""
@@ -233,34 +227,25 @@ class ImageField(Field):
     # ---- how it is built and stored
 
     @classmethod
-    def from_options(cls, problem: Problem | None = None, seed: int = 0, **options: Any) -> ImageField:
-        """Build the field on the pictures of a file, or on Images.
+    def from_options(
+        cls,
+        problem: Problem | None = None,
+        seed: int = 0,
+        batch: int | None = None,
+        hold: str | None = None,
+        threads: int | None = None,
+        **pictures: Any,
+    ) -> ImageField:
+        """Build the field on the pictures of a file or folder, on an array of pictures, or on Images.
 
         Masks and batches are drawn from ``seed``. No problem is needed: where one is given, its gamma is used unless there is
         another.
         """
-        known = {option.name for option in cls.options} | {"threads", "gamma"}
-        if not set(options) <= known:
-            raise InputError(f"options of images are {sorted(known)}, got {sorted(set(options) - known)}: leave it out")
-        images: str | PathLike | Images | None = options.pop("images", None)
-        if images is None:
-            raise InputError("images needs pictures, got none: give images=FILE, a .npy or .npz file or a folder")
-        run = {name: options.pop(name) for name in ("batch", "hold", "threads") if name in options}
-        if problem is not None:
-            options.setdefault("gamma", problem.gamma)
-        options["masks"] = options.pop("masks_per_image", 1)
-        if isinstance(options.get("scale"), str) and options["scale"] != "unit":
-            try:
-                options["scale"] = float(options["scale"])
-            except ValueError:
-                raise InputError(f"scale must be a number or 'unit', got {options['scale']!r}: leave it out") from None
-        if not isinstance(images, Images):
-            images = Images.load(images, seed=seed, **options)
-        return cls(images, seed=seed, **run)
+        return cls(choose_images(problem, seed, **pictures), threads, hold, batch=batch, seed=seed)
 
     @classmethod
-    def run_options(cls, problem: Problem | None = None) -> dict:
-        """Options of the integrator for a run of the whole story."""
+    def plain_options(cls, problem: Problem | None = None) -> dict:
+        """Options of ``descend``: no floor is known at which a run could end."""
         return {"eta": 2.0, "steps": 2000}
 
     def recipe(self) -> Recipe:

@@ -16,7 +16,7 @@ same from run to run with one number of BLAS threads, and are not promised acros
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -24,8 +24,12 @@ from dynsim.errors import InputError
 from dynsim.model.amplitude import is_number
 from dynsim.model.areas import Layout
 from dynsim.model.images import Images
-from dynsim.reduced.field import Field, Observation, Recipe
+from dynsim.reduced.field import Field, Observation, Option, Recipe
 from dynsim.reduced.image_layout import ImageLayout
+from dynsim.reduced.image_options import PICTURES, choose_images
+
+if TYPE_CHECKING:
+    from dynsim.model.problem import Problem
 
 BATCH_BYTES = 2**25  # of temporaries per batch of images
 
@@ -62,8 +66,13 @@ class ImageContrastiveField(Field):
     (True, True)
     """
 
-    method = "image-contrastive"
+    method = "contrastive-any-images"
     objective = "contrastive"
+    options = (
+        *PICTURES,
+        Option("temperature", float, 0.5, "of the softmax over pairs, positive"),
+        Option("stop_gradient", bool, True, "take the second view as a constant in the gradient"),
+    )
     events: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, first: Images, second: Images, temperature: float = 0.5, stop_gradient: bool = True) -> None:
@@ -79,7 +88,7 @@ class ImageContrastiveField(Field):
             raise InputError("contrast needs at least 2 pictures, got 1: give more")
         if not (is_number(temperature) and temperature > 0):
             raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 0.5")
-        self.first, self.second = first, second
+        self.first, self.second, self.images = first, second, first
         self.conservative = not stop_gradient
         self.temperature, self.stop_gradient = float(temperature), bool(stop_gradient)
         self.P, self.d = first.P, first.d
@@ -120,14 +129,38 @@ class ImageContrastiveField(Field):
         """FP (P, d), along the pixel axes, and PP (P, P) correlations of state y, copied."""
         return y[: self.d].T.copy(), y[self.d :].T.copy()
 
-    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """(L, no events)."""
-        return self.velocity(y)[0], {}
+    def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
+        """No events."""
+        return {}
 
     def describe(self) -> dict:
         """What this field is, as plain data."""
         sizes = {"n": self.first.n, "P": self.P, "d": self.d, "grid": list(self.first.grid)}
         return {"method": self.method, **sizes, "temperature": self.temperature, "stop_gradient": self.stop_gradient}
+
+    @classmethod
+    def from_options(
+        cls,
+        problem: Problem | None = None,
+        seed: int = 0,
+        temperature: float = 0.5,
+        stop_gradient: bool = True,
+        threads: int | None = None,
+        **pictures: Any,
+    ) -> ImageContrastiveField:
+        """Build the field of two views of every picture, whose masks are drawn from ``seed``; ``threads`` are those of BLAS."""
+        first = choose_images(problem, seed, **pictures)
+        return cls(first, first.with_masks([seed, 1]), temperature, stop_gradient)
+
+    @classmethod
+    def predictions(cls, problem: Problem, query: str, /, closed: bool = True, **options: Any) -> dict[str, float | None]:
+        """Nothing: theory of reconstruction does not hold here."""
+        return {}
+
+    @classmethod
+    def plain_options(cls, problem: Problem | None = None) -> dict:
+        """Options of the integrator for a run of the whole story; the gradient of a query is of order 1 / P."""
+        return {"eta": 50.0, "steps": 1000}
 
     def recipe(self) -> Recipe:
         """Plain data and arrays from which `from_recipe` makes the same field."""

@@ -82,6 +82,19 @@ class Metric:
             D[...] = self._grams[0] @ D @ self._grams[1]
         D[self._held] = 0.0
 
+    def stretch(self) -> float:
+        """Return by how much vectors that are not orthonormal enlarge the curvature of the loss (docs/model.md).
+
+        Returns
+        -------
+        float
+            Product of the largest eigenvalues of the inner products of keys, of queries and of contents; 1 for orthonormal ones.
+        """
+        if self.embedding is None or self._grams is None:
+            return 1.0
+        content = self.embedding.content
+        return float(np.prod([np.linalg.norm(gram, 2) for gram in (*self._grams, content.T @ content)]))
+
     def describe(self) -> dict:
         """Return the embedding and what is held.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dynsim.errors import NoRecipe
-from dynsim.model.areas import local_pairs
+from dynsim.model.amplitude import seed_of
 from dynsim.model.dataset import Dataset
 from dynsim.model.embedding import Embedding
 from dynsim.model.partition import Partition
@@ -76,7 +76,9 @@ class MinibatchField(BatchField):
         self._load(draw(0), threads)
 
     @classmethod
-    def fresh(cls, problem: Problem, part: Partition, n: int = 64, seed: int = 0, **options: Any) -> MinibatchField:
+    def fresh(
+        cls, problem: Problem, part: Partition, n: int = 64, seed: int = 0, *, rng: Any = None, **options: Any
+    ) -> MinibatchField:
         """Build the field of n new images of a problem at every step.
 
         Parameters
@@ -89,6 +91,8 @@ class MinibatchField(BatchField):
             Images in a batch.
         seed : int
             Seed of the images.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
         **options : object
             Further arguments of MinibatchField.
 
@@ -97,10 +101,12 @@ class MinibatchField(BatchField):
         MinibatchField
             The field.
         """
-        return cls(part, Fresh(problem, part, n, seed), **options)
+        return cls(part, Fresh(problem, part, n, seed_of(seed, rng)), **options)
 
     @classmethod
-    def of(cls, part: Partition, data: Dataset, n: int = 64, seed: int = 0, **options: Any) -> MinibatchField:
+    def of(
+        cls, part: Partition, data: Dataset, n: int = 64, seed: int = 0, *, rng: Any = None, **options: Any
+    ) -> MinibatchField:
         """Build the field of n images of a data set at every step, drawn independently by their weights.
 
         Parameters
@@ -113,6 +119,8 @@ class MinibatchField(BatchField):
             Images in a batch.
         seed : int
             Seed of the choice.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
         **options : object
             Further arguments of MinibatchField.
 
@@ -126,7 +134,7 @@ class MinibatchField(BatchField):
         InputError
             If n is no whole number of at least 1.
         """
-        return cls(part, Chosen(part, data, n, seed), **options)
+        return cls(part, Chosen(part, data, n, seed_of(seed, rng)), **options)
 
     @classmethod
     def resampled(
@@ -139,6 +147,8 @@ class MinibatchField(BatchField):
         replacement: bool = False,
         shuffle: bool = True,
         drop_last: bool = False,
+        *,
+        rng: Any = None,
         **options: Any,
     ) -> MinibatchField:
         """The images of `data`, n at a time, under fresh masks: masked pretraining as it is done.
@@ -162,6 +172,8 @@ class MinibatchField(BatchField):
             Another order in every epoch; False: that of `data`.
         drop_last : bool
             What becomes of the last batch of an epoch where n does not divide the images: kept, smaller (False), or dropped.
+        rng : optional
+            A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
         **options
             As of MinibatchField.
 
@@ -189,6 +201,7 @@ class MinibatchField(BatchField):
         >>> field.draw.steps_per_epoch, [field.draw(step).n for step in range(5)]
         (4, [32, 32, 32, 4, 32])
         """
+        seed = seed_of(seed, rng)
         draw = Resampled(part, data, n, seed, masks=masks, replacement=replacement, shuffle=shuffle, drop_last=drop_last)
         return cls(part, draw, **options)
 
@@ -231,10 +244,9 @@ class MinibatchField(BatchField):
 
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
         """Return the loss and the events, on the images of the last step."""
-        self._first_loss = self.velocity(self.start(), self._step)[0]
+        first_loss = self.velocity(self.start(), self._step)[0]
         seen = self._observed(y, None)
-        own = self.layout.areas(attention=seen.attention)["attention"]["own"][local_pairs(self.layout)]
-        return seen.loss, self.standard_crossings(seen.loss, float(np.nanmean(own)))
+        return seen.loss, self.event_values(seen.loss, seen.attention, first_loss)
 
     def _at(self, step: int) -> None:
         if step != self._step:

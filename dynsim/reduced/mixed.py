@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from dynsim.errors import InputError
 from dynsim.model.amplitude import is_number
 from dynsim.model.problem import Problem
 from dynsim.reduced import field_class
-from dynsim.reduced.field import Option
+from dynsim.reduced.field import MOST_STEPS, STEPS, Option
 from dynsim.reduced.sums import SumField
 
 
@@ -41,9 +42,32 @@ class MixedField(SumField):
     )
 
     @classmethod
-    def predictions(cls, problem: Problem, query: str, **options: Any) -> dict[str, float | None]:
-        """Nothing that is put beside a run: theory of reconstruction does not hold here."""
-        return {}
+    def predictions(
+        cls, problem: Problem, query: str, /, closed: bool = True, weight: float = 1.0, temperature: float = 0.5, **options: Any
+    ) -> dict[str, float | None]:
+        """Return what theory predicts for the escape of a query type, for many images and pairs."""
+        from dynsim import theory
+
+        return theory.mixed_predictions(problem, query, weight, temperature, closed)
+
+    @classmethod
+    def thresholds(
+        cls, problem: Problem, weight: float = 1.0, temperature: float = 0.5, **options: Any
+    ) -> dict[str, float | None]:
+        """Return the weights of the collapse, and how far it goes at this weight."""
+        from dynsim import theory
+
+        return theory.mixed_thresholds(problem, weight, temperature)
+
+    def run_options(self, problem: Problem) -> dict:
+        """Return the safe step size, and steps for twice the time at which local queries would escape without contrast."""
+        from dynsim import theory
+
+        options = super().run_options(problem)
+        if self.embedding is not None:
+            return self.plain_options(problem)
+        steps = math.ceil(min(2 * theory.escape_time(problem, finite=True) / options["eta"], MOST_STEPS))
+        return {**options, "steps": max(steps, STEPS)}
 
     @classmethod
     def from_options(

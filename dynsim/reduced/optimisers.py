@@ -6,13 +6,18 @@ the correlations are the entries of Q, and the rule reduces exactly, only where 
 Time is t = eta x step for all of them.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from dynsim.errors import InputError
 from dynsim.model.amplitude import is_number
 from dynsim.model.embedding import Embedding
+from dynsim.reduced.field import Option
+
+SMALL_STEP = 0.01  # of rules that move every entry by about eta: correlations end at order one to ten
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Rule:
         Name in files and after --optimiser.
     elementwise : bool
         Whether the rule acts on each entry of Q by itself.
+    options : tuple of Option
+        Its parameters, as the command line has them.
 
     Examples
     --------
@@ -45,8 +52,24 @@ class Rule:
     {'name': 'halving'}
     """
 
-    name = ""
-    elementwise = False
+    name: ClassVar[str] = ""
+    elementwise: ClassVar[bool] = False
+    options: ClassVar[tuple[Option, ...]] = ()
+
+    def step_size(self, eta: float) -> float:
+        """Return the step size to take where plain descent would take another.
+
+        Parameters
+        ----------
+        eta : float
+            Step size of plain descent.
+
+        Returns
+        -------
+        float
+            The same, less what momentum adds up to; 0.01 for rules that move every entry by about eta.
+        """
+        return SMALL_STEP if self.elementwise else eta
 
     def start(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return what the rule remembers, all zero.
@@ -163,9 +186,28 @@ class Momentum(Rule):
     beta: float = 0.9
     nesterov: bool = False
     name = "momentum"
+    options = (
+        Option("beta", float, 0.9, "decay of the gradient sum, in [0, 1)"),
+        Option("nesterov", bool, False, "Nesterov's, not the heavy ball"),
+    )
 
     def __post_init__(self) -> None:
         _check_decay("beta", self.beta)
+
+    def step_size(self, eta: float) -> float:
+        """Return the step size with which the run moves as far in a step as plain descent with ``eta``.
+
+        Parameters
+        ----------
+        eta : float
+            Step size of plain descent.
+
+        Returns
+        -------
+        float
+            The value (1 - beta) eta.
+        """
+        return (1 - self.beta) * eta
 
     def start(self, y: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the running sum m, zero.
@@ -242,6 +284,11 @@ class Adam(Rule):
     eps: float = 1e-8
     name = "adam"
     elementwise = True
+    options = (
+        Option("beta1", float, 0.9, "decay of the mean, in [0, 1)"),
+        Option("beta2", float, 0.999, "decay of the mean square, in [0, 1)"),
+        Option("eps", float, 1e-8, "added to the root, positive"),
+    )
 
     def __post_init__(self) -> None:
         _check_decay("beta1", self.beta1)
@@ -327,6 +374,31 @@ class Sign(Rule):
             Number of the step, from 0.
         """
         y += eta * np.sign(velocity)
+
+
+RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (Descent, Momentum, Adam, Sign)}
+
+
+def build(plain: Mapping[str, Any]) -> Rule:
+    """Build the optimiser that describes itself so.
+
+    Parameters
+    ----------
+    plain : mapping
+        As from ``Rule.describe``.
+
+    Returns
+    -------
+    Rule
+        The optimiser.
+
+    Examples
+    --------
+    >>> from dynsim.reduced import optimisers
+    >>> optimisers.build({"name": "momentum", "beta": 0.5, "nesterov": True})
+    Momentum(beta=0.5, nesterov=True)
+    """
+    return RULES[plain["name"]](**{name: value for name, value in plain.items() if name != "name"})
 
 
 def check(optimiser: Rule | None, embedding: Embedding | None = None) -> Rule:

@@ -20,6 +20,7 @@ from math import comb
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dynsim.errors import InputError
 from dynsim.model.areas import ROLES, Layout, Table, divide, query_types
@@ -116,7 +117,7 @@ class OrbitLayout:
             size = self.sizes[self.first[i]]
             chance = (size - [1.0, 0.0, 0.0]) / (P - 1.0) if independent else size / P
             ways = np.array([float(comb(int(n), own) * comb(int(n - own), g)) for own, g, _ in triples])
-            chances.append(ways * np.prod(chance**triples, axis=1))
+            chances.append(ways * np.prod(whole_powers(chance, int(n))[triples, range(3)], axis=1))
             per_type.append(triples)
             everything *= len(triples)
         if everything > MOST_CLASSES:  # before they are combined: no class outlives a type's rare ones
@@ -294,7 +295,7 @@ class OrbitField(Field):
             z, z_weight, *law_tables(laws), mean_field,
         )
         floors = [0.0 if mean_field else all_masked(P, unmasked, m) for m in n]
-        self.floor = 0.5 * problem.amplitude.moment(2) * float(layout.clusters @ floors) / K
+        self.floor = 0.5 * problem.amplitude.moment(2) * float((layout.clusters * floors).sum()) / K
         self._counted = layout.clusters * ~is_global if not is_global.all() else layout.clusters
         self._attention, self._classes = np.empty((len(layout.types), 3)), layout.lies.shape[2]
 
@@ -370,7 +371,7 @@ class OrbitField(Field):
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
         """Return the loss and the events; own attention is the mean over the clusters in which the query is local, or all."""
         loss, _ = self.velocity(y)
-        own = float(self._counted @ self._attention[:, OWN]) / float(self._counted.sum())
+        own = float((self._counted * self._attention[:, OWN]).sum()) / float(self._counted.sum())
         return loss, self.standard_crossings(loss, own)
 
     def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -409,6 +410,31 @@ class OrbitField(Field):
             "method": self.method, "query": self.query, "masks": self.masks, "intersections": self.intersections,
             "other_areas": self.layout.copies[:, OTHER].tolist(), "loss_floor": self.floor, **left_out,
         }
+
+
+def whole_powers(x: ArrayLike, most: int) -> np.ndarray:
+    """Return x^0, x^1, .., x^most, factor by factor: the same bits on every machine, unlike those of ``**``.
+
+    Parameters
+    ----------
+    x : array_like of shape (n,)
+        Numbers.
+    most : int
+        The largest exponent.
+
+    Returns
+    -------
+    ndarray of shape (most + 1, n)
+        A row for each exponent.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.orbit import whole_powers
+    >>> whole_powers([2.0, 0.0], 2).tolist()
+    [[1.0, 1.0], [2.0, 0.0], [4.0, 0.0]]
+    """
+    x = np.asarray(x, dtype=float)
+    return np.cumprod(np.concatenate([np.ones((1, x.size)), np.tile(x, (most, 1))]), axis=0)
 
 
 def _typical_local(problem: Problem) -> float:

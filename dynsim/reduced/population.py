@@ -169,6 +169,15 @@ class PopulationField(ExplicitField):
         """Every image has as many."""
         return float(self.problem.masked)
 
+    def curvature(self) -> float | None:
+        """Return an upper bound of the curvature of the expected loss (docs/model.md)."""
+        largest, hold, K = self.problem.amplitude.U, self.metric.hold, self.problem.K
+        token = self.embedding is not None and self.embedding.mu is not None
+        z = max(largest, float(token))
+        content = 0.0 if hold == "fp" else z**4 / (1 if token else K)
+        position = 0.0 if hold == "pp" else z**2
+        return self.metric.stretch() * 0.5 * float(self.problem.masked / self.problem.P) * (content + position)
+
     def recipe(self) -> Recipe:
         """Return problem, areas, vectors and how masks are averaged."""
         return self._recipe(problem=self.problem.recipe(), masks=self.masks, nodes=self.nodes, n=self.n, seed=self.seed)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from dynsim.errors import NoRecipe
 from dynsim.reduced.field import Field, Observation
-from dynsim.trajectory import Trajectory
+from dynsim.trajectory import Trajectory, passage
 
 
 class State(NamedTuple):
@@ -54,6 +54,8 @@ Checkpoint = Callable[[State, "Record"], object]  # called with (state, record) 
 class Record:
     """Saved steps or times of a run in progress.
 
+    Events of the field are found between them, unless an integrator that finds them itself says so by ``meta["events"]``.
+
     Parameters
     ----------
     field : Field
@@ -80,6 +82,7 @@ class Record:
         self.field, self.meta = field, {**field.describe(), "objective": field.objective, **meta}
         self.rows: list[tuple] = []
         self.terms: list[Mapping[str, float]] = []
+        self._values: list[dict[str, float]] = []  # of events, for the first so many rows
         if past is not None:
             self.rows = list(zip(past.t, past.step, past.loss, past.fp, past.pp, past.attention, strict=True))
             self.terms = [{name: values[i] for name, values in past.terms.items()} for i in range(len(past))]
@@ -128,17 +131,27 @@ class Record:
         seen = self.field.observe(y)
         row = (0.0, 0, seen.loss, *self.field.correlations(y), seen.attention)
         empty = self._as_trajectory([row], [seen.terms], {})
+        self._values.clear()
         columns = {name: getattr(empty, name)[:0] for name in ("t", "step", "loss", "fp", "pp", "attention")}
         return replace(empty, **columns, terms={name: values[:0] for name, values in empty.terms.items()})
 
     def _as_trajectory(self, rows: list[tuple], terms: list[Mapping[str, float]], meta: dict) -> Trajectory:
         t, step, loss, fp, pp, attention = (np.array(column) for column in zip(*rows, strict=True))
+        meta = {"events": self._events(t, loss, attention), **self.meta, **meta}
         by_name = {name: np.array([row[name] for row in terms]) for name in terms[0]}
         try:
             recipe = self.field.recipe()
         except NoRecipe:
             recipe = None
-        return Trajectory(t, step, loss, fp, pp, attention, {**self.meta, **meta}, by_name, self.field.layout, recipe)
+        return Trajectory(t, step, loss, fp, pp, attention, meta, by_name, self.field.layout, recipe)
+
+    def _events(self, t: np.ndarray, loss: np.ndarray, attention: np.ndarray) -> dict[str, float | None]:
+        """The time of every event of the field, between saved times; None where it did not happen."""
+        if "events" in self.meta or not self.field.events:
+            return {}
+        for i in range(len(self._values), len(t)):
+            self._values.append(self.field.event_values(float(loss[i]), attention[i], float(loss[0])))
+        return {name: passage(t, [row[name] for row in self._values]) for name in self.field.events}
 
 
 def plain(keep: ArrayLike | None) -> Any:

@@ -1,32 +1,34 @@
 """Gradient flow of a field that comes to balances of opposite pushes and then slides along them.
 
-Where pushes of size g balance, what is left of the velocity is rounding, 1e-16 g, and a solver that takes it for motion stops. Two
-things keep it going. Where two correlations slide up together, what they take from each other leaves no digit of their slow
+Where pushes of size g balance, what is left of the velocity is rounding, 1e-16 g, and a solver that takes it for motion stops.
+Two things keep it going. Where two correlations slide up together, what they take from each other leaves no digit of their slow
 motion; a field knows that motion on its own, and the solver is given it in place of one of the two (`Field.slides`). And an entry
 comes to a balance within 1 / FASTEST of a unit of the clock instead of whatever fraction of it, and lags behind by as much.
 """
 
 import warnings
-from math import exp
 from typing import Any
 
 import numpy as np
 
-from dynsim.reduced.gradient_flow import Flow
+from dynsim.reduced.flow_run import Flow
 from dynsim.reduced.kernels import balance
+from dynsim.reduced.kernels.elementary import exp
 from dynsim.reduced.recording import State
 
 
 class StiffFlow(Flow):
-    """A flow of a field that is ``stiff``: Y = (u, tau), u the coordinates in which the field slides. In one go, as LSODA starts with
-    a method that a balance stops; it starts afresh only where other pairs slide, when nothing is fast."""
+    """A flow of a field that is ``stiff``: Y = (u, tau), u the coordinates in which the field slides.
+
+    In one go, as LSODA starts with a method that a balance stops: it starts afresh only where other pairs slide, or where it
+    fails.
+    """
 
     sliding: np.ndarray
     failed = -np.inf  # where the solver failed last
 
     def prepare(self, start: State) -> State:
         """The state in the coordinates of its own slides."""
-        self.segment = None
         y = start.y[:-1].reshape(self.shape)
         self.sliding = self.field.slides(y)
         return State(start.step, np.append(self.field.to_slide(y, self.sliding), start.y[-1]), start.memory, start.kept)

@@ -11,7 +11,7 @@ from dynsim.errors import InputError
 from dynsim.model.amplitude import is_number
 from dynsim.model.areas import Layout
 from dynsim.reduced import field_class
-from dynsim.reduced.field import Field, Observation, Recipe, prefixed, without_prefix
+from dynsim.reduced.field import LOSS_EVENTS, Field, Observation, Recipe, prefixed, without_prefix
 
 
 class SumField(Field):
@@ -79,10 +79,13 @@ class SumField(Field):
                 )
         self.names = _names(field.objective for field in self.fields)
         self.layout: Layout = first.layout
+        self.images = next((field.images for field in self.fields if field.images is not None), None)
         self.embedding = next((field.embedding for field in self.fields if field.embedding is not None), None)
         self.deterministic = all(field.deterministic for field in self.fields)
         self.conservative = all(field.conservative for field in self.fields)
-        self.events = {name: text for field in reversed(self.fields) for name, text in field.events.items()}  # type: ignore[misc]
+        events = {name: text for field in reversed(self.fields) for name, text in field.events.items()}
+        known = self.floor is not None  # else there is nothing that the loss could be half way to
+        self.events = {name: text for name, text in events.items() if known or name not in LOSS_EVENTS}  # type: ignore[misc]
         self._more = np.empty(shape)
 
     @property
@@ -96,6 +99,12 @@ class SumField(Field):
         floors = [field.floor for field in self.fields]
         known = [floor for floor in floors if floor is not None]
         return sum(w * f for w, f in zip(self.weights, known, strict=True)) if len(known) == len(floors) else None
+
+    def curvature(self) -> float | None:
+        """Return the weighted sum of the bounds, one of the sum; None where one is not known."""
+        bounds = [field.curvature() for field in self.fields]
+        known = [bound for bound in bounds if bound is not None]
+        return sum(w * b for w, b in zip(self.weights, known, strict=True)) if len(known) == len(bounds) else None
 
     def start(self) -> np.ndarray:
         """Return the state at Q = 0: all correlations zero."""
@@ -119,15 +128,6 @@ class SumField(Field):
     def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return FP and PP correlations, copied."""
         return self.fields[0].correlations(y)
-
-    def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
-        """Return the loss and the events of all terms, the first term's own where names agree."""
-        found: dict[str, float] = {}
-        for field in reversed(self.fields):
-            found |= field.crossings(y)[1]
-        loss = self.velocity(y)[0]
-        attention_events = {name: value for name, value in found.items() if name not in ("half", "excess")}
-        return loss, {**self.standard_crossings(loss, found.get("escape", 0.0) + 0.5), **attention_events}
 
     def scale(self) -> np.ndarray:
         """Return the natural size of each entry of the state."""

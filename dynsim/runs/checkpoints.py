@@ -14,6 +14,7 @@ import numpy as np
 
 from dynsim import reduced
 from dynsim.errors import Diverged, FileError, InputError, Interrupted
+from dynsim.reduced import optimisers
 from dynsim.reduced.field import Field, without_prefix
 from dynsim.reduced.recording import Record, State
 from dynsim.runs import files, recipe
@@ -22,7 +23,7 @@ from dynsim.trajectory import Progress, Trajectory
 
 EVERY = 10.0  # seconds between checkpoints, at least
 PATIENCE = 20.0  # and at least so many times what the last one took to write: under 5 % of the run
-MAY_CHANGE = ("steps", "t_end", "events", "status", "evaluations")  # in the meta of a run that goes on
+MAY_CHANGE = ("steps", "t_end", "until", "events", "status", "evaluations")  # in the meta of a run that goes on
 
 
 def run(
@@ -119,7 +120,7 @@ def resume(
     until : float, optional
         Time of a later end; the planned end by default.
     more : int, optional
-        Steps beyond the planned end, of gradient descent.
+        Steps of gradient descent beyond the planned end, or beyond where the loss has ended the run.
     field : Field, optional
         Needed for one that holds code of your own.
     every : float
@@ -156,11 +157,12 @@ def resume(
     if more is not None:
         if integrator != "descend" or isinstance(more, bool) or not isinstance(more, (int, np.integer)) or more < 0:
             raise InputError(f"more= is a whole number of steps of descent, got {more!r} for {integrator}: give until=, a time")
-        options["steps"] += int(more)
+        ended = header["meta"].get("status", "").startswith("ended by")  # the end was where the loss said
+        options |= {"steps": int(more) + (header["state"]["step"] if ended else options["steps"]), "until": None}
     if until is not None:
         if isinstance(until, bool) or not isinstance(until, (int, float)) or not 0 < until < float("inf"):
             raise InputError(f"until= is a time, positive and finite, got {until!r}: take e.g. until=1e4")
-        options |= {"t_end": until} if integrator == "flow" else {"steps": round(until / options["eta"])}
+        options |= {"t_end": until} if integrator == "flow" else {"steps": round(until / options["eta"]), "until": None}
     field = _field(path, header, arrays) if field is None else field
     stored = {"seed": header.get("seed"), "command": header["about"].get("command")}
     return run(path, field, integrator, every, True, progress=progress, **stored, **options)
@@ -307,8 +309,8 @@ def _options(meta: dict) -> tuple[str, dict]:
     """(integrator, its options) of a run that says so in its meta."""
     if meta.get("integrator") == "flow":
         return "flow", {"t_end": meta["t_end"], "keep": meta["keep"], "rtol": meta["rtol"], "method": meta["solver"]}
-    options = {name: meta.get(name) for name in ("eta", "steps", "keep")}
-    return "descend", {**options, "optimiser": recipe.build_optimiser(meta["optimiser"])}
+    options = {name: meta.get(name) for name in ("eta", "steps", "keep", "until")}
+    return "descend", {**options, "optimiser": optimisers.build(meta["optimiser"])}
 
 
 def _field(path: Path, header: dict, arrays: Mapping[str, np.ndarray]) -> Field:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dynsim.errors import NoRecipe
 from dynsim.model.areas import Layout
-from dynsim.reduced import FIELDS, field_class, optimisers
+from dynsim.reduced import FIELDS, field_class
 from dynsim.reduced.field import Field
 from dynsim.trajectory import Trajectory
 
@@ -119,26 +119,3 @@ def build(plain: dict, arrays: Mapping[str, np.ndarray]) -> Field:
     'LG'
     """
     return field_class(plain["method"]).from_recipe(plain, arrays)
-
-
-def build_optimiser(plain: dict) -> optimisers.Rule:
-    """Build the optimiser that describes itself so.
-
-    Parameters
-    ----------
-    plain : dict
-        As from ``Rule.describe``.
-
-    Returns
-    -------
-    Rule
-        The optimiser.
-
-    Examples
-    --------
-    >>> from dynsim.runs import recipe
-    >>> recipe.build_optimiser({"name": "momentum", "beta": 0.5, "nesterov": True})
-    Momentum(beta=0.5, nesterov=True)
-    """
-    rules = {rule.name: rule for rule in (optimisers.Descent, optimisers.Momentum, optimisers.Adam, optimisers.Sign)}
-    return rules[plain["name"]](**{name: value for name, value in plain.items() if name != "name"})

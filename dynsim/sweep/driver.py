@@ -1,8 +1,9 @@
 """Driver of a sweep: the same measurement at every point of a grid of problems, in a store that outlives the run.
 
-Points (fields of Problem times seeds) are sent in chunks of about half a second to worker processes or a Dask cluster; every
-chunk is committed as it arrives. A point is known by its parameters, seed, method, options and package version: what is in the
-store is not computed again, so the same command resumes and another grid extends. A point that fails is a row with its reason.
+Points (fields of Problem times options of the method times seeds) are sent in chunks of about half a second to worker processes
+or a Dask cluster; every chunk is committed as it arrives. A point is known by its parameters, seed, method, options and package
+version: what is in the store is not computed again, so the same command resumes and another grid extends. A point that fails is a
+row with its reason.
 """
 
 import os
@@ -10,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -18,14 +20,13 @@ from numpy.typing import ArrayLike
 from dynsim import __version__
 from dynsim.errors import InputError, Interrupted
 from dynsim.reduced import FIELDS, method_key
-from dynsim.sweep.methods import draws, find, run_chunk, takes
-from dynsim.sweep.points import Point, Points
+from dynsim.sweep.methods import draws, find, read_option, run_chunk, takes
+from dynsim.sweep.points import Points, Task
 from dynsim.sweep.store import Row, Store
 from dynsim.sweep.workers import Cluster, Processes, result
 from dynsim.trajectory import Progress
 
 Path = str | os.PathLike[str]
-Pair = tuple[str, Point]  # key, point
 
 CHUNK = 0.5  # seconds of work in a chunk
 MOST = 1000  # points in a chunk
@@ -53,14 +54,14 @@ def run(
     path : str or path
         The store; made where there is none.
     grid : mapping, optional
-        Field -> number or numbers (see ``span``, ``parse_axis``); every combination. Fields are K, gamma, P, kappa_c, kappa_s,
-        L, U; those left out have Problem's defaults.
+        Name -> value or values (see ``span``, ``parse_axis``); every combination. Names are fields of Problem (K, gamma, P,
+        kappa_c, kappa_s, L, U; those left out have their defaults) and options of the method.
     points : iterable of mapping, optional
-        Points, field -> number each, in place of a grid.
+        Points, name -> value each, in place of a grid.
     method : str, optional
         A name in ``reduced.FIELDS`` (the first by default), "full", or "package.module:function".
     options : mapping, optional
-        Keyword arguments of the method.
+        Keyword arguments of the method at every point.
     seeds : int or sequence of int
         How many, or which.
     workers : int, optional
@@ -100,6 +101,9 @@ def run(
     (2, 0)
     >>> sweep.load("sweep.db")["escape"].shape
     (2,)
+    >>> counts = sweep.run("sweep.db", {"K": 1, "P": 1e6, "nodes": [8, 24]}, method="orbit", workers=1)
+    >>> sweep.load("sweep.db")["nodes"]
+    array([ 8., 24., 24., 24.])
     """
     method = method_key() if method is None else method
     for name in options or {}:
@@ -110,7 +114,7 @@ def run(
         raise InputError(f"method {method} draws nothing, got seeds={seeds!r}: leave them out, or take a method on images")
     if workers is not None and (workers != int(workers) or workers < 1):
         raise InputError(f"workers must be a whole number of at least 1, got {workers!r}: leave it out for one per core")
-    todo = Points(grid, points, seeds, method, options, __version__)
+    todo = Points(grid, points, seeds, method, options, __version__, partial(read_option, method))
     with Store(path) as store:
         pool: Processes | Cluster = Processes(workers) if scheduler is None else Cluster(scheduler)
         try:
@@ -135,9 +139,9 @@ class _Run:
         self.done = self.failed = self.missing = 0
         self.pace = 0.0  # seconds a point, a moving mean
         self.sampling = True
-        self.what = __version__, todo.method, FIELDS.get(todo.method), todo.options
-        self.running: dict[Future, list[Pair]] = {}
-        self.suspects: list[Pair] = []
+        self.what = __version__, todo.method, FIELDS.get(todo.method)
+        self.running: dict[Future, list[Task]] = {}
+        self.suspects: list[Task] = []
         self.deadly: set[str] = set()
 
     def go(self) -> dict[str, float]:
@@ -148,7 +152,7 @@ class _Run:
                 parts = max(1, min(self.pool.count, len(sample) // 2))
                 self._workers(iter([sample[i::parts] for i in range(parts)]))
                 self._tell_cost()
-                self._workers(self._chunks({key for key, _ in sample}))
+                self._workers(self._chunks({task[0] for task in sample}))
         except KeyboardInterrupt:
             raise Interrupted(
                 f"stopped with {self.done} of {self.missing} points done, all in {self.store.path}: the same command goes on"
@@ -156,21 +160,21 @@ class _Run:
         counts = {"points": len(self.todo), "known": len(self.todo) - self.missing}
         return {**counts, "computed": self.done, "failed": self.failed, "seconds": time.perf_counter() - began}
 
-    def _absent(self) -> Iterator[Pair]:
-        """(key, point) of every point the store lacks when it is asked for."""
+    def _absent(self) -> Iterator[Task]:
+        """The task of every point the store lacks when it is asked for."""
         points = iter(self.todo)
-        while block := [(self.todo.key(point), point) for point in islice(points, BLOCK)]:
-            known = self.store.known(key for key, _ in block)
-            yield from (pair for pair in block if pair[0] not in known or (self.retry and known[pair[0]] == "failed"))
+        while block := [self.todo.task(point) for point in islice(points, BLOCK)]:
+            known = self.store.known(task[0] for task in block)
+            yield from (task for task in block if task[0] not in known or (self.retry and known[task[0]] == "failed"))
 
-    def _plan(self) -> list[Pair]:
+    def _plan(self) -> list[Task]:
         """Count what is missing, say so, and draw the sample to be timed."""
-        sample: list[Pair] = []
+        sample: list[Task] = []
         draw = random.Random(0)
-        for pair in self._absent():
+        for task in self._absent():
             self.missing += 1
             place = len(sample) if len(sample) < SAMPLE else draw.randrange(self.missing)
-            sample[place:place + 1] = [pair] if place < SAMPLE else sample[place:place + 1]
+            sample[place:place + 1] = [task] if place < SAMPLE else sample[place:place + 1]
         total = len(self.todo)
         self.tell(f"{total} points ({self.todo.shape()}), method {self.todo.method}; results go to {self.store.path}")
         self.tell(f"{total - self.missing} are there already, {self.missing} to compute on {self.pool.name}")
@@ -186,8 +190,8 @@ class _Run:
             need = left * self.pace / self.pool.count
             self.tell(f"about {_duration(self.pace)} a point (timed on {self.done}), so {_duration(need)} for the other {left}")
 
-    def _chunks(self, sampled: set[str]) -> Iterator[list[Pair]]:
-        points = (pair for pair in self._absent() if pair[0] not in sampled)
+    def _chunks(self, sampled: set[str]) -> Iterator[list[Task]]:
+        points = (task for task in self._absent() if task[0] not in sampled)
         seen = len(sampled)
         while True:
             fair = -(-(self.missing - seen) // (3 * self.pool.count))
@@ -198,7 +202,7 @@ class _Run:
             seen += len(chunk)
             yield chunk
 
-    def _workers(self, chunks: Iterator[list[Pair]]) -> None:
+    def _workers(self, chunks: Iterator[list[Task]]) -> None:
         """Submit chunks, a few ahead, and commit what arrives. After a worker has died, what was running is submitted point by
         point; a point whose process dies twice has failed."""
         while True:
@@ -236,10 +240,10 @@ class _Run:
                 self.pool.restart()
 
     def _commit(self, rows: Sequence[Row]) -> None:
-        self.store.add(rows, __version__, self.todo.method, self.todo.options, replace=self.retry)
+        self.store.add(rows, __version__, self.todo.method, replace=self.retry)
         self.done += len(rows)
-        self.failed += sum(row[2] == "failed" for row in rows)
-        timed = [row[4] for row in (rows[1:] or rows if self.sampling else rows)]
+        self.failed += sum(row[3] == "failed" for row in rows)
+        timed = [row[5] for row in (rows[1:] or rows if self.sampling else rows)]
         weight = 0.5 if self.sampling and self.pace else 1.0 if self.sampling else 0.2  # points grow dearer along an axis
         self.pace += weight * (sum(timed) / len(timed) - self.pace)
         if self.progress is not None:

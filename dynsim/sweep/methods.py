@@ -7,12 +7,16 @@ Fields give
 ==================================  =========================================================================================
 escape, half, excess                event times (t = eta x step): own attention passes 1/2; the loss has come half way to its
                                     floor; it is within 1 % of its start above its floor; and whatever other events the field
-                                    has
+                                    has, such as collapse, and escape_llg of one query type
 depth, own                          FP correlation with the global and the own area at the escape, where the query is local
 speed_own, speed_global             dPhi/dt of the same two at t = 0
 loss_start, loss, floor, t_end      losses per masked patch at t = 0 and t_end, and the floor
-gap, escape_theory, depth_theory    eqs. 7, 8, 9
+gap, escape_theory, depth_theory    eqs. 7, 8, 9, or what else the field predicts for large P, such as collapse_theory
+critical_weight, ...                what it predicts for a problem as a whole
 phase_end                           end of phase I (see phases); gradient flow with keep > 2
+population_loss, population_floor,  of runs on given images, with generalisation=True: loss of the population at the end, its
+gap_loss, gap_excess                floor, population less training loss, and the same above the floors
+distance, distance_start, ..        of runs on pictures, in place of all of these but the losses: measures of attention
 ==================================  =========================================================================================
 """
 
@@ -24,19 +28,22 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dynsim import __version__
+from dynsim.analysis.columns import PARAMETERS
 from dynsim.errors import DynsimError, InputError
 from dynsim.model.amplitude import Uniform
 from dynsim.model.problem import Problem
 from dynsim.reduced import FIELDS, field_class
+from dynsim.reduced.field import Field, Option
+from dynsim.sweep import columns
 
 if TYPE_CHECKING:  # a worker loads these when asked, or never
-    from dynsim.model.areas import Layout
-    from dynsim.sweep.points import Point
+    from dynsim.sweep.points import Point, Task
     from dynsim.sweep.store import Row
     from dynsim.trajectory import Trajectory
 
@@ -44,7 +51,18 @@ Results = dict[str, float | None]  # by name of their column
 
 RTOL = 1e-5  # of the flow in a sweep: 6/10 of the time that 1e-8 takes; what it does to events is measured in docs/sweeps.md
 SAVED = 200  # saved steps between which events of a descent are interpolated
-FLOW, DESCENT = ("rtol", "t_end", "keep"), ("eta", "steps")  # options of the integrators
+INTEGRATORS = {  # their options
+    "flow": (
+        Option("rtol", float, RTOL, "accuracy of gradient flow", least=0.0),
+        Option("t_end", float, None, "end of gradient flow (past the last event)", least=0.0),
+        Option("keep", int, 2, "saved times; 20 or more find the end of phase I", least=2),
+    ),
+    "descend": (
+        Option("eta", float, 1.0, "step size of gradient descent"),
+        Option("steps", int, 500, "steps of gradient descent", least=1),
+    ),
+}
+GENERALISATION = Option("generalisation", bool, False, "also the population loss at the end, and the gap")
 _ALONE = threading.Lock()  # LSODA runs once per process; a Dask worker may have several threads
 
 
@@ -57,6 +75,7 @@ def run_field(
     keep: int = 2,
     eta: float = 1.0,
     steps: int = 500,
+    generalisation: bool = False,
     **options: Any,
 ) -> Results:
     """Measure one run of a registered field, by its own integrator.
@@ -79,6 +98,8 @@ def run_field(
         Option of ``descend``.
     steps : int
         Option of ``descend``.
+    generalisation : bool
+        Whether the population loss is asked for, too, where the field knows a population.
     **options : object
         Options of the field.
 
@@ -99,12 +120,16 @@ def run_field(
 
     cls = field_class(method)
     field = cls.from_options(problem, seed, threads=1, **options)
-    speed = field.correlations(field.velocity(field.start())[1])[0]
+    speed = None if field.images is not None else field.correlations(field.velocity(field.start())[1])[0]
     if cls.integrator == "flow":
         traj = reduced.flow(field, t_end=field.horizon() if t_end is None else t_end, keep=keep, rtol=rtol)
     else:
         traj = reduced.descend(field, eta, steps, _saved(steps))
-    return _measured(problem, traj, field.floor or 0.0, speed)
+    if speed is None:
+        return columns.of_pictures(field, traj)
+    predicted = partial(cls.predictions, problem, closed=False, **options)
+    found = {**_measured(problem, traj, field.floor or 0.0, speed, predicted), **cls.thresholds(problem, **options)}
+    return {**found, **columns.of_population(field, traj, problem)} if generalisation else found
 
 
 def full(
@@ -140,7 +165,7 @@ def full(
     >>> bool(found["loss"] < found["loss_start"])
     True
     """
-    from dynsim import full
+    from dynsim import full, theory
     from dynsim.model.dataset import sample
     from dynsim.reduced.explicit import choose_partition
 
@@ -149,7 +174,8 @@ def full(
     traj = full.descend(part, data, eta, steps, _saved(steps))
     first = int(np.flatnonzero(traj.t > 0)[0]) if len(traj) > 1 else 0
     speed = traj.fp[first] / traj.t[first] if first else traj.fp[0]
-    return _measured(problem, traj, float(data.floor(part).sum()) / data.masked_mean, speed)
+    predicted = partial(theory.predictions, problem, closed=False)
+    return _measured(problem, traj, float(data.floor(part).sum()) / data.masked_mean, speed, predicted)
 
 
 METHODS: tuple[str, ...] = (*FIELDS, "full")
@@ -196,14 +222,54 @@ def find(name: str) -> Callable[..., Any]:
     return found
 
 
-def takes(name: str, option: str) -> bool:
+def read_option(method: str, name: str, value: Any) -> Any:
+    """Return a value of an option as a method takes it.
+
+    Parameters
+    ----------
+    method : str
+        A method.
+    name : str
+        Name of the option.
+    value : object
+        A value, or its text; None, for what is left out, stays None.
+
+    Returns
+    -------
+    object
+        The value.
+
+    Raises
+    ------
+    InputError
+        If the method has no such option, or it cannot have this value.
+
+    Examples
+    --------
+    >>> from dynsim.sweep import methods
+    >>> methods.read_option("orbit", "nodes", "12"), methods.read_option("samples", "partition", "random")
+    (12, 'random')
+    """
+    if not takes(method, name):
+        fields = ", ".join(PARAMETERS)
+        raise InputError(f"a sweep runs over the fields {fields} and options of its method, got {name!r}: see {method}'s options")
+    known = {option.name: option for option in _options(method)}
+    if name in known:
+        return known[name].read(value)
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, (str, int, float, bool, NoneType)):
+        raise InputError(f"a value on an axis is a number, a text or a boolean, got {name}={value!r}: give it in options")
+    return value
+
+
+def takes(method: str, name: str) -> bool:
     """Return whether a method has an option.
 
     Parameters
     ----------
-    name : str
+    method : str
         A method.
-    option : str
+    name : str
         Name of the option.
 
     Returns
@@ -217,11 +283,43 @@ def takes(name: str, option: str) -> bool:
     >>> methods.takes("orbit", "masks"), methods.takes("orbit", "n")
     (True, False)
     """
-    if name in FIELDS:
-        cls = field_class(name)
-        return option in (FLOW if cls.integrator == "flow" else DESCENT) or option in [one.name for one in cls.options]
-    parameters = inspect.signature(find(name)).parameters
-    return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if method in FIELDS:
+        return name in [option.name for option in _options(method)]
+    parameters = inspect.signature(find(method)).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def default(method: str, name: str) -> Any:
+    """Return the default of an option of a method.
+
+    Parameters
+    ----------
+    method : str
+        A method, or the name of one that is not there.
+    name : str
+        Name of the option.
+
+    Returns
+    -------
+    object
+        The value; None where it depends on others or is not known.
+
+    Examples
+    --------
+    >>> from dynsim.sweep import methods
+    >>> methods.default("orbit", "nodes"), methods.default("my.module:f", "nodes")
+    (24, None)
+    """
+    return next((option.default for option in _options(method) if option.name == name), None)
+
+
+def _options(method: str) -> tuple[Option, ...]:
+    """Options of a registered field and its integrator; none for other methods, whose options have no declared type."""
+    if method not in FIELDS:
+        return ()
+    cls = field_class(method)
+    known = (*cls.options, *INTEGRATORS[cls.integrator])
+    return known if cls.population is Field.population else (*known, GENERALISATION)
 
 
 def draws(name: str) -> bool:
@@ -247,7 +345,7 @@ def draws(name: str) -> bool:
 
 
 def run_chunk(
-    version: str, method: str, place: str | None, options: Mapping[str, Any], chunk: Sequence[tuple[str, "Point"]]
+    version: str, method: str, place: str | None, chunk: Sequence["Task"]
 ) -> list["Row"]:
     """Compute the rows of a chunk of points, in a worker.
 
@@ -259,15 +357,13 @@ def run_chunk(
         A method.
     place : str or None
         Module and class of a registered field.
-    options : mapping
-        Keyword arguments of the method.
-    chunk : sequence of (str, Point)
-        Keys and points.
+    chunk : sequence of Task
+        Keys, points, and the options of the method at each.
 
     Returns
     -------
     list of tuple
-        Rows (key, point, status, message, seconds, results); an error at a point is a row with its reason.
+        Rows (key, point, options, status, message, seconds, results); an error at a point is a row with its reason.
 
     Raises
     ------
@@ -279,7 +375,7 @@ def run_chunk(
     >>> from dynsim import __version__
     >>> from dynsim.sweep import methods
     >>> point = (1, 0.75, 1e6, 0.9, 0.4, 0.8, 1.2, 0)
-    >>> [(key, _, status, *rest)] = methods.run_chunk(__version__, "orbit", None, {}, [("key", point)])
+    >>> [(key, _, _, status, *rest)] = methods.run_chunk(__version__, "orbit", None, [("key", point, {})])
     >>> key, status
     ('key', 'done')
     """
@@ -288,7 +384,7 @@ def run_chunk(
     if place is not None:
         FIELDS.setdefault(method, place)  # one that the driver has registered
     function = find(method)
-    return [(key, point, *_measure(function, point, options)) for key, point in chunk]
+    return [(key, point, options, *_measure(function, point, options)) for key, point, options in chunk]
 
 
 def _measure(function: Callable[..., Any], point: "Point", options: Mapping[str, Any]) -> tuple[str, str, float, Results]:
@@ -299,7 +395,7 @@ def _measure(function: Callable[..., Any], point: "Point", options: Mapping[str,
         warnings.simplefilter("always")
         try:
             K, gamma, P, kappa_c, kappa_s, low, high = values
-            problem = Problem(K, gamma, P, kappa_c, kappa_s, Uniform(low, high))  # type: ignore[arg-type]  # it makes K whole
+            problem = Problem(K, gamma, P, kappa_c, kappa_s, Uniform(low, high))
             results = _plain(function(problem, seed=seed, **options))
             status = "done"
         except DynsimError as error:
@@ -323,61 +419,41 @@ def _saved(steps: int) -> np.ndarray:
     return np.unique(np.geomspace(1, max(1, steps), SAVED).astype(int)).clip(max=steps)
 
 
-def _measured(problem: Problem, traj: "Trajectory", floor: float, speed: np.ndarray) -> Results:
+def _measured(
+    problem: Problem, traj: "Trajectory", floor: float, speed: np.ndarray, predicted: Callable[[str], Results]
+) -> Results:
     """The columns of a run; events that it did not find itself are interpolated between saved steps."""
-    from dynsim import theory
     from dynsim.analysis import phases
     from dynsim.model.areas import local_pairs
 
     layout = traj.layout
     local, has_local = local_pairs(layout), not layout.is_global.all()
     at_start = layout.areas(fp=speed)["fp"]
-    found: Results
-    if "events" in traj.meta:
-        found = dict(traj.meta["events"])
-        own, depth = _at_escape(traj, layout, local)
-        found |= {} if len(traj) < 3 or traj.meta["keep"] == 2 else {"phase_end": phases.find(traj).decoupling.end}
-    else:
-        found, own, depth = _interpolated(traj, layout, local, floor)
-    query = min(layout.share) if len(layout.share) == 1 else "L" if has_local else "G"
+    events = phases.events(traj, floor)
+    own, depth = _at_escape(traj, local, events.get("escape"))
+    found: Results = {name.lower().replace(" ", "_"): t for name, t in events.items()}
+    if traj.meta["integrator"] == "flow" and len(traj) > 2 and traj.meta["keep"] != 2:
+        found["phase_end"] = phases.find(traj).decoupling.end
+    query = max(layout.share, key=lambda each: each.count("L")) if has_local else min(layout.share)
+    theory = {name.replace("_time_", "_").replace("global_", ""): value for name, value in predicted(query).items()}
     return {
         **found, "depth": depth if has_local else None, "own": own,
         "speed_own": at_start["own"][local].mean(), "speed_global": at_start["global"][local].mean() if has_local else None,
         "loss_start": traj.loss[0], "loss": traj.loss[-1], "floor": floor, "t_end": traj.meta.get("t_end", traj.t[-1]),
-        "gap": problem.Delta, "escape_theory": theory.escape_time(problem, query),
-        "depth_theory": theory.global_depth(problem) if has_local else None,
+        "gap": problem.Delta, **theory,
     }
 
 
-def _at_escape(traj: "Trajectory", layout: "Layout", local: np.ndarray) -> tuple[float | None, float | None]:
-    """FP with the own and the global area at the escape that a flow has found."""
-    if traj.meta["events"]["escape"] is None:
-        return None, None
-    same = np.flatnonzero(traj.t == traj.meta["events"]["escape"])  # beyond P = 1e20 the whole take-off has one t
-    own = [layout.areas(attention=traj.attention[i])["attention"]["own"][local].mean() for i in same]
-    fp = layout.areas(fp=traj.fp[same[np.abs(np.array(own) - 0.5).argmin()]])["fp"]
-    return fp["own"][local].mean(), fp["global"][local].mean()
-
-
-def _interpolated(
-    traj: "Trajectory", layout: "Layout", local: np.ndarray, floor: float
-) -> tuple[Results, float | None, float | None]:
-    """Event times of a descent, linear between saved steps, and FP with the own and the global area at the escape."""
-    tables = [layout.areas(fp=fp, attention=a) for fp, a in zip(traj.fp, traj.attention, strict=True)]
-    attention = np.array([np.nanmean(table["attention"]["own"][local]) for table in tables])
-    own, depth = (np.array([table["fp"][role][local].mean() for table in tables]) for role in ("own", "global"))
-    left = (traj.loss - floor) / (traj.loss[0] - floor)
-    escape = _passes(traj.t, attention, 0.5)
-    found = {"escape": escape, "half": _passes(traj.t, -left, -0.5), "excess": _passes(traj.t, -left, -0.01)}
+def _at_escape(traj: "Trajectory", local: np.ndarray, escape: float | None) -> tuple[float | None, float | None]:
+    """FP with the own and the global area at the escape, where there is one."""
     if escape is None:
-        return found, None, None
-    return found, float(np.interp(escape, traj.t, own)), float(np.interp(escape, traj.t, depth))
-
-
-def _passes(t: np.ndarray, value: np.ndarray, threshold: float) -> float | None:
-    """First time at which a kept value reaches the threshold, or None."""
-    above = np.flatnonzero(value >= threshold)
-    if not above.size:
-        return None
-    i = above[0]
-    return t[0] if i == 0 else t[i - 1] + (t[i] - t[i - 1]) * (threshold - value[i - 1]) / (value[i] - value[i - 1])
+        return None, None
+    same = np.flatnonzero(traj.t == escape)  # of a flow; beyond P = 1e20 the whole take-off has one t
+    if same.size:
+        tables = [traj.layout.areas(fp=traj.fp[i], attention=traj.attention[i]) for i in same]
+        own = [np.nanmean(table["attention"]["own"][local]) for table in tables]
+        fp = tables[np.abs(np.array(own) - 0.5).argmin()]["fp"]
+        return float(fp["own"][local].mean()), float(fp["global"][local].mean())
+    rows = [traj.layout.areas(fp=fp)["fp"] for fp in traj.fp]
+    between = [np.interp(escape, traj.t, [row[role][local].mean() for row in rows]) for role in ("own", "global")]
+    return float(between[0]), float(between[1])

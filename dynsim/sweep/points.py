@@ -1,13 +1,14 @@
-"""Points of a sweep: a grid over the fields of Problem, or a list, times seeds.
+"""Points of a sweep: a grid over the fields of Problem and options of the method, or a list, times seeds.
 
-A point is a tuple of numbers (PARAMETERS, then the seed). Its key is a digest of everything that decides its result: parameters,
-seed, method, options and package version, as canonical JSON. Points are made one by one: a grid of any size takes no memory.
+A point is a tuple: PARAMETERS, the seed, then the options that have an axis. Its key is a digest of everything that decides its
+result: parameters, seed, method, options and package version, as canonical JSON; whether an option has an axis is no part of it.
+Points are made one by one: a grid of any size takes no memory.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, product
 from math import isfinite, prod
 from typing import Any
 
@@ -17,9 +18,10 @@ from numpy.typing import ArrayLike
 from dynsim.analysis.columns import PARAMETERS
 from dynsim.errors import InputError
 
-Point = tuple[float, ...]  # PARAMETERS, then the seed
+Point = tuple[Any, ...]  # PARAMETERS, the seed, options that have an axis
+Task = tuple[str, Point, dict[str, Any]]  # key, PARAMETERS and the seed, all options
 
-WHOLE = ("K", "P")
+NUMBERS = len(PARAMETERS) + 1  # at the beginning of a point
 MOST = 1e9  # points in one sweep
 AXIS = "write one number, a list 0.1,0.2 or a range start:stop:count (start:stop:count:log for equal ratios)"
 
@@ -108,17 +110,24 @@ class Points:
     Parameters
     ----------
     axes : mapping, optional
-        Field -> a number or several; every combination. Fields left out have Problem's defaults.
+        Field of Problem or option of the method -> a value or several; every combination. What is left out has its default.
     points : iterable of mapping, optional
-        Points, field -> number each, in place of axes.
+        Points, name -> value each, in place of axes.
     seeds : int or sequence of int
         How many, or which, at every point.
     method : str
         What is run, for the keys.
     options : mapping, optional
-        Its options, for the keys.
+        Options that all points share.
     version : str, optional
         Version of dynsim, for the keys.
+    reader : callable, optional
+        From (name, value) of an option to the value as the method takes it; raises InputError for a name that is none.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Options that have an axis, or a place in the list.
 
     Raises
     ------
@@ -128,9 +137,11 @@ class Points:
     Examples
     --------
     >>> from dynsim.sweep.points import Points
-    >>> points = Points({"P": [1e6, 1e9], "kappa_c": (0.6, 0.9)}, seeds=2)
-    >>> len(points), points.shape(), len(points.key(next(iter(points))))
-    (8, '2 P x 2 kappa_c x 2 seeds', 32)
+    >>> points = Points({"P": [1e6, 1e9], "weight": (0.5, 2.0)}, seeds=2, reader=lambda name, value: value)
+    >>> len(points), points.shape(), points.names
+    (8, '2 P x 2 weight x 2 seeds', ('weight',))
+    >>> points.task(next(iter(points)))[1:]
+    ((4.0, 0.8, 1000000.0, 0.9, 0.4, 0.8, 1.2, 0), {'weight': 0.5})
     """
 
     def __init__(
@@ -141,35 +152,39 @@ class Points:
         method: str = "",
         options: Mapping[str, Any] | None = None,
         version: str | None = None,
+        reader: Callable[[str, Any], Any] | None = None,
     ) -> None:
         if axes is not None and points is not None:
             raise InputError("a sweep takes axes or a list of points, got both: drop one")
         self.method, self.version, self.options = method, version, dict(sorted((options or {}).items()))
-        self.seeds = _seeds(seeds)
-        self._listed = None if points is None else [_values(point) for point in points]
-        axes = dict.fromkeys(PARAMETERS) | {name: None for name in axes or {} if name not in PARAMETERS} | dict(axes or {})
-        self.axes = {name: _axis(name, PARAMETERS.get(name) if values is None else values) for name, values in axes.items()}
+        self.seeds, self._reader = _seeds(seeds), reader
+        listed = None if points is None else [dict(point) for point in points]
+        given_names = chain.from_iterable([axes or {}] if listed is None else listed)
+        self.names = tuple(name for name in dict.fromkeys(given_names) if name not in PARAMETERS)
+        for name in self.names:
+            if name in self.options:
+                raise InputError(f"an option has an axis or one value for all points, got both for {name}: drop one")
+        given: dict[str, Any] = {**PARAMETERS, **dict.fromkeys(self.names), **(axes or {})}
+        self.axes = {name: self._axis(name, PARAMETERS.get(name) if values is None else values) for name, values in given.items()}
+        self._listed = None if listed is None else [self._listed_values(point) for point in listed]
         if len(self) > MOST:
             raise InputError(f"a sweep has up to {MOST:.0e} points, got {len(self):.4g}: take fewer values per axis")
-        head = {"method": method, "options": self.options, "version": version}
-        try:
-            self._head = json.dumps(head, sort_keys=True, allow_nan=False)
-        except (TypeError, ValueError):
-            raise InputError(f"options of a method are plain numbers and texts, got {self.options}") from None
+        self._common = self._head((None,) * len(self.names))
 
     def __len__(self) -> int:
         return len(self.seeds) * (prod(map(len, self.axes.values())) if self._listed is None else len(self._listed))
 
     def __iter__(self) -> Iterator[Point]:
         base = product(*self.axes.values()) if self._listed is None else self._listed
-        return ((*values, seed) for values in base for seed in self.seeds)
+        n = len(PARAMETERS)
+        return ((*values[:n], seed, *values[n:]) for values in base for seed in self.seeds)
 
     def key(self, point: Point) -> str:
         """Return a digest of a point and everything that decides its result.
 
         Parameters
         ----------
-        point : tuple of float
+        point : tuple
             A point.
 
         Returns
@@ -177,7 +192,27 @@ class Points:
         str
             32 hexadecimal digits.
         """
-        return hashlib.sha256((self._head + repr(point)).encode()).hexdigest()[:32]
+        head = self._head(point[NUMBERS:]) if self.names else self._common
+        return hashlib.sha256((head + repr(point[:NUMBERS])).encode()).hexdigest()[:32]
+
+    def task(self, point: Point) -> Task:
+        """Return what a worker is sent of a point.
+
+        Parameters
+        ----------
+        point : tuple
+            A point.
+
+        Returns
+        -------
+        key : str
+            Its key.
+        numbers : tuple of float
+            PARAMETERS, and the seed.
+        options : dict
+            All options of the method, those with an axis at this point.
+        """
+        return self.key(point), point[:NUMBERS], self._options(point[NUMBERS:])
 
     def shape(self) -> str:
         """Return the sizes of the axes, as text.
@@ -192,14 +227,37 @@ class Points:
         sizes = [f"{len(v)} {name}" for name, v in self.axes.items() if len(v) > 1]
         return " x ".join(sizes + [f"{len(self.seeds)} seeds"] * (len(self.seeds) > 1)) or "one point"
 
+    def _options(self, values: Point) -> dict[str, Any]:
+        """All options where those with an axis have these values; None leaves one out."""
+        return {**self.options, **{name: value for name, value in zip(self.names, values, strict=True) if value is not None}}
 
-def _axis(name: str, values: Any) -> tuple[float, ...]:
-    if name not in PARAMETERS:
-        raise InputError(f"a sweep runs over the fields {', '.join(PARAMETERS)}, got {name!r}: drop it or mend the name")
-    values = (values,) if np.ndim(values) == 0 else tuple(values)
-    if not values:
-        raise InputError(f"an axis needs a value, got none for {name}: give one, or leave it out for {PARAMETERS[name]:g}")
-    return tuple(dict.fromkeys(_number(name, value) for value in values))
+    def _head(self, values: Point) -> str:
+        """What keys have in common where the options with an axis have these values."""
+        options = self._options(values)
+        try:
+            head = {"method": self.method, "options": options, "version": self.version}
+            return json.dumps(head, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError):
+            raise InputError(f"options of a method are plain numbers and texts, got {options}") from None
+
+    def _axis(self, name: str, values: Any) -> tuple[Any, ...]:
+        """The values of an axis, each once."""
+        values = (values,) if np.ndim(values) == 0 else tuple(values)
+        if not values:
+            default = f" for {PARAMETERS[name]:g}" if name in PARAMETERS else ""
+            raise InputError(f"an axis needs a value, got none for {name}: give one, or leave it out{default}")
+        return tuple(dict.fromkeys(self._value(name, value) for value in values))
+
+    def _value(self, name: str, value: Any) -> Any:
+        if name in PARAMETERS:
+            return _number(name, value)
+        if self._reader is None:
+            raise InputError(f"a sweep runs over the fields {', '.join(PARAMETERS)}, got {name!r}: drop it or mend the name")
+        return self._reader(name, value)
+
+    def _listed_values(self, point: Mapping[str, Any]) -> tuple[Any, ...]:
+        given = {**PARAMETERS, **dict.fromkeys(self.names), **point}
+        return tuple(self._value(name, value) for name, value in given.items())
 
 
 def _number(name: str, value: Any) -> float:
@@ -210,10 +268,6 @@ def _number(name: str, value: Any) -> float:
     if not isfinite(value):
         raise InputError(f"{name} must be finite, got {value}: write e.g. {PARAMETERS[name]:g}")
     return value
-
-
-def _values(point: Mapping[str, Any]) -> tuple[float, ...]:
-    return tuple(_axis(name, value)[0] for name, value in {**PARAMETERS, **point}.items())
 
 
 def _seeds(seeds: Any) -> tuple[int, ...]:

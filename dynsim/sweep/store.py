@@ -8,7 +8,7 @@ import datetime
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,8 @@ from dynsim.analysis.columns import PARAMETERS
 from dynsim.errors import FileError
 from dynsim.sweep.points import Point
 
-Row = tuple[str, Point, str, str, float, dict[str, float | None]]  # key, point, status, message, seconds, results
+Results = dict[str, float | None]  # by name of their column
+Row = tuple[str, Point, dict[str, Any], str, str, float, Results]  # key, point, options, status, message, seconds, results
 
 APPLICATION = 0x44594E53  # "DYNS", says whose file this is
 LAYOUT = 1
@@ -47,7 +48,8 @@ class Store:
     --------
     >>> from dynsim.sweep.store import Store
     >>> with Store("sweep.db") as store:
-    ...     store.add([("key", (1, 0.75, 1e6, 0.9, 0.4, 0.8, 1.2, 0), "done", "", 0.1, {"escape": 2.0})], "0", "mine", {})
+    ...     point = (1, 0.75, 1e6, 0.9, 0.4, 0.8, 1.2, 0)
+    ...     store.add([("key", point, {"n": 8}, "done", "", 0.1, {"escape": 2.0})], "0", "mine")
     ...     store.known(["key", "other"]), store.counts()
     ({'key': 'done'}, {'0': 1})
     """
@@ -96,32 +98,28 @@ class Store:
             marks = ",".join("?" * len(keys))
             return dict(self._db.execute(f"SELECT key, status FROM points WHERE key IN ({marks})", keys))
 
-    def add(
-        self, rows: Sequence[Row], version: str | None, method: str, options: Mapping[str, Any], replace: bool = False
-    ) -> None:
+    def add(self, rows: Sequence[Row], version: str | None, method: str, replace: bool = False) -> None:
         """Commit rows; one that is there already stays, or is replaced.
 
         Parameters
         ----------
         rows : sequence of tuple
-            Rows (key, point, status, message, seconds, results).
+            Rows (key, point, options, status, message, seconds, results).
         version : str or None
             Version of dynsim.
         method : str
             The method.
-        options : mapping
-            Its options.
         replace : bool
             Whether rows that are there already are replaced.
         """
         with self._database_errors("written"), self._transaction():
             have = set(self.columns())
-            for name in dict.fromkeys(name for row in rows for name in row[5]):
+            for name in dict.fromkeys(name for row in rows for name in row[-1]):
                 if name not in have:
                     self._db.execute(f'ALTER TABLE points ADD COLUMN "{name}" REAL')
-            text = json.dumps(options, sort_keys=True)
-            now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-            for key, point, status, message, seconds, results in rows:
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            for key, point, options, status, message, seconds, results in rows:
+                text = json.dumps(options, sort_keys=True)
                 row: dict[str, Any] = {"key": key, "version": version, "method": method, "options": text}
                 row.update(zip([*PARAMETERS, "seed"], point, strict=True))
                 row.update(status=status, message=message, seconds=seconds, finished=now, **results)
@@ -173,11 +171,28 @@ class Store:
             The rows.
         """
         names = self.columns()
-        asked = {name: value for name, value in (("version", version), ("method", method)) if value is not None}
-        where = " AND ".join(f"{name} = ?" for name in asked)
+        where, asked = _where(version, method)
         order = ", ".join(["version", "method", "options", *PARAMETERS, "seed", "key"])
-        query = f"SELECT * FROM points {'WHERE ' + where if where else ''} ORDER BY {order}"
-        return names, self._iterate(query, list(asked.values()))
+        return names, self._iterate(f"SELECT * FROM points {where} ORDER BY {order}", asked)
+
+    def options(self, version: str | None = None, method: str | None = None) -> list[str]:
+        """Return the names of all options that rows give.
+
+        Parameters
+        ----------
+        version : str, optional
+            Rows of one version only.
+        method : str, optional
+            Rows of one method only.
+
+        Returns
+        -------
+        list of str
+            Names, sorted.
+        """
+        where, asked = _where(version, method)
+        texts = self._iterate(f"SELECT DISTINCT options FROM points {where}", asked)
+        return sorted({name for (text,) in texts for name in json.loads(text)})
 
     def _iterate(self, query: str, values: list[str]) -> Iterator[tuple]:
         with self._database_errors("read"):
@@ -218,6 +233,12 @@ class Store:
                 f"the store {self.path!r} cannot be {what} ({error}): what it holds is intact; free space, make file and folder "
                 f"writable or give another --out, and the same command goes on"
             ) from None
+
+
+def _where(version: str | None, method: str | None) -> tuple[str, list[str]]:
+    """The condition of a query, and its values."""
+    asked = {name: value for name, value in (("version", version), ("method", method)) if value is not None}
+    return ("WHERE " + " AND ".join(f"{name} = ?" for name in asked) if asked else ""), list(asked.values())
 
 
 def _quoted(path: str) -> str:

@@ -1,6 +1,7 @@
 """Rows of a store as columns, and as CSV or netCDF files."""
 
 import csv
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -9,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from dynsim import __version__
-from dynsim.analysis.columns import PARAMETERS, Table, axes, on_axes
+from dynsim.analysis.columns import PARAMETERS, Table, axes, on_axes, options
 from dynsim.errors import FileError, InputError
+from dynsim.sweep.methods import default
+from dynsim.sweep.rows import Rows
 from dynsim.sweep.store import Store
 
 Path = str | os.PathLike[str]
 TEXTS = ("key", "version", "method", "options", "status", "message", "finished")
 
 
-def load(path: Path, version: str | None = __version__, method: str | None = None) -> dict[str, np.ndarray]:
+def load(path: Path, version: str | None = __version__, method: str | None = None) -> Rows:
     """Read the rows of a store as columns.
 
     Parameters
@@ -31,8 +34,9 @@ def load(path: Path, version: str | None = __version__, method: str | None = Non
 
     Returns
     -------
-    dict
-        Column -> ndarray, sorted by parameters; missing numbers are NaN.
+    Rows
+        A dict, column -> ndarray, sorted by options and parameters; missing numbers are NaN. Every option that a row gives has a
+        column: numbers, booleans, or texts; where a row does not give it, its default. ``to_pandas`` makes a table of it.
 
     Raises
     ------
@@ -49,10 +53,39 @@ def load(path: Path, version: str | None = __version__, method: str | None = Non
     with Store(path, write=False) as store:
         names, rows = store.rows(version, method)
         columns: list[tuple] = list(zip(*rows, strict=True)) or [()] * len(names)
-    return {
+    table = {
         name: np.array(values, dtype=_kind(name)) if name != "message" else np.array(values, dtype=object)
         for name, values in zip(names, columns, strict=True)
     }
+    given = {name: _option_column(table, name) for name in options(table)}
+    table |= given
+    order = np.lexsort([table[name] for name in reversed(("version", "method", *given, *PARAMETERS, "seed"))])
+    return Rows({name: column[order] for name, column in table.items()})
+
+
+def _option_column(table: Table, name: str) -> np.ndarray:
+    """The column of an option: what rows give, else its default, else a result of that name."""
+    values = [*map(_Options(name), table["method"].tolist(), table["options"].tolist())]
+    known = [value for value in values if value is not None]
+    if all(isinstance(value, bool) for value in values):
+        return np.array(values, dtype=bool)
+    if not all(isinstance(value, (int, float)) for value in known):
+        return np.array(["" if value is None else str(value) for value in values])
+    column = np.array(values, dtype=float)
+    return np.where(np.isnan(column), table[name], column) if name in table else column
+
+
+class _Options:
+    """Value of an option by method and options (JSON) of a row; None where it depends on others or is not known."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.seen = name, {}  # type: ignore[var-annotated]
+
+    def __call__(self, method: str, text: str) -> Any:
+        if (method, text) not in self.seen:
+            given = json.loads(text)
+            self.seen[method, text] = given[self.name] if self.name in given else default(method, self.name)
+        return self.seen[method, text]
 
 
 def _kind(name: str) -> type:
@@ -102,15 +135,17 @@ def export(path: Path, target: Path, version: str | None = __version__, method: 
         return count
     with Store(path, write=False) as store:
         names, rows = store.rows(version, method)
+        more = {name: _Options(name) for name in store.options(version, method) if name not in names}
+        at = names.index("method"), names.index("options")
         count = 0
 
         def write(temporary: str) -> None:
             nonlocal count
             with open(temporary, "w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
-                writer.writerow(names)
+                writer.writerow([*names, *more])
                 for row in rows:  # one at a time: a store may be larger than memory
-                    writer.writerow(row)
+                    writer.writerow([*row, *(value(row[at[0]], row[at[1]]) for value in more.values())])
                     count += 1
 
         _replace(target, write)
@@ -130,11 +165,14 @@ def _dataset(table: Table) -> Any:
     size = np.prod([float(len(values)) for values in named.values()])
     if size > max(1e6, 100 * len(table["key"])):
         raise InputError(f"netCDF lays rows on a grid, here of {size:.3g} places for {len(table['key'])} rows: end in .csv")
-    skip = {*PARAMETERS, "seed", "key", "version", "method", "options", "finished"}
+    given = options(table)
+    skip = {*PARAMETERS, "seed", "key", "version", "method", "options", "finished", *given}
     values = {name: on_axes(table, name, named) for name in table if name not in skip}
     values["message"] = values["message"].astype(str)
     fixed = {name: float(table[name][0]) for name in PARAMETERS if name not in named}
-    one = {name: str(table[name][0]) for name in ("version", "method", "options")}
+    plain = {name: table[name][0].item() for name in given if name not in named}
+    fixed |= {name: int(value) if isinstance(value, bool) else value for name, value in plain.items()}  # netCDF has no booleans
+    one = {name: str(table[name][0]) for name in ("version", "method")}
     return xarray.Dataset({name: (tuple(named), value) for name, value in values.items()}, named, {**fixed, **one})
 
 

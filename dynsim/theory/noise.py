@@ -10,10 +10,12 @@ images under two masks each, with their standard errors.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.model.amplitude import seed_of
 from dynsim.model.dataset import sample
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
@@ -144,7 +146,7 @@ class Noise:
         return eta * self.variance(n, 1, part) / self.signal[part][0]
 
 
-def initial_noise(problem: Problem, part: Partition, draws: int = 20000, seed: int = 0) -> Noise:
+def initial_noise(problem: Problem, part: Partition, draws: int = 20000, seed: int = 0, *, rng: Any = None) -> Noise:
     """Covariance of the velocity at the start, split into images and masks.
 
     Parameters
@@ -155,6 +157,8 @@ def initial_noise(problem: Problem, part: Partition, draws: int = 20000, seed: i
         Images, each under two masks, that expectations are averaged over.
     seed : int
         Seed of the images.
+    rng : optional
+        A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
     Returns
     -------
@@ -181,7 +185,7 @@ def initial_noise(problem: Problem, part: Partition, draws: int = 20000, seed: i
     """
     if isinstance(draws, bool) or not isinstance(draws, (int, np.integer)) or draws < 100:
         raise InputError(f"draws must be a whole number of at least 100 images, got {draws!r}: take e.g. draws=20000")
-    data = sample(problem, part, n=int(draws), seed=[seed, 0], masks=2)
+    data = sample(problem, part, n=int(draws), seed=[seed_of(seed, rng), 0], masks=2)
     first, second = data.masked[:draws], data.masked[draws:]
     products = {name: np.empty((2, draws)) for name in PARTS}
     mean = {"fp": np.zeros((part.P, part.F)), "pp": np.zeros((part.P, part.P))}

@@ -424,38 +424,6 @@ def pp_size(problem: Problem, query: str = "L", t: float | None = None) -> float
     return max(_pp(problem, area, t) for area in set(_query_type(problem, query)))
 
 
-def predictions(problem: Problem, query: str) -> dict[str, float | None]:
-    """Return what theory predicts for the escape and the depth of a query type.
-
-    Parameters
-    ----------
-    problem : Problem
-        What is simulated.
-    query : str
-        Query type: L or G for each cluster.
-
-    Returns
-    -------
-    dict
-        Times "escape_time_theory" (eq. 8, 11) and "escape_time_closed" (eq. 15), depths "global_depth_theory" (eq. 9) and
-        "global_depth_closed" (eq. 16); None for the depth of an all-global query type.
-
-    Examples
-    --------
-    >>> import dynsim
-    >>> found = dynsim.theory.predictions(dynsim.Problem(K=2, gamma=0.75, P=1e12), "GG")
-    >>> sorted(name for name, value in found.items() if value is None)
-    ['global_depth_closed', 'global_depth_theory']
-    """
-    area = max(query)  # "L" where a query is local in any cluster: whose attention is measured
-    times = {"escape_time_theory": False, "escape_time_closed": True}
-    depths = {"global_depth_theory": False, "global_depth_closed": True}
-    return {
-        **{name: escape_time(problem, area, finite) for name, finite in times.items()},
-        **{name: global_depth(problem, finite) if area == "L" else None for name, finite in depths.items()},
-    }
-
-
 def _gamma(problem: Problem) -> float:
     return problem.masked / problem.P
 

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dynsim.errors import InputError
 from dynsim.trajectory import Trajectory
+
+Arrays = Mapping[str, ArrayLike]
 
 BOUNDS = {"fp": 1e-12, "pp": 1e-12, "loss": 1e-12, "attention": 1e-12}
 
@@ -140,13 +143,14 @@ def verdict(passed: bool) -> str:
     return "passed" if passed else "failed"
 
 
-def compare(a: Trajectory, b: Trajectory, bounds: Mapping[str, float] | None = None) -> Comparison:
-    """Compare two trajectories saved at the same times.
+def compare(a: Trajectory | Arrays, b: Trajectory, bounds: Mapping[str, float] | None = None) -> Comparison:
+    """Compare two trajectories, or arrays of your own and a trajectory, saved at the same times.
 
     Parameters
     ----------
-    a : Trajectory
-        The trajectory that is checked.
+    a : Trajectory or mapping of str to array_like
+        The trajectory that is checked, or arrays from elsewhere: any of "fp", "pp", "loss" and "attention", shaped as in ``b``
+        with time leading, and their times "t" (left out: those of ``b``). What is not given is not compared.
     b : Trajectory
         The reference.
     bounds : mapping of str to float, optional
@@ -160,7 +164,7 @@ def compare(a: Trajectory, b: Trajectory, bounds: Mapping[str, float] | None = N
     Raises
     ------
     InputError
-        If times or shapes differ, or a bound is no number of at least 0.
+        If times or shapes differ, arrays have other names or are no real numbers, or a bound is no number of at least 0.
 
     Notes
     -----
@@ -178,18 +182,39 @@ def compare(a: Trajectory, b: Trajectory, bounds: Mapping[str, float] | None = N
     True
     >>> dynsim.validation.compare(reduced, full, {"fp": 0.0}).passed
     False
+    >>> mine = {"fp": full.fp + 1e-3, "loss": full.loss}  # from anywhere
+    >>> print(dynsim.validation.compare(mine, reduced, {"fp": 1e-4}))
+    Comparison: failed
+        fp: FAILED, 0.001 at t=..., bound 0.0001
+        loss: ... at t=..., bound 1e-12
     """
     bounds = {**BOUNDS, **(bounds or {})}
     for name, bound in bounds.items():
         if name not in BOUNDS or not bound >= 0:
             raise InputError(f"bounds are numbers >= 0 for {', '.join(BOUNDS)}, got {name}={bound!r}: see validation.BOUNDS")
-    if len(a) != len(b) or not np.allclose(a.t, b.t, rtol=1e-12, atol=0):
-        raise InputError(f"trajectories must be saved at the same times, got {len(a)} and {len(b)} of them: pass the same keep")
-    return Comparison(tuple(_difference(a, b, name, bounds[name]) for name in ("fp", "pp", "loss", "attention")))
+    given = {name: getattr(a, name) for name in ("t", *BOUNDS)} if isinstance(a, Trajectory) else _arrays(a)
+    t = given.pop("t", b.t)
+    if len(t) != len(b) or not np.allclose(t, b.t, rtol=1e-12, atol=0):
+        raise InputError(f"trajectories must be saved at the same times, got {len(t)} and {len(b)} of them: pass the same keep")
+    return Comparison(tuple(_difference(given[name], b, name, bounds[name]) for name in BOUNDS if name in given))
 
 
-def _difference(a: Trajectory, b: Trajectory, name: str, bound: float) -> Difference:
-    x, y = getattr(a, name), getattr(b, name)
+def _arrays(given: Arrays) -> dict[str, np.ndarray]:
+    """Arrays from elsewhere as arrays of numbers by name."""
+    if not isinstance(given, Mapping) or not set(given) & set(BOUNDS) or not set(given) <= {"t", *BOUNDS}:
+        names = ", ".join(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
+        raise InputError(f"arrays to compare are any of {', '.join(BOUNDS)}, and t, got {names or 'none'}: name them so")
+    try:
+        found = {name: np.asarray(values, dtype=float) for name, values in given.items()}
+    except (TypeError, ValueError, RuntimeError) as error:  # the last one from tensors that need a gradient
+        raise InputError(f"arrays to compare must be of real numbers, got something else ({error}): convert them") from None
+    if found.get("t", np.zeros(1)).ndim != 1:
+        raise InputError(f"times must be t (T,), got {found['t'].shape}: one for each entry of the arrays")
+    return found
+
+
+def _difference(x: np.ndarray, b: Trajectory, name: str, bound: float) -> Difference:
+    y = getattr(b, name)
     if x.shape != y.shape:
         raise InputError(f"trajectories must have the same shapes, got {name} of {x.shape} and {y.shape}: same part, same field")
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -197,4 +222,4 @@ def _difference(a: Trajectory, b: Trajectory, name: str, bound: float) -> Differ
     miss = np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, miss)
     miss = np.where(np.isnan(miss), np.inf, miss).reshape(len(x), -1).max(axis=1)
     at = int(miss.argmax())
-    return Difference(name, float(miss[at]), float(a.t[at]), float(bound), bool(miss[at] <= bound))
+    return Difference(name, float(miss[at]), float(b.t[at]), float(bound), bool(miss[at] <= bound))

@@ -80,6 +80,23 @@ class Prediction:
         """Escape time of the pictures' run over that of their areas; NaN where either does not come."""
         return self.escape / self.escape_model if self.escape and self.escape_model else float("nan")
 
+    def to_dict(self) -> dict:
+        """Return the prediction in numbers.
+
+        Returns
+        -------
+        dict
+            Escape times as "escape_time" of the pictures' run, "escape_time_areas", "_closed" (15) and "_theory" (8); own
+            attention at start and end of both runs; how far apart they are at most; Delta and regimes.
+        """
+        return {
+            "Delta": self.Delta, "regime": self.regime, "regime_run": self.regime_run,
+            "escape_time": self.escape, "escape_time_areas": self.escape_model,
+            "escape_time_closed": self.escape_finite, "escape_time_theory": self.escape_asymptotic,
+            "own_attention": [float(self.own[0]), float(self.own[-1])],
+            "own_attention_areas": [float(self.own_model[0]), float(self.own_model[-1])], "deviation": self.deviation,
+        }  # fmt: skip
+
     def __repr__(self) -> str:
         times = {
             "pictures": self.escape, "areas": self.escape_model, "(15)": self.escape_finite, "(8)": self.escape_asymptotic,
@@ -173,7 +190,7 @@ def predicted(found: Areas, run: Trajectory, threads: int | None = None, progres
     found : Areas
         From `areas.fit`.
     run : Trajectory
-        Of reduced.descend on reduced.ImageField(found.images).
+        Of reduced.descend on reduced.ImageField(found.images); a correlation that it holds at zero is held here, too.
     threads : int, optional
         Threads of the run on areas.
     progress : callable, optional
@@ -207,7 +224,8 @@ def predicted(found: Areas, run: Trajectory, threads: int | None = None, progres
     part, eta = found.part, float(run.t[-1] / run.step[-1])
     share: Callable = progress or (lambda done, total: None)
     seen = on_areas(found, run, lambda done, total: share(done, 2 * total))
-    field = reduced.EmpiricalField(part, found.data, threads=threads, embedding=found.embedding)
+    held = run.meta.get("hold")
+    field = reduced.EmpiricalField(part, found.data, threads=threads, embedding=found.embedding, hold=held)
     model = reduced.descend(
         field, eta=eta, steps=int(run.step[-1]), keep=run.step, progress=lambda done, total: share(total + done, 2 * total)
     )

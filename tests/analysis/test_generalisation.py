@@ -92,3 +92,11 @@ def test_bad_input_is_named(problem, training, run):
     part = dynsim.Partition.blocks(small)
     with pytest.raises(dynsim.InputError, match=r"field's partition, got fp \(18, 12\) and pp \(18, 18\)"):
         evaluate(EmpiricalField(part, dynsim.sample(small, part, n=3)), run)
+
+
+def test_gap_of_a_run_is_that_of_its_own_population(problem, part, training, run):
+    found = generalisation.of_run(training, run, problem)
+    expected = generalisation.gap(run, training, PopulationField(problem, part))
+    for name in ("t", "training", "population", "training_floor", "population_floor"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert generalisation.of_run(PopulationField(problem, part), run, problem) is None

@@ -68,3 +68,18 @@ def test_bad_input(make, rule):
     with pytest.raises(InputError, match=rule) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_overview_is_some_of_all():
+    """Rows and times equally spaced, the first and the last among them; with room for all it is `along`."""
+    images = Images.cut(np.random.default_rng(0).normal(size=(30, 6, 6)), patch=2)
+    run = descend(ImageField(images), eta=1.0, steps=20, keep=1)
+    whole, found = image_attention.along(images, run), image_attention.overview(images, run, times=30, rows=30)
+    assert found.pop("t").tolist() == run.t.tolist()
+    for name, values in whole.items():
+        np.testing.assert_array_equal(found[name], values)
+    few = image_attention.overview(images, run, times=3, rows=4)
+    some = image_attention.along(images.take([0, 9, 19, 29]), run)
+    assert few["t"].tolist() == [0.0, 10.0, 20.0]
+    np.testing.assert_array_equal(few["distance"], some["distance"][[0, 10, 20]])
+    assert abs(few["distance"][-1] - whole["distance"][-1]) > 1e-6  # control: fewer rows are other numbers

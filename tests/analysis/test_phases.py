@@ -16,6 +16,19 @@ from dynsim.reduced import EmpiricalField, OrbitField, PopulationField, descend,
 FIXED, WIDE = dynsim.Fixed(1.0), dynsim.Uniform(0.5, 1.5)
 
 
+@pytest.mark.parametrize("law", [FIXED, WIDE])
+def test_theory_of_phase_one(law):
+    """theory.decoupling_time against plain quadrature; with the sizes of P it tends to the same. No length where Delta < 0."""
+    for P in (1e6, 1e20):
+        problem = dynsim.Problem(K=2, gamma=0.75, P=P, amplitude=law)
+        assert theory.decoupling_time(problem) == pytest.approx(end_of_phase_one(problem), rel=1e-7)
+        assert theory.decoupling_time(problem, finite=True) == pytest.approx(theory.decoupling_time(problem), rel=P**-0.25)
+        assert theory.lead(problem) == pytest.approx(problem.rho * P**problem.Delta)
+    assert theory.decoupling_time(dynsim.Problem(P=1e20, kappa_c=0.6)) == 0.0
+    small = dynsim.Problem(P=16, kappa_s=0.0)  # local areas of one patch
+    assert theory.lead(small, finite=True) == theory.decoupling_time(small, finite=True) == float("inf")
+
+
 def end_of_phase_one(problem):
     """When own and global FP correlation move equally fast, from dphi/dt = b E[z^3 e^(z phi)] and
     dPhi_g/dt = -a E[z^3 e^(2 z Phi_g)], a / b = rho P^Delta (large P)."""
@@ -77,8 +90,10 @@ def test_descent_flow_orbits_patches_and_images_tell_the_same_story():
         for a, b in zip(found, truth, strict=True):
             assert a.end == pytest.approx(b.end, rel=error)
         assert found.regime == truth.regime == "two phases"
-    # control: without the floor of the images the excess is never down to 1 %
-    assert phases.find(descend(images, eta=2.0, steps=300), part).convergence.end is None
+    # control: without the floor of the images, which the run knows by itself, the excess is never down to 1 %
+    run = descend(images, eta=2.0, steps=300)
+    assert phases.find(run, part, floor=0.0).convergence.end is None
+    assert phases.find(run) == phases.find(run, part, floor=images.floor) and phases.find(run).convergence.end is not None
 
 
 def test_explicit_descent_has_the_phases_of_the_reduced_one():

@@ -183,7 +183,7 @@ def test_a_terminal_of_few_columns_loses_no_digits():
     assert b"\xe2\x94\x80" in out  # a line that rich has drawn
     plain = command("simulate", "--K", "1").stdout
     words = set(re.sub(r"\x1b\[[0-9;]*m", "", out.decode()).split())
-    timing = plain.split("s\nloss")[0].split()[-1]
+    timing = plain.split(" s\nended")[0].split()[-1]
     assert set(plain.split()) - words <= {timing}
 
 

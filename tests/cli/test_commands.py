@@ -126,6 +126,23 @@ def test_moves_on_orbits_are_those_of_a_product_partition(capsys):
             assert set(c["pp"]) == set(d["pp"]) and c["area"] == d["area"]
 
 
+def test_population_loss_stands_beside_that_of_given_images(capsys, tmp_path):
+    words = [*SMALL, "--masks-per-image", 3, "--steps", 30]
+    status, out, _ = run(capsys, *words, "--json", "--out", tmp_path / "run")
+    found = json.loads(out)["generalisation"]
+    problem = dynsim.Problem(K=2, P=16, kappa_s=0.3)
+    field = dynsim.reduced.EmpiricalField.from_options(problem, n=6, masks_per_image=3)
+    traj = dynsim.reduced.descend(field, steps=30)
+    gap = dynsim.analysis.generalisation.of_run(field, traj, problem)
+    assert status == 0 and found["along"]["population_loss"] == gap.population.tolist()
+    assert found["along"]["t"] == traj.t.tolist()
+    assert found["excess_gap"] == gap.excess_gap[-1] and found["training_floor"] == field.floor != found["population_floor"]
+    out = run(capsys, *words)[1]
+    assert "Loss of the population along this run" in out and f"{found['population_loss']:.4g}" in out
+    assert run(capsys, "plot", tmp_path / "run", "--out", tmp_path / "again.svg")[0] == 0
+    assert "generalisation" not in json.loads(run(capsys, *SMALL[:2], "population", *SMALL[3:9], "--steps", 3, "--json")[1])
+
+
 def test_a_drawn_seed_is_printed_and_gives_the_run_again(capsys):
     status, out, err = run(capsys, *SMALL, "--json", "--seed", "random")
     record = json.loads(out)
@@ -267,3 +284,57 @@ def test_validate_ends_with_the_verdict(capsys, monkeypatch):
     assert status == 1 and json.loads(out)["passed"] is False and json.loads(out)["rows"][1]["deviation"] is None
 
 
+
+
+RULES = [("momentum", {"beta": 0.5, "nesterov": True}), ("adam", {"beta1": 0.5}), ("sign", {})]
+
+
+@pytest.mark.parametrize("rule, parameters", RULES)
+def test_optimisers_are_options(capsys, tmp_path, rule, parameters):
+    """Chosen by name, with their parameters; in the files, which run again to the same bits; the run ends at its floor."""
+    given = [text for name, value in parameters.items() for text in ([f"--{name}"] if value is True else [f"--{name}", value])]
+    line = ["simulate", "--method", "samples", "--K", 1, "--P", 36, "--n", 30, "--optimiser", rule, *given, "--out", tmp_path]
+    status, out, _ = run(capsys, *line, "--json")
+    found = json.loads(out)
+    assert status == 0 and found["optimiser"]["name"] == rule and found["status"].startswith("ended by excess")
+    assert all(found["optimiser"][name] == value for name, value in parameters.items())
+    assert not found["monotone"] and found["phases"] == []
+    status, out, _ = run(capsys, "simulate", "--from", tmp_path / "trajectory.npz")
+    assert status == 0 and "all bits agree" in out
+
+
+def test_options_of_another_optimiser_are_refused(capsys):
+    for line, rule in (
+        (("--optimiser", "adam", "--beta", 0.5), "--beta belongs to --optimiser momentum, got --optimiser adam: drop one"),
+        (("--beta1", 0.5), "--beta1 belongs to --optimiser adam, got --optimiser descent: drop one"),
+        (("--optimiser", "lion"), "--optimiser must be one of descent, momentum, adam, sign, got 'lion': take descent"),
+        (("--optimiser", "adam", "--t-end", 1), "--t-end and --rtol are of flow, --steps, --eta and --optimiser of descent"),
+    ):
+        status, _, err = run(capsys, "simulate", *line)
+        assert status == 2 and rule in err
+
+
+@pytest.mark.parametrize("method", ["samples", "population"])
+def test_by_default_a_run_goes_through_the_whole_story(capsys, method):
+    """Every local query type passes one half in its mean own attention, in a step size that is below its bound."""
+    status, out, _ = run(capsys, "simulate", "--method", method, "--K", 2, "--gamma", 0.75, "--P", 100, "--json")
+    found = json.loads(out)
+    assert status == 0 and found["monotone"] and found["eta"] * found["curvature_bound"] <= 1
+    assert found["because"] == "the loss is within 1 % of its start above its floor"
+    ends = [row["attention"]["own"][1] for query in found["queries"] for row in query["clusters"]]
+    assert len(ends) > 3 and min(ends) > 0.5
+    (phases,) = found["phases"]
+    assert phases["query"] == "local" and phases["regime"] == phases["regime_theory"] == "two phases" and phases["why"]
+    assert [phase["name"] for phase in phases["phases"]] == ["I", "II", "convergence"]
+    status, out, _ = run(capsys, "simulate", "--method", method, "--K", 2, "--gamma", 0.75, "--P", 100, "--steps", 20)
+    assert "(20 steps at eta=1)" in out and "ended     reached steps=20" in out  # control: by hand it stops in the middle
+    assert "the run ends at t=20, before the escape" in out
+
+
+def test_help_has_a_line_for_nearly_every_option(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    status, out, _ = run(capsys, "simulate", "--help")
+    lines = [line for line in out.splitlines() if line.startswith("  ")]
+    options = [line for line in lines if line.lstrip().startswith("-")]
+    assert status == 0 and len(options) > 40 and len(lines) - len(options) <= 4  # the example is one of them
+    assert max(map(len, lines)) <= 120 and "usage: dynsim simulate [options]" in out

@@ -65,3 +65,11 @@ def test_what_a_user_can_get_wrong(runs, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "uniplot", None)
     with pytest.raises(dynsim.InputError, match="pip install"):
         text_plot(runs[0])
+
+
+def test_a_run_that_cannot_be_drawn_is_reported_all_the_same(capsys):
+    from dynsim.cli import main
+
+    assert main("simulate --K 1 --P 16 --method samples --n 3 --steps 0 --plot".split()) == 0
+    out, err = capsys.readouterr()
+    assert "loss" in out and err.startswith("dynsim: no plot: a plot needs at least 2 saved times") and err.count("\n") == 1

@@ -6,7 +6,7 @@ import pytest
 import dynsim
 from dynsim import plots
 from dynsim.analysis import areas
-from dynsim.plots.areas import _picture
+from dynsim.plots.areas import pixels
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,12 @@ def test_patches_make_the_picture_again(channels):
     if channels:
         expected = expected[:, :, :3] if channels[0] > 2 else expected[:, :, 0]
     for side in [3] if channels in [(2,), (4,)] else [3, None]:
-        again = _picture(patches, (2, 3), side)
+        again = pixels(patches, (2, 3), side)
         assert again.shape == expected.shape and np.allclose(again, expected, atol=1e-12)
 
 
 def test_patches_that_are_no_squares():
     """One shade a patch: its norm, the largest 1."""
     patches = np.outer(np.arange(6.0), np.ones(5))
-    assert np.allclose(_picture(patches, (2, 3)), np.arange(6.0).reshape(2, 3) / 5)
-    assert not _picture(np.zeros((6, 5)), (2, 3)).any()
+    assert np.allclose(pixels(patches, (2, 3)), np.arange(6.0).reshape(2, 3) / 5)
+    assert not pixels(np.zeros((6, 5)), (2, 3)).any()

@@ -13,7 +13,7 @@ import pytest
 
 import dynsim
 from dynsim import full, plots, reduced, theory
-from dynsim.analysis import phases
+from dynsim.analysis import generalisation, phases
 from dynsim.plots import overlay
 from dynsim.sweep.methods import find
 
@@ -170,3 +170,17 @@ def test_phase_diagram():
     assert np.allclose((1 - dashed[1]) - 2 * (1 - dashed[0]), 0)
     with pytest.raises(dynsim.InputError, match="single P"):
         plots.phase_diagram(ax, {**table, "P": np.arange(len(table["P"]))})
+
+
+def test_training_and_population_loss_have_panels(problem, part, data, explicit):
+    field = reduced.EmpiricalField(part, data)
+    gap = generalisation.of_run(field, explicit, problem)
+    figure = plots.summary(explicit, problem, gap=gap)
+    assert len(figure.axes) == 6 and len(plots.summary(explicit, problem).axes) == 4
+    for name, colour in (("training", plots.BLACK), ("population", plots.ORANGE)):
+        (line,) = drawn(figure.axes[4], colour)
+        np.testing.assert_array_equal(line[1], getattr(gap, name))
+        assert getattr(gap, f"{name}_floor") in levels(figure.axes[4], horizontal=True)
+        (line,) = drawn(figure.axes[5], colour)
+        np.testing.assert_allclose(line[1], getattr(gap, name) - getattr(gap, f"{name}_floor"), atol=1e-15)
+    assert not np.array_equal(gap.training, gap.population)

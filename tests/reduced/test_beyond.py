@@ -190,6 +190,7 @@ def loop_velocity(y, part, data, emb):
     return loss / data.masked_mean, dy
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("kind", ["random, d < P + F", "token, value zero", "token, value token"])
 def test_general_kernel_is_its_formula(part, data, kind):
     emb = embedding(kind, part)

@@ -12,6 +12,8 @@ from dynsim import theory
 from dynsim.reduced import OrbitField, PopulationField
 from dynsim.reduced.kernels import closure
 
+pytestmark = pytest.mark.kernel
+
 LABELS = [[0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3], [0, 0, 0, 0, 1, 1, 2, 1, 2, 2, 0, 2, 3]]  # areas of 1 to 7 patches
 NODES = 3
 

@@ -7,6 +7,8 @@ from scipy.stats import hypergeom
 from dynsim.reduced.kernels import counts
 from dynsim.reduced.kernels.counts import all_masked, unmasked_law
 
+pytestmark = pytest.mark.kernel
+
 SMALL = [(16, 4, 5), (16, 4, 1), (64, 16, 41), (64, 32, 4), (196, 39, 7), (12, 11, 11), (10, 1, 9)]
 LARGE = [(400, 100, 250), (10**4, 2500, 2000), (10**6, 250_000, 4000), (10**6, 200_000, 500_000)]
 

@@ -45,6 +45,7 @@ def twin(first, second, phi, upsilon, tau, stop):
     return -tau / n * np.log(w.diagonal()).sum(), dphi, dupsilon
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("stop", [True, False])
 @pytest.mark.parametrize("equal", [True, False])
 def test_against_its_twin(stop, equal):
@@ -146,3 +147,26 @@ def test_bad_input(make, rule):
     with pytest.raises(InputError, match=rule) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_from_options_draws_two_views():
+    field = dynsim.reduced.field_class("contrastive-any-images").from_options(images=VIEWS[0], seed=3, temperature=0.2)
+    assert field.first is VIEWS[0] and field.images is VIEWS[0] and field.temperature == 0.2
+    assert (field.second.masked.sum(axis=1) == VIEWS[0].masked.sum(axis=1)).all()
+    assert (field.second.masked != VIEWS[0].masked).any(axis=1).mean() > 0.9
+    again = dynsim.reduced.field_class("contrastive-any-images").from_options(images=VIEWS[0], seed=4)
+    assert (again.second.masked != field.second.masked).any()
+
+
+def test_mixed_is_the_sum_of_its_terms():
+    """alpha P times the contrastive velocity is added to that of reconstruction; weight 0 is reconstruction alone."""
+    mixed = dynsim.reduced.field_class("mixed-any-images")
+    field = mixed.from_options(images=VIEWS[0], seed=3, weight=0.5, temperature=0.2)
+    con = dynsim.reduced.field_class("contrastive-any-images").from_options(images=VIEWS[0], seed=3, temperature=0.2)
+    rec = ImageField(VIEWS[0])
+    y = np.random.default_rng(4).normal(size=field.start().shape)
+    np.testing.assert_array_equal(field.velocity(y)[1], rec.velocity(y)[1] + 0.5 * 9 * con.velocity(y)[1])
+    assert field.images is VIEWS[0] and field.objective == "mixed"
+    np.testing.assert_array_equal(mixed.from_options(images=VIEWS[0], weight=0.0).velocity(y)[1], rec.velocity(y)[1])
+    with pytest.raises(InputError, match="weight must be at least 0 and finite, got -1: take e.g. 1.0"):
+        mixed.from_options(images=VIEWS[0], weight=-1)

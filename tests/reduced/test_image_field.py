@@ -73,6 +73,7 @@ def state(field, seed=2, size=1.0):
     return size * np.random.default_rng(seed).normal(size=field.start().shape)
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("token", [None, "zero", "token"])
 def test_against_its_twin(images, token):
     mu = None if token is None else np.random.default_rng(3).normal(size=images.d) / 4
@@ -90,6 +91,7 @@ def test_against_its_twin(images, token):
     np.testing.assert_allclose(seen.attention.sum(axis=1), 1.0, atol=1e-13)
 
 
+@pytest.mark.kernel
 def test_wrong_sign_and_other_masks_are_seen(images):
     """Controls: gbar added instead of subtracted, and masks of another seed, are far outside the tolerance above."""
     field = ImageField(images)
@@ -129,6 +131,7 @@ def test_velocity_is_minus_the_gradient(images, token):
         assert -slope * images.masked_mean == pytest.approx(dy[row, p], abs=1e-9)
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("content, position", [(1600.0, 0.0), (-1600.0, 0.0), (0.0, 250.0), (0.0, -250.0), (-60.0, 30.0)])
 def test_states_at_the_edge(images, content, position):
     """One-hot softmax: scores of content of hundreds (shifted by the kernel), unmasked keys that swamp the sum over all (counted
@@ -355,7 +358,7 @@ def test_from_options(tmp_path):
     np.testing.assert_array_equal(field.velocity(y)[1], same.velocity(y)[1])
     problem = dynsim.Problem(P=9, gamma=0.3, K=1, kappa_c=0.5, kappa_s=0.0)
     assert ImageField.from_options(problem, images=tmp_path / "p.npy").images.masked[0].sum() == 3
-    assert {"eta", "steps"} == set(ImageField.run_options(problem))
+    assert {"eta", "steps"} == set(ImageField.plain_options(problem))
     for options, rule in (
         ({}, "images needs pictures, got none: give images=FILE"),
         ({"images": "p.npy", "colour": 1}, r"options of images are .*, got \['colour'\]"),

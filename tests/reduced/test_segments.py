@@ -8,6 +8,8 @@ from dynsim.reduced import draws
 from dynsim.reduced.batch import BATCH, Batch
 from dynsim.reduced.kernels import masks
 
+pytestmark = pytest.mark.kernel
+
 
 def uneven(seed=0, n=150, P=23):
     """Clusters of different numbers of areas, images with different numbers of masked patches, weights and amplitudes."""

@@ -35,3 +35,8 @@ def deadly(problem, seed, marker):
         open(marker, "w").close()
         os._exit(3)
     return trivial(problem, seed)
+
+
+def optional(problem, seed, a=1.0, b="x", c=False):
+    """A number that says what the options were."""
+    return {"x": problem.kappa_c + 10 * a + (100 if b == "y" else 0) + 1000 * c}

@@ -39,6 +39,9 @@ def test_pictures_of_the_model_are_what_their_areas_say(exact):
     assert said.Delta == found.problem.Delta and said.regime == dynsim.theory.regime(found.problem)
     assert said.escape_asymptotic == dynsim.theory.escape_time(found.problem)
     assert len(repr(said).splitlines()) <= 5
+    plain = said.to_dict()
+    assert plain["escape_time"] == said.escape and plain["own_attention"] == [said.own[0], said.own[-1]]
+    assert plain["deviation"] == said.deviation and plain["escape_time_closed"] == said.escape_finite
 
 
 def test_noise_is_not_predicted():
@@ -93,3 +96,12 @@ def test_refuses_other_runs(exact):
     start = dynsim.reduced.descend(dynsim.reduced.ImageField(found.images, threads=1), steps=0)
     with pytest.raises(dynsim.InputError, match="at least 1 step"):
         prediction.predicted(found, start)
+
+
+def test_what_the_run_holds_its_areas_hold(exact):
+    """With PP held at zero in the run both runs are one again; without the hold on areas they would part."""
+    found, free = exact
+    field = dynsim.reduced.ImageField(found.images, threads=1, hold="pp")
+    run = dynsim.reduced.descend(field, eta=4.0, steps=150, keep=10)
+    said = prediction.predicted(found, run, threads=1)
+    assert said.deviation < 1e-9 < 1e-3 < np.abs(said.own - prediction.predicted(found, free, threads=1).own).max()

@@ -219,3 +219,33 @@ def test_interrupt_ends_driver_and_workers_in_one_line(after):
     os.killpg(run.pid, signal.SIGINT)
     out, err = run.communicate(timeout=20)
     assert (run.returncode, out) == (130, "") and err.startswith("dynsim: ") and err.count("\n") == 1
+
+
+def test_arrays_from_elsewhere(part, data, explicit):
+    run = reduced(part, data)
+    arrays = {name: getattr(explicit, name) for name in ("t", "fp", "loss")}
+    comparison = validation.compare(arrays, run)
+    assert comparison.passed and [row.quantity for row in comparison.rows] == ["fp", "loss"]  # what is not given is left out
+    whole = {row.quantity: row.deviation for row in validation.compare(explicit, run).rows}
+    assert all(row.deviation == whole[row.quantity] for row in comparison.rows)
+    lists = {"fp": explicit.fp.tolist(), "pp": (explicit.pp + 1e-9).tolist()}  # at the run's times; control: off by more
+    assert failing(validation.compare(lists, run)) == {"pp"} and validation.compare(lists, run, {"pp": 2e-9}).passed
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"fp": None, "t": None}, "got none"),
+        ({"Phi": [1.0]}, "got t, fp, Phi"),
+        ({"t": [0.0]}, "saved at the same times, got 1 and"),
+        ({"t": [[0.0]]}, r"times must be t \(T,\)"),
+        ({"fp": "text"}, "must be of real numbers"),
+        ({"fp": np.zeros((9, 2))}, "same shapes, got fp"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(change, message, explicit):
+    arrays = {"t": explicit.t, "fp": explicit.fp, **change}
+    with pytest.raises(dynsim.InputError, match=message):
+        validation.compare({name: value for name, value in arrays.items() if value is not None}, explicit)
+    with pytest.raises(dynsim.InputError, match="got ndarray"):
+        validation.compare(explicit.fp, explicit)

@@ -10,12 +10,16 @@ z: quadrature nodes. j: hypergeometric, summed exactly or by its Gauss rule. S g
 replacement, taken by the two-point Gauss rule that has the draw's exact mean, variance and third moment; the gradient of
 that rule is Hermite interpolation, so it resolves keys of one area that differ (PP). Velocities are the exact gradient
 of this loss. S is in units of n, masses in units of P: nothing overflows at any P.
+
+Sums over amplitudes run on vectors (simd.py), in an order of their own: the bits depend neither on the processor nor on the
+compiler.
 """
 
 import numpy as np
 from numba import njit
 
-from dynsim.reduced.kernels.simd import fetch_add
+from dynsim.reduced.kernels.elementary import EXP_LEAST, exp
+from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, clamp, fetch_add, fma, load_head, store_at, total
 from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, next_block
 
 # indices in the output of `expectation`
@@ -24,7 +28,7 @@ OUTPUTS = 11
 SATURATED = 700.0  # exponent beyond which A is one whatever the area: large z, while small ones still grow
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy")
 def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, x_weight, rho, rho2, out):
     """Loss of a query in one cluster and its derivatives, written to ``out`` (eq. C1-C9).
 
@@ -53,6 +57,7 @@ def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, 
     loss, attention, by_phi, by_base, by_rest, by_one, by_two, by_mean, by_var, by_skew, seen = (
         0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
     )
+    zero = broadcast_half(0.0)
     for i in range(x.size):
         # the draw of j keys: mean m, variance v, third central moment k3
         u = x[i]
@@ -70,40 +75,51 @@ def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, 
         b = base + rho[i] * rest
         V = rho[i] * one + rho2[i] * two
         # sums over amplitudes: loss, attention, its slopes, and divided differences F12, F112, F1122 of the loss
-        i_loss, i_own, i_phi, i_base, i_square, i_seen, i_12, i_112, i_1122 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for a in range(z.size):
-            half = 0.5 * z[a] * z[a]
-            less = w[a] - 1.0
-            f1 = 1.0 / (less * S1 + b)
-            f2 = 1.0 / (less * S2 + b)
+        s_loss, s_own, s_phi, s_base, s_square, s_seen, s_12, s_112, s_1122 = zero, zero, zero, zero, zero, zero, zero, zero, zero
+        for a in range(0, z.size, HALF_WIDTH):
+            za = load_head(z, a, z.size - a, zero, 0.0)
+            wa = load_head(w, a, z.size - a, zero, 1.0)
+            chance = load_head(z_weight, a, z.size - a, zero, 0.0)
+            z2 = za * za
+            less = wa - 1.0
+            f1 = 1.0 / fma(less, S1, b)
+            f2 = 1.0 / fma(less, S2, b)
             y1 = (b - S1) * f1  # 1 - A
             y2 = (b - S2) * f2
-            a1 = w[a] * S1 * f1
-            a2 = w[a] * S2 * f2
-            t1 = z_weight[a] * p1
-            t2 = z_weight[a] - t1
+            t1 = chance * p1
+            t2 = chance - t1
+            ta1 = t1 * (wa * S1 * f1)
+            ta2 = t2 * (wa * S2 * f2)
             V1 = V * f1 * f1
             V2 = V * f2 * f2
-            e1 = 2.0 * half * y1
-            e2 = 2.0 * half * y2
-            i_loss += 0.5 * (t1 * (e1 * y1 + V1) + t2 * (e2 * y2 + V2))
-            i_own += t1 * a1 + t2 * a2
-            i_phi -= z[a] * (t1 * a1 * (e1 * y1 + V1) + t2 * a2 * (e2 * y2 + V2))
-            i_base += t1 * f1 * (e1 * a1 - V1) + t2 * f2 * (e2 * a2 - V2)
-            i_square += 0.5 * (t1 * f1 * f1 + t2 * f2 * f2)
-            i_seen += t1 * f1 + t2 * f2
+            e1 = z2 * y1
+            e2 = z2 * y2
+            l1 = fma(e1, y1, V1)
+            l2 = fma(e2, y2, V2)
+            s_loss = fma(t1, l1, fma(t2, l2, s_loss))
+            s_own = s_own + (ta1 + ta2)
+            s_phi = s_phi - za * fma(ta1, l1, ta2 * l2)
+            tf1 = t1 * f1
+            tf2 = t2 * f2
+            s_base = s_base + fma(f1, ta1 * e1 - t1 * V1, f2 * (ta2 * e2 - t2 * V2))
+            s_square = fma(tf1, f1, fma(tf2, f2, s_square))
+            s_seen = s_seen + (tf1 + tf2)
             # (factors paired so that nothing overflows: slope f and g f stay near one over S)
             y12 = y1 + y2
             f12 = f1 + f2
             s1 = less * c * f1
             s2 = less * c * f2
-            g1 = b * w[a] * c * f1
-            g2 = b * w[a] * c * f2
-            W = V * z_weight[a]
-            half *= z_weight[a]
-            i_12 -= half * g1 * f2 * y12 + 0.5 * W * s1 * f2 * f12
-            i_112 += half * g1 * f1 * (s2 * y12 + g1 * f2) + 0.5 * W * s1 * s1 * f2 * (f12 + f1)
-            i_1122 -= half * g1 * s1 * f2 * (s2 * y12 + g2 * f12) + W * s1 * s1 * s2 * f2 * f12
+            g1 = b * wa * c * f1
+            g2 = b * wa * c * f2
+            W = V * chance
+            half = 0.5 * z2 * chance
+            hg = half * g1
+            ws = W * s1
+            s_12 = s_12 - fma(hg * f2, y12, 0.5 * ws * f2 * f12)
+            s_112 = s_112 + fma(hg * f1, fma(s2, y12, g1 * f2), 0.5 * ws * s1 * f2 * (f12 + f1))
+            s_1122 = s_1122 - fma(hg * s1 * f2, fma(s2, y12, g2 * f12), ws * s1 * s2 * f2 * f12)
+        i_loss, i_own, i_phi, i_base = 0.5 * total(s_loss), total(s_own), total(s_phi), total(s_base)
+        i_square, i_seen, i_12, i_112, i_1122 = 0.5 * total(s_square), total(s_seen), total(s_12), total(s_112), total(s_1122)
         weight = x_weight[i]
         loss += weight * i_loss
         attention += weight * i_own
@@ -126,21 +142,49 @@ def expectation(c, n, mean, var, skew, base, rest, one, two, z, z_weight, w, x, 
     out[D_MEAN], out[D_VAR], out[D_SKEW] = by_mean, by_var, by_skew
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy")
 def amplitude_means(phi, z, z_weight):
     """E[w], E[w] - 1, E[z w], E[z^2 w^2], E[2 z^3 w^2] with w = exp(z phi)."""
-    w0, w1, zw, z2w2, z3w2 = 0.0, 0.0, 0.0, 0.0, 0.0
-    for a in range(z.size):
-        w = np.exp(z[a] * phi)
-        w0 += z_weight[a] * w
-        w1 += z_weight[a] * (w - 1.0)
-        zw += z_weight[a] * z[a] * w
-        z2w2 += z_weight[a] * z[a] * z[a] * w * w
-        z3w2 += 2.0 * z_weight[a] * z[a] * z[a] * z[a] * w * w
-    return w0, w1, zw, z2w2, z3w2
+    zero = broadcast_half(0.0)
+    w0, w1, zw, z2w2, z3w2 = zero, zero, zero, zero, zero
+    for a in range(0, z.size, HALF_WIDTH):
+        za = load_head(z, a, z.size - a, zero, 0.0)
+        chance = load_head(z_weight, a, z.size - a, zero, 0.0)
+        w = exp(za * phi)
+        seen = chance * w
+        pushed = za * seen
+        square = pushed * za * w
+        w0 = w0 + seen
+        w1 = fma(chance, w - 1.0, w1)
+        zw = zw + pushed
+        z2w2 = z2w2 + square
+        z3w2 = fma(2.0 * za, square, z3w2)
+    return total(w0), total(w1), total(zw), total(z2w2), total(z3w2)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy")
+def exponentials(x, out):
+    """out = exp(x), x kept from SATURATED up; out: whole vectors."""
+    zero = broadcast_half(0.0)
+    for a in range(0, x.size, HALF_WIDTH):
+        store_at(out, a, exp(clamp(load_head(x, a, x.size - a, zero, 0.0), EXP_LEAST, SATURATED)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def powers(z, phi, out):
+    """out = exp(z phi), z phi kept from SATURATED up; out: whole vectors."""
+    zero = broadcast_half(0.0)
+    for a in range(0, z.size, HALF_WIDTH):
+        store_at(out, a, exp(clamp(load_head(z, a, z.size - a, zero, 0.0) * phi, EXP_LEAST, SATURATED)))
+
+
+@njit(cache=True, nogil=True)
+def whole_vectors(count):
+    """Numbers in as many vectors as `count` numbers take."""
+    return -(-count // HALF_WIDTH) * HALF_WIDTH
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def population_queries(
     counters, spins, y, F, own, size, offset, masked_share, z, z_weight, kind, x, x_weight, rho, rho2, x_count, mean_field,
     dy, loss, attention,
@@ -183,10 +227,10 @@ def population_queries(
     K, P = own.shape
     share = 1.0 / P
     rate = masked_share / K
-    E, dE = np.empty(P), np.empty(P)
+    E, dE = np.empty(whole_vectors(P)), np.empty(P)
     mass, mass2 = np.empty(F), np.empty(F)
     w0, w1, zw, z2w2, z3w2 = np.empty(F), np.empty(F), np.empty(F), np.empty(F), np.empty(F)
-    w = np.empty(z.size)
+    upsilon, w = np.empty(P), np.empty(whole_vectors(z.size))
     out = np.empty(OUTPUTS)
     run = current_run(counters)
     while True:
@@ -195,8 +239,9 @@ def population_queries(
             return
         loss[p] = 0.0
         for q in range(P):
-            E[q] = np.exp(y[F + q, p])
+            upsilon[q] = y[F + q, p]
             dE[q] = 0.0
+        exponentials(upsilon, E)
         for k in range(K):
             a = own[k, p]
             lo, hi = offset[k], offset[k + 1]
@@ -230,8 +275,7 @@ def population_queries(
                     rest += mass[f] * w1[f]
                     one += z2w2[f] * square
                     two += z2w2[f] * (mass[f] * mass[f] - square)
-            for i in range(z.size):
-                w[i] = np.exp(z[i] * y[a, p])
+            powers(z, y[a, p], w)
             row = kind[a]
             count = x_count[row]
             expectation(
@@ -268,7 +312,7 @@ def population_queries(
         fetch_add(counters, DONE)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy")
 def orbit_query(y, P, clusters, lies, keys, is_global, n, copies, masked_share, z, z_weight, x, x_weight, rho, rho2, x_count,
                 mean_field, dy, attention):
     """Velocity and area attention of one query by orbits; returns its loss.
@@ -314,12 +358,11 @@ def orbit_query(y, P, clusters, lies, keys, is_global, n, copies, masked_share, 
     share = 1.0 / P
     rate = masked_share / clusters.sum()
     pair = 0.0 if mean_field else 1.0
-    E, dupsilon = np.empty(S + 1), np.zeros(S + 1)
-    for s in range(S + 1):
-        E[s] = np.exp(y[3 * C + s])
+    E, dupsilon = np.empty(whole_vectors(S + 1)), np.zeros(S + 1)
+    exponentials(y[3 * C :], E)
     mass, mass2 = np.empty(3), np.empty(3)
     w0, w1, zw, z2w2, z3w2 = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
-    w = np.empty(z.size)
+    w = np.empty(whole_vectors(z.size))
     out = np.empty(OUTPUTS)
     loss = 0.0
     for k in range(C):
@@ -358,8 +401,7 @@ def orbit_query(y, P, clusters, lies, keys, is_global, n, copies, masked_share, 
             rest += copies[k, d] * mass[d] * w1[d]
             one += copies[k, d] * z2w2[d] * mass2[d]
             two += copies[k, d] * z2w2[d] * (mass[d] * mass[d] - mass2[d])
-        for i in range(z.size):
-            w[i] = np.exp(min(z[i] * y[3 * k], SATURATED))
+        powers(z, y[3 * k], w)
         count = x_count[k]
         expectation(
             n[k] * share, whole, mean, pair * var, pair * skew, base, rest, one, two, z, z_weight, w,

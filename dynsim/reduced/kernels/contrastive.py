@@ -9,6 +9,7 @@ not depend on the number of threads.
 import numpy as np
 from numba import njit
 
+from dynsim.reduced.kernels.elementary import LOG2E, POWER_LEAST, POWER_MOST, exp, power
 from dynsim.reduced.kernels.pair_loss import (
     BACK,
     CONTRAST,
@@ -19,7 +20,7 @@ from dynsim.reduced.kernels.pair_loss import (
     contrast_rows,
     pair_buffers,
 )
-from dynsim.reduced.kernels.reconstruction import LOG2E, POWER_LEAST, POWER_MOST, SWAMPED, division, exp, power
+from dynsim.reduced.kernels.reconstruction import SWAMPED, division
 from dynsim.reduced.kernels.simd import (
     WIDTH,
     any_less,

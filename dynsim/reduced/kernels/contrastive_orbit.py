@@ -19,6 +19,7 @@ import numpy as np
 from numba import njit
 
 from dynsim.reduced.kernels.closure import orbit_query
+from dynsim.reduced.kernels.elementary import exp, expm1, log, log1p
 from dynsim.reduced.kernels.pairs_of_areas import pool_global, pool_local, push_global, push_local, weigh
 from dynsim.reduced.kernels.two_areas import two_area_query
 
@@ -82,21 +83,21 @@ def targets(K, tau, n_local, both, z, z_weight, x_weight, pooled, local, D, d_lo
         if small:  # the table of e^(s / tau) is symmetric
             for k in range(N):
                 if k >= i:
-                    table[i, k] = np.expm1((f[i] * f[k] + S) / tau)
+                    table[i, k] = expm1((f[i] * f[k] + S) / tau)
                     table[k, i] = table[i, k]
                 mean += weight[k] * table[i, k]
-            log_z = np.log1p(mean / K)
+            log_z = log1p(mean / K)
             over_z[i] = 1.0 / (1.0 + mean / K)
             q += weight[i] * (1.0 - (K - 1.0) / K * over_z[i])
         else:
             shift = (f[i] * top + S) / tau
             for k in range(N):
-                table[i, k] = np.exp(f[i] * (f[k] - top) / tau)
+                table[i, k] = exp(f[i] * (f[k] - top) / tau)
                 mean += weight[k] * table[i, k]
-            mean = mean / K + (K - 1.0) / K * np.exp(-shift)
-            log_z = np.log(mean) + shift
+            mean = mean / K + (K - 1.0) / K * exp(-shift)
+            log_z = log(mean) + shift
             over_z[i] = 1.0 / mean
-            q += weight[i] * (1.0 - (K - 1.0) / K * np.exp(-log_z))  # 1 - (K - 1) / (K Z) without overflow
+            q += weight[i] * (1.0 - (K - 1.0) / K * exp(-log_z))  # 1 - (K - 1) / (K Z) without overflow
         loss += weight[i] * tau * log_z
     less = 1.0 if small else 0.0
     for b in range(nodes):
@@ -126,7 +127,7 @@ def prepare(row, share, P, K, n_local, clusters, keys, z, z_weight, pairs, con, 
     fraction `share` of all, add to the pooled attention (no contrast: nothing, where `con` has no nodes)."""
     x, x_weight, xo, xo_weight, rho, count, rho_global = con
     for s in range(E.size):
-        E[s] = np.exp(row[6 + s])
+        E[s] = exp(row[6 + s])
     for k in range(2):
         if clusters[k] == 0:
             continue
@@ -144,7 +145,7 @@ def prepare(row, share, P, K, n_local, clusters, keys, z, z_weight, pairs, con, 
 
 @njit(nogil=True, error_model="numpy")
 def contrast(
-    rate, P, clusters, lies, copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E, w, wo, wg, m, spare, out,
+    rate, P, clusters, lies, copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E, w, wo, wg, m, out,
     drow, up, together, attention,
 ):
     """Adds the contrastive velocity of one query type at given targets to drow, the size of its pushes to `up` (6 + S + 1,), how
@@ -156,7 +157,7 @@ def contrast(
             continue
         drawn(z, z_weight, w[k, 2], d_local, m[k])
         if k == 0:
-            push_local(m[0], slide[0], slide[1], pairs, wo, wg, x, x_weight, xo, xo_weight, rho, count, h_lead, h_own, spare, out)
+            push_local(m[0], slide[0], slide[1], pairs, wo, wg, x, x_weight, xo, xo_weight, rho, count, h_lead, h_own, out)
             together[0] += rate * out[10]
             together[1] += abs(rate * out[10])
         else:
@@ -179,14 +180,13 @@ def contrast(
 
 @njit(nogil=True, error_model="numpy")
 def reconstruct(
-    row, masks, P, clusters, lies, keys, copies, z, z_weight, pairs, slide, rec, E, w, wo, wg, spare, drow, together, attention
+    row, masks, P, clusters, lies, keys, copies, z, z_weight, pairs, slide, rec, E, w, wo, wg, drow, together, attention
 ):
     """Velocity and area attention of reconstruction of one query type, row (6 + S + 1), as `masks` says; returns its loss."""
     masked_share, n, law, two_areas = rec
-    S = lies.shape[2]
     if masks == TWO_AREAS:
         value, speed = two_area_query(
-            row, E, w, wo, wg, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas, spare,
+            row, E, w, wo, wg, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas,
             drow, attention,
         )
         together[0] += speed
@@ -289,15 +289,15 @@ def mixed_types(
         for i in range(6):
             attention[t, i // 3, i % 3] = 0.0
     E, w, m = np.empty((T, width - 6)), np.zeros((T, 2, 3, nodes)), np.zeros((T, 2, 7))
-    wo, wg, spare = np.ones((T, padded)), np.ones((T, padded)), np.zeros((3, padded))
+    wo, wg, spare = np.ones((T, padded)), np.ones((T, padded)), np.zeros((2, padded))
     parts, locals_ = np.zeros((T, J, nodes)), np.zeros((T, nodes))
     for t in range(T):
-        prepare(y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E[t], w[t], wo[t], wg[t], m[t], spare,
-                parts[t], locals_[t])
+        prepare(y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E[t], w[t], wo[t], wg[t], m[t],
+                spare, parts[t], locals_[t])
         if masks != NONE:
             loss[0] += share[t] * reconstruct(
                 y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E[t], w[t], wo[t], wg[t],
-                spare[2], dy[t], together[t], attention[t],
+                dy[t], together[t], attention[t],
             )
     for i in range(flat_up.size):
         flat_up[i] = abs(flat_dy[i])
@@ -316,8 +316,8 @@ def mixed_types(
         fill(z, D, d_local, h_lead, h_own)
         for t in range(T):
             contrast(
-                weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E[t], w[t],
-                wo[t], wg[t], m[t], spare[2], out, dy[t], up[t], together[t], seen if masks != NONE else attention[t],
+                weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E[t],
+                w[t], wo[t], wg[t], m[t], out, dy[t], up[t], together[t], seen if masks != NONE else attention[t],
             )
     for t in range(T):  # PP follows the balances of FP, and is slowed with them
         for i in range(6):
@@ -325,8 +325,9 @@ def mixed_types(
                 up[t, s] = max(up[t, s], PP_PUSHED * up[t, i])
     for i in range(flat.size):
         dflat[i], gross[i] = flat_dy[place[i]], flat_up[place[i]]
-    E1, w1, m1, wo1, wg1 = np.empty(width - 6), np.zeros((2, 3, nodes)), np.zeros((2, 7)), np.ones(padded), np.ones(padded)
-    part, part_local, moved, D1, d1 = np.empty((J, nodes)), np.empty(nodes), np.empty(width), np.empty((J, nodes)), np.empty(nodes)
+    E1, w1, m1 = np.empty(width - 6), np.zeros((2, 3, nodes)), np.zeros((2, 7))
+    wo1, wg1, moved = np.ones(padded), np.ones(padded), np.empty(width)
+    part, part_local, D1, d1 = np.empty((J, nodes)), np.empty(nodes), np.empty((J, nodes)), np.empty(nodes)
     fast, sizes = np.empty(2), np.empty(width)
     for c in range(columns.size if J > 0 else 0):
         t, kept = columns[c] // width, flat_y[columns[c]]
@@ -337,13 +338,13 @@ def mixed_types(
                 part_local)
         if masks != NONE:
             reconstruct(
-                y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E1, w1, wo1, wg1, spare[2],
+                y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E1, w1, wo1, wg1,
                 moved, fast, seen,
             )
         fill(z, D, d_local, h_lead, h_own)
         contrast(
             weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E1, w1, wo1,
-            wg1, m1, spare[2], out, moved, sizes, fast, seen,
+            wg1, m1, out, moved, sizes, fast, seen,
         )
         flat_y[columns[c]] = kept
         for i in range(width):
@@ -375,7 +376,7 @@ def mixed_types(
         for s in range(T):
             fast[0], fast[1] = 0.0, 0.0
             contrast(
-                weight / K, P, clusters[s], lies[s], copies, z, z_weight, pairs, slide, con, D1, d1, h_lead, h_own, E[s], w[s], wo[s],
-                wg[s], m[s], spare[2], out, found[c, s, :width], sizes, fast, seen,
+                weight / K, P, clusters[s], lies[s], copies, z, z_weight, pairs, slide, con, D1, d1, h_lead, h_own, E[s], w[s],
+                wo[s], wg[s], m[s], out, found[c, s, :width], sizes, fast, seen,
             )
             found[c, s, width] += fast[0]

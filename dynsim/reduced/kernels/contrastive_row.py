@@ -6,8 +6,9 @@ Pooled attention is then the attention of any query, and a step takes n P additi
 import numpy as np
 from numba import njit
 
+from dynsim.reduced.kernels.elementary import LOG2E, POWER_LEAST, POWER_MOST, exp, power
 from dynsim.reduced.kernels.pair_loss import CONTRAST, CONTRAST_SECOND, POOL, contrast_columns, contrast_rows, pair_buffers
-from dynsim.reduced.kernels.reconstruction import LOG2E, POWER_LEAST, POWER_MOST, SWAMPED, exp, power
+from dynsim.reduced.kernels.reconstruction import SWAMPED
 from dynsim.reduced.kernels.simd import (
     WIDTH,
     atomic_load,

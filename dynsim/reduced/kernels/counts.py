@@ -11,7 +11,9 @@ which loses nothing at any P.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import eigh_tridiagonal
+
+from dynsim.reduced.kernels.elementary import exp, log, log1p
+from dynsim.reduced.kernels.quadrature import gauss_rule, hermite
 
 Nodes = tuple[np.ndarray, np.ndarray]  # x and weights
 
@@ -19,6 +21,7 @@ REACH = 12.0  # standard deviations that are summed: what lies beyond weighs les
 EMPTY = 1e-9  # chance of no unmasked patch above which every count is summed (the loss jumps there)
 NORMAL = 1e3  # standard deviation of j beyond which a normal law has the same Gauss rule to 1e-12
 NODES = 16  # Gauss nodes at most
+LN10 = 2.302585092994046
 
 
 def unmasked_law(
@@ -90,10 +93,10 @@ def all_masked(P: float, unmasked: float, n: float) -> float:
         The product over i < n of 1 - unmasked / (P - 1 - i).
     """
     (low, part), share = divmod(n, 1.0), unmasked / (P - 1.0)
-    if low and (share >= 1.0 or low * np.log1p(-share) < -750.0):  # no factor exceeds the first: below the least float
+    if low and (share >= 1.0 or low * log1p(-share) < -750.0):  # no factor exceeds the first: below the least float
         return 0.0
     if low > 1e6:  # zero to rounding unless hardly anything is unmasked: the product by its middle factor
-        return float(np.exp(n * np.log1p(-unmasked / (P - 1.0 - n / 2))))
+        return float(exp(n * log1p(-unmasked / (P - 1.0 - n / 2))))
     chance = np.maximum(0.0, 1.0 - unmasked / (P - 1.0 - np.arange(low + (part > 0))))
     total = chance[: int(low)].prod()
     return float(total * (1 - part + part * chance[-1])) if part else float(total)
@@ -106,42 +109,26 @@ def _law(P: float, unmasked: float, n: float, most_nodes: int | None = None) -> 
     deviation = np.sqrt(max(0.0, mean * (1 - share) * (1 - (n - 1) / max(1.0, P - 2.0))))
     if deviation > NORMAL:
         nodes = min(_nodes(deviation / mean), most_nodes or NODES)
-        g, weight = np.polynomial.hermite_e.hermegauss(nodes)
+        g, weight = hermite(nodes)
         return (mean + deviation * g) / n, weight / weight.sum()
     least, most = max(0.0, unmasked + n - (P - 1.0)), min(n, unmasked)
     low = max(least, np.floor(mean - REACH * deviation - 40))
     high = min(most, np.ceil(mean + REACH * deviation + 40))
     j = np.arange(low, high + 1)
     ratio = (n - j[:-1]) * (unmasked - j[:-1]) / ((j[:-1] + 1) * (P - n - unmasked + j[:-1]))
-    log = np.concatenate([[0.0], np.cumsum(np.log(ratio))])
-    weight = np.exp(log - log.max())
+    peak = np.count_nonzero(ratio >= 1.0)  # ratios fall
+    down, up = np.cumprod(1.0 / ratio[:peak][::-1])[::-1], np.cumprod(ratio[peak:])
+    weight = np.concatenate([down, [1.0], up])
     weight /= weight.sum()
     kept = weight > 1e-17
     if kept.sum() <= (most_nodes or 0) or (most_nodes is None and ((j[0] == 0 and weight[0] > EMPTY) or len(j) <= NODES)):
         return j[kept] / n, weight[kept]
-    return _gauss(j / n, weight, min(_nodes(deviation / mean), most_nodes or NODES))
+    return gauss_rule(j / n, weight, min(_nodes(deviation / mean), most_nodes or NODES))
 
 
 def _nodes(relative: float) -> int:
     """How many Gauss nodes make the error of smooth functions of j, about relative^(2 nodes), negligible."""
-    return int(np.clip(np.ceil(8.0 / max(0.5, -np.log10(max(relative, 1e-300)))), 1, NODES))
-
-
-def _gauss(x: np.ndarray, weight: np.ndarray, nodes: int) -> Nodes:
-    """Gauss rule of a discrete law: Lanczos on diag(x) from sqrt(weight), with full reorthogonalisation."""
-    center = weight @ x
-    basis = [np.sqrt(weight)]
-    diagonal, off = [], []
-    for _ in range(nodes):
-        image = (x - center) * basis[-1]
-        diagonal.append(basis[-1] @ image)
-        for _ in range(2):
-            for b in basis:
-                image = image - (b @ image) * b
-        off.append(np.linalg.norm(image))
-        basis.append(image / off[-1])
-    values, vectors = eigh_tridiagonal(np.array(diagonal), np.array(off[: nodes - 1]))
-    return values + center, vectors[0] ** 2
+    return int(np.clip(np.ceil(8.0 / max(0.5, -log(max(relative, 1e-300)) / LN10)), 1, NODES))
 
 
 def law_tables(laws: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:

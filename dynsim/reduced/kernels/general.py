@@ -12,7 +12,7 @@ token and 0 if it is zero (docs/beyond.md, eq. B5-B8),
 import numpy as np
 from numba import njit
 
-from dynsim.reduced.kernels.reconstruction import exp
+from dynsim.reduced.kernels.elementary import exp
 from dynsim.reduced.kernels.simd import (
     WIDTH,
     broadcast,

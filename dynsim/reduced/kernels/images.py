@@ -8,7 +8,8 @@ over unmasked keys are four products of (keys, d) with a vector of queries; four
 import numpy as np
 from numba import njit
 
-from dynsim.reduced.kernels.reconstruction import SWAMPED, division, exp
+from dynsim.reduced.kernels.elementary import exp
+from dynsim.reduced.kernels.reconstruction import SWAMPED, division
 from dynsim.reduced.kernels.simd import (
     WIDTH,
     any_less,

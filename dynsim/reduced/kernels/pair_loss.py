@@ -6,12 +6,10 @@ features are orthonormal, images of different clusters have score zero, and a cl
 pairs of all clusters have scores: the columns of every cluster are all n pairs.
 """
 
-import math
-
 import numpy as np
 from numba import njit
 
-from dynsim.reduced.kernels.reconstruction import exp
+from dynsim.reduced.kernels.elementary import exp, log, log1p
 from dynsim.reduced.kernels.simd import (
     WIDTH,
     broadcast,
@@ -124,7 +122,7 @@ def contrast_row(row, table, start, step, own, many, away, n, temperature, x, sp
         total = total + load_at(x, j, zero)
     others = across(total, spare)
     if away > 0:
-        others += away * math.exp(-largest * inverse)
+        others += away * exp(-largest * inverse)
     scale = 1.0 / (n * (e_own + others))
     for j in range(0, many, WIDTH):
         store_at(x, j, load_at(x, j, zero) * scale)
@@ -135,8 +133,8 @@ def contrast_row(row, table, start, step, own, many, away, n, temperature, x, sp
             total = fma(load_at(x, j, zero), load_at(table, start + m * step + j, zero), total)
         G[at + m * row_step] = across(total, spare)
     if others <= e_own:
-        return temperature * math.log1p(others / e_own)
-    return temperature * math.log(e_own + others) + (largest - s_own)
+        return temperature * log1p(others / e_own)
+    return temperature * log(e_own + others) + (largest - s_own)
 
 
 @njit(nogil=True, error_model="numpy")

@@ -3,26 +3,16 @@
 A local query sees its own area, of amplitude z_a, and the global one, of amplitude z_b: every average over both is a sum over
 all pairs of quadrature nodes. Pairs stand side by side in SIMD vectors, padded with pairs of weight zero, so that a sum over
 10 x 10 pairs is a dozen vectors; what does not depend on the pair (unmasked fractions) is looped over outside. Nothing is
-reordered or fused: the bits are the same on every machine that has the same exp.
+reordered or fused: the bits are the same on every machine.
 """
 
-import numpy as np
 from numba import njit
 
 from dynsim.reduced.kernels.closure import SATURATED
-from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, store_at
+from dynsim.reduced.kernels.elementary import exp
+from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, store_at, total
 
 OWN_Z, LEAD_Z, BOTH, SLIDE = range(4)  # rows of `pairs`: z_a, z_b, the probability of both, top z_a - low z_b
-
-
-@njit(nogil=True, error_model="numpy")
-def total(x, spare):
-    """Sum of the elements of a vector, in their order; spare (HALF_WIDTH,)."""
-    store_at(spare, 0, x)
-    found = 0.0
-    for v in range(HALF_WIDTH):
-        found += spare[v]
-    return found
 
 
 @njit(nogil=True, error_model="numpy")
@@ -32,7 +22,7 @@ def weigh(row, k, z, w, wo, wg):
     nodes = z.size
     for d in range(3):
         for a in range(nodes):
-            w[d, a] = np.exp(min(z[a] * row[3 * k + d], SATURATED))
+            w[d, a] = exp(min(z[a] * row[3 * k + d], SATURATED))
     if k == 0:
         for b in range(nodes):
             for a in range(nodes):
@@ -41,10 +31,14 @@ def weigh(row, k, z, w, wo, wg):
 
 
 @njit(nogil=True, error_model="numpy")
-def pool_local(share, m, n_local, z, z_weight, pairs, wo, wg, others, x, x_weight, xo, xo_weight, rho, count, spare, pooled, local):
-    """Adds what the local queries of one type, a fraction `share` of all pairs of patch and cluster, bring to the pooled attention
-    of the global area, pooled (J, nodes), and to what a view shows of a local one, local (nodes,). m (4,): mass of the own, the
-    global, all other areas at weight one, E[w] of an other; others (nodes,): w of an other; spare (3, padded)."""
+def pool_local(
+    share, m, n_local, z, z_weight, pairs, wo, wg, others, x, x_weight, xo, xo_weight, rho, count, spare, pooled, local
+):
+    """Adds what the local queries of one type, a fraction `share` of all pairs of patch and cluster, bring to the pooled
+    attention of the global area, pooled (J, nodes), and to what a view shows of a local one, local (nodes,).
+
+    m (4,): mass of the own, the global, all other areas at weight one, E[w] of an other; others (nodes,): w of an other; spare
+    (2, padded)."""
     nodes, padded = z.size, wo.size
     zero = broadcast_half(0.0)
     seen = zero
@@ -66,7 +60,7 @@ def pool_local(share, m, n_local, z, z_weight, pairs, wo, wg, others, x, x_weigh
                 pooled[j, b] += share * (z_weight[a] * spare[0, b * nodes + a])
                 local[a] += share / n_local * z[a] * (x_weight[j] * z_weight[b] * spare[1, b * nodes + a])
     if n_local > 1.5:
-        rest = share * (m[2] * total(seen, spare[2]) / n_local)
+        rest = share * (m[2] * total(seen) / n_local)
         for a in range(nodes):
             local[a] += rest * z[a] * others[a]
 
@@ -88,9 +82,9 @@ def pool_global(share, m, n_local, z, z_weight, w, others, x, x_weight, rho, poo
 
 
 @njit(nogil=True, error_model="numpy")
-def push_local(m, top, low, pairs, wo, wg, x, x_weight, xo, xo_weight, rho, count, h_lead, h_own, spare, out):
-    """Gradient of H for a query that lies in a local area: by phi of the own, the global, the others, out[0:3]; by the weight of a
-    key there, out[3:6]; attention on the own, the global, and E[rho / Z], out[6:9]; what masked keys get together, out[9]; and
+def push_local(m, top, low, pairs, wo, wg, x, x_weight, xo, xo_weight, rho, count, h_lead, h_own, out):
+    """Gradient of H for a query that lies in a local area: by phi of the own, the global, the others, out[0:3]; by the weight of
+    a key there, out[3:6]; attention on the own, the global, and E[rho / Z], out[6:9]; what masked keys get together, out[9]; and
     the slide top out[0] + low out[1], in which what the two areas take from each other is left out pair by pair, out[10].
 
     m (7,): as in `pool_local`, then E[w z D_l], E[w z], E[w z^2 D_l] of an other area; h_lead (J, padded): z_b D of the global
@@ -120,7 +114,8 @@ def push_local(m, top, low, pairs, wo, wg, x, x_weight, xo, xo_weight, rho, coun
                 by_own = by_own + t * z_own * A_o * apart_o
                 by_lead = by_lead + t * z_lead * A_g * apart_g
                 slide = slide + t * (
-                    A_o * (z_own * top * alone_o + load_at(pairs, SLIDE * padded + v, zero) * A_g * apart) + A_g * z_lead * low * alone_g
+                    A_o * (z_own * top * alone_o + load_at(pairs, SLIDE * padded + v, zero) * A_g * apart)
+                    + A_g * z_lead * low * alone_g
                 )
                 unit_own = unit_own + tf * w_own * apart_o
                 unit_lead = unit_lead + tf * w_lead * apart_g
@@ -134,10 +129,10 @@ def push_local(m, top, low, pairs, wo, wg, x, x_weight, xo, xo_weight, rho, coun
             key_others = key_others + ((F * m[4] - M * m[3]) * rho[j, i] - M * (1.0 - rho[j, i]))
             seen = seen + F * rho[j, i]
             slow = slow - M * masked
-    out[0], out[1], out[2] = total(by_own, spare), total(by_lead, spare), total(others, spare)
-    out[3], out[4], out[5] = total(key_own, spare), total(key_lead, spare), total(key_others, spare)
-    out[6], out[7], out[8] = total(on_own, spare), total(on_lead, spare), total(seen, spare)
-    out[9], out[10] = total(slow, spare), total(slide, spare)
+    out[0], out[1], out[2] = total(by_own), total(by_lead), total(others)
+    out[3], out[4], out[5] = total(key_own), total(key_lead), total(key_others)
+    out[6], out[7], out[8] = total(on_own), total(on_lead), total(seen)
+    out[9], out[10] = total(slow), total(slide)
 
 
 @njit(nogil=True, error_model="numpy")

@@ -7,6 +7,7 @@ one after another, and the bits depend neither on the number of threads nor on h
 import numpy as np
 from numba import njit
 
+from dynsim.reduced.kernels.elementary import LOG2E, POWER_LEAST, POWER_MOST, exp, power
 from dynsim.reduced.kernels.simd import (
     HALF_WIDTH,
     WIDTH,
@@ -25,52 +26,10 @@ from dynsim.reduced.kernels.simd import (
     select_equal,
     store,
     store_columns,
-    times_power,
 )
 from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, next_block
 
-LOG2E = 1.4426950408889634
-LN2_HI = 6.93147180369123816490e-01  # ln 2 in two parts (Cody and Waite): the first has 21 zero bits at its end
-LN2_LO = 1.90821492927058770002e-10
-EXP_LEAST, EXP_MOST = -708.0, 709.0
-POWER_LEAST, POWER_MOST = -1021.0, 1022.0
 SWAMPED = 1e-2  # Z this far below all keys at weight one: subtracting them would cost two digits or more
-ROUND = 6755399441055744.0  # 1.5 x 2^52: adding it rounds to an integer, which then stands in the low bits
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def two_to(r, shifted):
-    """2^(k + r) for abs(r) <= 1/2, k in the low bits of `shifted`.
-
-    2^r = 1 + r h(r), h interpolated at eleven Chebyshev nodes (relative error of 2^r: 2e-17)."""
-    h = fma(r, 4.4549605981865356e-10, 7.072585949269256e-09)
-    h = fma(h, r, 1.0178062445845774e-07)
-    h = fma(h, r, 1.321544258792169e-06)
-    h = fma(h, r, 1.525273382983612e-05)
-    h = fma(h, r, 1.540353044173605e-04)
-    h = fma(h, r, 1.3333558146416936e-03)
-    h = fma(h, r, 9.618129107606888e-03)
-    h = fma(h, r, 5.55041086648216e-02)
-    h = fma(h, r, 2.4022650695910097e-01)
-    h = fma(h, r, 6.931471805599453e-01)
-    return times_power(fma(h, r, 1.0), shifted)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def exp(x):
-    """exp(x) to 1.25 ulp (1.5 without fused multiply-add) for x in [-708, 709], the value at the edge beyond it, NaN for NaN."""
-    x = clamp(x, EXP_LEAST, EXP_MOST)
-    shifted = fma(x, LOG2E, ROUND)
-    k = shifted - ROUND
-    r = fma(k, -LN2_LO, fma(k, -LN2_HI, x))
-    return two_to(r * LOG2E, shifted)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def power(z, x):
-    """2^(z x) for z x in [-1021, 1022], to one rounding of z x, NaN for NaN."""
-    shifted = fma(z, x, ROUND)
-    return two_to(fma(z, x, ROUND - shifted), shifted)
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,8 @@
 """SIMD vectors and atomic counters for numba kernels.
 
 Queries are independent, so a kernel is written for one query and runs on a vector of neighbouring queries: `x` below holds one
-double for each, +, -, *, / act elementwise, and the compiler keeps it in vector registers. There are two vector widths. Every
+double for each, +, -, *, / act elementwise, and the compiler keeps it in vector registers. There are two vector widths; `fma`,
+`times_power` and `clamp` also take numbers, for functions that are written once for both. Every
 function is defined by its Python body, which runs with NUMBA_DISABLE_JIT=1 (x is then an array); under @njit, LLVM code of the
 same meaning takes its place. Nothing is reordered or fused but by `fma`: the bits of an element depend neither on the other
 elements, nor on the width, nor on what else is compiled with it.
@@ -46,7 +47,7 @@ def fma(a, b, c):
 
 def times_power(x, shifted):
     """x 2^k, k the whole number in the low bits of `shifted`; x of either sign, x and the result normal numbers."""
-    return (x.view(np.int64) + (shifted.view(np.int64) << 52)).view(np.float64)
+    return (np.float64(x).view(np.int64) + (np.float64(shifted).view(np.int64) << 52)).view(np.float64)
 
 
 def maximum(x, y):
@@ -70,9 +71,24 @@ def any_less(x, y):
     return bool(np.any(x < y))
 
 
+def total(x):
+    """Sum of the elements: the second half is added to the first, until one is left."""
+    while x.size > 1:
+        x = x[: x.size // 2] + x[x.size // 2 :]
+    return float(x[0])
+
+
 def load_at(array, first, like):
     """Load a vector from consecutive elements of an array of doubles, or of bytes converted to doubles, starting at `first`."""
     return array.reshape(-1)[first : first + like.size].astype(np.float64)
+
+
+def load_head(array, first, count, like, fill):
+    """Load the next `count` elements of an array of doubles, or as many as a vector has; where they end, `fill`."""
+    x = np.full(like.size, fill)
+    head = array.reshape(-1)[first : first + max(0, min(count, like.size))]
+    x[: head.size] = head
+    return x
 
 
 def store_at(array, first, x):
@@ -177,6 +193,11 @@ def _common(*args: types.Type) -> types.Type | None:
     return found.pop() if fit and len(found) == 1 else None
 
 
+def _number_or_common(*args: types.Type) -> types.Type | None:
+    """The same; float64 where all arguments are numbers."""
+    return types.float64 if all(isinstance(a, types.Number) for a in args) else _common(*args)
+
+
 def _is_table(array: types.Type) -> bool:
     return isinstance(array, types.Array) and array.layout == "C" and array.dtype in (types.float64, types.uint8)
 
@@ -201,9 +222,11 @@ def _compiled(function: Callable, typing: Callable, *kinds: Any) -> Callable:
 
 
 def _broadcast(context: Any, builder: ir.IRBuilder, value: ir.Value, kind: types.Type, wanted: Any) -> ir.Value:
-    """A scalar broadcast to a vector; a vector as it is."""
+    """A scalar broadcast to a vector, or cast to float64 where that is wanted; a vector as it is."""
     if isinstance(kind, SimdType):
         return value
+    if wanted == types.float64:
+        return context.cast(builder, value, kind, wanted)
     nothing = ir.Constant(_vector(ir.DoubleType(), wanted), ir.Undefined)
     number = context.cast(builder, value, kind, types.float64)
     first = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
@@ -216,13 +239,18 @@ def _elementwise(function: Callable, count: int, typing: Callable = _common) -> 
     def register(code: Callable) -> Callable:
         @_compiled(function, typing, *[types.Any] * count)
         def broadcasting(context, builder, sig, args):
-            wanted = _common(*sig.args)
+            wanted = _number_or_common(*sig.args)
             pairs = zip(args, sig.args, strict=True)
             return code(builder, *[_broadcast(context, builder, value, kind, wanted) for value, kind in pairs])
 
         return code
 
     return register
+
+
+def _length(x: ir.Value) -> str:
+    """v8 for vectors of eight, as in the names of LLVM's intrinsics; nothing for a number."""
+    return f"v{x.type.count}" if isinstance(x.type, ir.VectorType) else ""
 
 
 def _maker(function: Callable, kind: SimdType) -> None:
@@ -278,6 +306,25 @@ def _load_at(context, builder, sig, args):
 
 
 @_compiled(
+    load_head,
+    lambda array, i, count, like, fill: like if _is_table(array) and array.dtype == types.float64 and _common(like) else None,
+    types.Array, types.Integer, types.Integer, SimdType, types.Number,
+)
+def _load_head(context, builder, sig, args):
+    array, _, kind, like, number = sig.args
+    x, whole, bits = _vector(ir.DoubleType(), like), _vector(ir.IntType(64), like), _vector(ir.IntType(1), like)
+    address = builder.bitcast(_address(context, builder, sig, args), x.as_pointer())
+    count = context.cast(builder, args[2], kind, types.intp)
+    first = builder.insert_element(ir.Constant(whole, ir.Undefined), count, ir.Constant(ir.IntType(32), 0))
+    counts = builder.shuffle_vector(first, first, ir.Constant(_vector(ir.IntType(32), like), [0] * like.width))
+    wanted = builder.icmp_signed("<", ir.Constant(whole, list(range(like.width))), counts)
+    kinds = ir.FunctionType(x, [address.type, ir.IntType(32), bits, x])
+    load = cgutils.get_or_insert_function(builder.module, kinds, f"llvm.masked.load.v{like.width}f64.p0")
+    rest = _broadcast(context, builder, args[4], number, like)
+    return builder.call(load, [address, ir.Constant(ir.IntType(32), 8), wanted, rest])
+
+
+@_compiled(
     store_at, lambda array, i, x: types.none if _is_table(array) and array.dtype == types.float64 and _common(x) else None,
     types.Array, types.Integer, SimdType,
 )
@@ -291,17 +338,20 @@ def _width(context, builder, sig, args):
     return context.get_constant(types.intp, sig.args[0].width)
 
 
-@_elementwise(fma, 3)
+@_elementwise(fma, 3, _number_or_common)
 def _fma(builder, a, b, c):
-    name = f"llvm.fmuladd.v{a.type.count}f64"
+    name = f"llvm.fmuladd.{_length(a)}f64"
     kind = ir.FunctionType(a.type, [a.type] * 3)
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
 
 
-@_elementwise(times_power, 2)
+@_elementwise(times_power, 2, _number_or_common)
 def _times_power(builder, x, shifted):
-    bits = ir.VectorType(ir.IntType(64), x.type.count)
-    power = builder.shl(builder.bitcast(shifted, bits), ir.Constant(bits, [52] * x.type.count))
+    bits: ir.Type = ir.IntType(64)
+    if _length(x):
+        bits = ir.VectorType(bits, x.type.count)
+    places = ir.Constant(bits, [52] * x.type.count if _length(x) else 52)
+    power = builder.shl(builder.bitcast(shifted, bits), places)
     return builder.bitcast(builder.add(builder.bitcast(x, bits), power), x.type)
 
 
@@ -310,7 +360,7 @@ def _maximum(builder, x, y):
     return builder.select(builder.fcmp_ordered("<", x, y), y, x)
 
 
-@_elementwise(clamp, 3)
+@_elementwise(clamp, 3, _number_or_common)
 def _clamped(builder, x, low, high):
     x = builder.select(builder.fcmp_ordered("<", x, low), low, x)
     return builder.select(builder.fcmp_ordered(">", x, high), high, x)
@@ -325,3 +375,14 @@ def _where_equal(builder, x, value, a, b):
 def _any_less(builder, x, y):
     found = builder.bitcast(builder.fcmp_ordered("<", x, y), ir.IntType(x.type.count))
     return builder.icmp_unsigned("!=", found, ir.Constant(found.type, 0))
+
+
+@_compiled(total, lambda x: types.float64 if isinstance(x, SimdType) else None, SimdType)
+def _total(context, builder, sig, args):
+    x, count = args[0], sig.args[0].width
+    while count > 1:
+        count //= 2
+        halves = [ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(i, i + count))) for i in (0, count)]
+        nothing = ir.Constant(x.type, ir.Undefined)
+        x = builder.fadd(*(builder.shuffle_vector(x, nothing, half) for half in halves))
+    return builder.extract_element(x, ir.Constant(ir.IntType(32), 0))

@@ -29,8 +29,8 @@ from dynsim.reduced.kernels.closure import (
     amplitude_means,
     expectation,
 )
-from dynsim.reduced.kernels.pairs_of_areas import BOTH, LEAD_Z, OWN_Z, SLIDE, total
-from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at
+from dynsim.reduced.kernels.pairs_of_areas import BOTH, LEAD_Z, OWN_Z, SLIDE
+from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, total
 
 LEAD, D_LEAD, KEY_LEAD, GIVEN_UP = OUTPUTS, OUTPUTS + 1, OUTPUTS + 2, OUTPUTS + 3
 WITH_LEAD = OUTPUTS + 4
@@ -39,7 +39,7 @@ WITH_LEAD = OUTPUTS + 4
 @njit(nogil=True, error_model="numpy")
 def expectation_with_lead(
     c, n, mean, var, skew, free, mass, rest, one, two, top, low, pairs, w, wg,
-    xg, xg_weight, x, x_weight, rho, rho2, count, spare, out,
+    xg, xg_weight, x, x_weight, rho, rho2, count, out,
 ):
     """closure.expectation with the global area summed over, `mass` of it at weight one; free: mass of all keys of other areas.
 
@@ -125,15 +125,15 @@ def expectation_with_lead(
                 s_mean = s_mean + (i_12 - alpha * (2.0 * h) + i_1122 * (2.0 * v)) * u
                 s_var = s_var + (alpha - i_1122 * (2.0 * h)) * spread
                 s_skew = s_skew + i_1122 * lean
-    out[LOSS], out[OWN], out[SEEN], out[LEAD] = total(s_loss, spare), total(s_own, spare), total(s_seen, spare), total(s_lead, spare)
-    out[D_PHI], out[D_LEAD], out[GIVEN_UP] = total(s_phi, spare), total(s_by_lead, spare), total(s_slide, spare)
-    out[D_BASE], out[D_REST], out[KEY_LEAD] = total(s_base, spare), total(s_rest, spare), total(s_key, spare)
-    out[D_ONE], out[D_TWO] = total(s_one, spare), total(s_two, spare)
-    out[D_MEAN], out[D_VAR], out[D_SKEW] = total(s_mean, spare), total(s_var, spare), total(s_skew, spare)
+    out[LOSS], out[OWN], out[SEEN], out[LEAD] = total(s_loss), total(s_own), total(s_seen), total(s_lead)
+    out[D_PHI], out[D_LEAD], out[GIVEN_UP] = total(s_phi), total(s_by_lead), total(s_slide)
+    out[D_BASE], out[D_REST], out[KEY_LEAD] = total(s_base), total(s_rest), total(s_key)
+    out[D_ONE], out[D_TWO] = total(s_one), total(s_two)
+    out[D_MEAN], out[D_VAR], out[D_SKEW] = total(s_mean), total(s_var), total(s_skew)
 
 
 @njit(nogil=True, error_model="numpy")
-def own_moments(E, keys, n, pair):
+def own_statistics(E, keys, n, pair):
     """Mean and held second and third central moments of E (S,) over the n keys of an own area, keys (S,) of each class; as
     closure.orbit_query has them. Returns (mean, var, skew, whole, reach)."""
     mean, var, skew, lightest = 0.0, 0.0, 0.0, np.inf
@@ -159,7 +159,8 @@ def own_moments(E, keys, n, pair):
 
 @njit(nogil=True, error_model="numpy")
 def two_area_query(
-    y, E, w, wo, wg, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas, spare, dy, attention,
+    y, E, w, wo, wg, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas, dy,
+    attention,
 ):
     """Velocity and area attention of reconstruction of one query type, the global area summed over; returns its loss and how fast
     its own and global correlation slide up together.
@@ -190,7 +191,7 @@ def two_area_query(
                 two += share * weight * E[s]
             mass[d] = one / copies[k, d]
             mass2[d] = two / copies[k, d]
-        mean, var, skew, whole, reach = own_moments(E[:S], keys[k, 0], n[k], 1.0)
+        mean, var, skew, whole, reach = own_statistics(E[:S], keys[k, 0], n[k], 1.0)
         w0, w1, zw, z2w2, z3w2 = amplitude_means(y[3 * k + 2], z, z_weight)
         others = copies[k, 2] * mass[2]
         rest, one = others * w1, copies[k, 2] * z2w2 * mass2[2]
@@ -205,7 +206,7 @@ def two_area_query(
         else:
             expectation_with_lead(
                 n[k] * share, whole, mean, var, skew, base, mass[1], rest, one, two, slide[0], slide[1], pairs, wo, wg,
-                xg, xg_weight, xo, xo_weight, rho_o, rho2_o, xo_count, spare, out,
+                xg, xg_weight, xo, xo_weight, rho_o, rho2_o, xo_count, out,
             )
             attention[k, 1] = out[LEAD]
             dy[1] = -rate * out[D_LEAD]

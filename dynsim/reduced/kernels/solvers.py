@@ -1,0 +1,198 @@
+"""What solvers of flows do with their arrays, in a fixed order of operations (reduced/lsoda.py, reduced/dop853.py).
+
+history (orders + 1, n): h^j / j! times the j-th derivative of y (Nordsieck). weight (n,): one over the error allowed in every
+entry. `found` (n,): what corrections have added to h dy/dt so far.
+"""
+
+import numpy as np
+from numba import njit
+
+from dynsim.reduced.kernels.elementary import exp, log
+from dynsim.reduced.kernels.quadrature import dot
+from dynsim.reduced.kernels.simd import WIDTH, broadcast, fma, load_at, load_head, store_at
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def root(x, k):
+    """The k-th root of x >= 0."""
+    return exp(log(x) / k)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def norm(v, weight):
+    """Largest entry by its weight."""
+    most = 0.0
+    for i in range(v.size):
+        size = abs(v[i]) * weight[i]
+        if not size <= most:
+            if size != size:
+                return size
+            most = size
+    return most
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def rms(v, weight):
+    """Root mean square of entries by their weight."""
+    scaled = v * weight
+    return np.sqrt(dot(scaled, scaled) / v.size)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def step(y, h, slopes, weights, count):
+    """y + h times the weighted sum of the first `count` slopes (stages, n)."""
+    n = y.size
+    out = np.empty(n)
+    flat = slopes.reshape(-1)
+    for i in range(0, n, WIDTH):
+        total = broadcast(0.0)
+        for s in range(count):
+            total = fma(weights[s], load_head(flat, s * n + i, n - i, total, 0.0), total)
+        x = fma(h, total, load_head(y, i, n - i, total, 0.0))
+        if i + WIDTH <= n:
+            store_at(out, i, x)
+        else:
+            last = np.empty(WIDTH)
+            store_at(last, 0, x)
+            out[i:] = last[: n - i]
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def set_weights(y, rtol, atol, weight):
+    """One over rtol |y| + atol."""
+    for i in range(y.size):
+        weight[i] = 1.0 / (rtol * abs(y[i]) + atol[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def predict(history, order, weight):
+    """One step ahead along the polynomial; the norm of y there."""
+    for k in range(order):
+        for j in range(order - 1, k - 1, -1):
+            for i in range(history.shape[1]):
+                history[j, i] += history[j + 1, i]
+    return norm(history[0], weight)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def retract(history, order):
+    """One step back."""
+    for k in range(order):
+        for j in range(order - 1, k - 1, -1):
+            for i in range(history.shape[1]):
+                history[j, i] -= history[j + 1, i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def rescale(history, order, factor):
+    """Turn to a step that is longer by a factor."""
+    power = 1.0
+    for j in range(1, order + 1):
+        power *= factor
+        for i in range(history.shape[1]):
+            history[j, i] *= power
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def iterate(history, first, h, f, found, y, weight):
+    """A functional iteration: `found` and y anew from f = dy/dt, which is overwritten; the norm of the change of `found`."""
+    for i in range(y.size):
+        correction = h * f[i] - history[1, i]
+        y[i] = history[0, i] + first * correction
+        f[i] = correction - found[i]
+        found[i] = correction
+    return norm(f, weight)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def newton(history, first, h, f, found, y, weight, factors, pivots):
+    """The same by a Newton iteration, with the factors of 1 - h first J."""
+    for i in range(y.size):
+        f[i] = h * f[i] - (history[1, i] + found[i])
+    solve(factors, pivots, f)
+    for i in range(y.size):
+        found[i] += f[i]
+        y[i] = history[0, i] + first * found[i]
+    return norm(f, weight)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def correct(history, order, weights, found):
+    """Add the correction to the history."""
+    for j in range(order + 1):
+        for i in range(found.size):
+            history[j, i] += weights[j] * found[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def interpolate(history, lengths, ahead, out):
+    """y at `ahead` of the time of the history, where its rows belong to steps of these lengths."""
+    out[:] = history[0]
+    power = 1.0
+    for j in range(1, history.shape[0]):
+        power *= ahead / lengths[j]
+        for i in range(out.size):
+            out[i] += power * history[j, i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def matrix_norm(J, weight):
+    """The norm of a matrix that goes with `norm`."""
+    most = 0.0
+    for i in range(J.shape[0]):
+        total = 0.0
+        for j in range(J.shape[1]):
+            total += abs(J[i, j]) / weight[j]
+        most = max(most, total * weight[i])
+    return most
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def factorise(J, scale, factors, pivots):
+    """Triangular factors of 1 - scale J with partial pivoting, in rows of whole vectors; whether there are any.
+
+    factors (n, n'): n' whole vectors. pivots (n,): the row exchanged with each."""
+    n = J.shape[0]
+    for i in range(n):
+        for j in range(n):
+            factors[i, j] = -scale * J[i, j]
+        factors[i, i] += 1.0
+    like = broadcast(0.0)
+    width = factors.shape[1]
+    for k in range(n):
+        best = k
+        for i in range(k + 1, n):
+            if abs(factors[i, k]) > abs(factors[best, k]):
+                best = i
+        pivots[k] = best
+        if not abs(factors[best, k]) > 0.0:
+            return False
+        if best != k:
+            for j in range(n):
+                factors[k, j], factors[best, j] = factors[best, j], factors[k, j]
+        inverse = 1.0 / factors[k, k]
+        start = (k + 1) // WIDTH * WIDTH
+        for i in range(k + 1, n):
+            if factors[i, k] != 0.0:
+                multiple = factors[i, k] * inverse
+                for j in range(k + 1, min(start + WIDTH, n)):
+                    factors[i, j] -= multiple * factors[k, j]
+                minus = 0.0 - multiple
+                for j in range(start + WIDTH, width, WIDTH):
+                    row = load_at(factors, k * width + j, like)
+                    store_at(factors, i * width + j, fma(minus, row, load_at(factors, i * width + j, like)))
+                factors[i, k] = multiple
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def solve(factors, pivots, x):
+    """Solve with the factors of `factorise`, in place."""
+    n = x.size
+    for k in range(n):
+        x[k], x[pivots[k]] = x[pivots[k]], x[k]
+    for i in range(n):
+        x[i] -= dot(factors[i, :i], x[:i])
+    for i in range(n - 1, -1, -1):
+        x[i] = (x[i] - dot(factors[i, i + 1 : n], x[i + 1 :])) / factors[i, i]

@@ -1,0 +1,67 @@
+"""Rows of a store as columns by name: a dict of arrays that also turns itself into a pandas table."""
+
+from typing import Any
+
+import numpy as np
+
+from dynsim.analysis.columns import PARAMETERS, axes
+from dynsim.errors import InputError
+
+UNITS = {
+    "P": "patches", "seconds": "s", "loss": "per masked patch", "loss_start": "per masked patch", "floor": "per masked patch",
+    **dict.fromkeys(("escape", "escape_theory", "half", "excess", "phase_end", "t_end", "collapse"), "eta x step"),
+}
+GIVEN = ("version", "method")  # what may also tell rows apart
+
+
+class Rows(dict[str, np.ndarray]):
+    """Columns of a sweep by name, as ``sweep.load`` returns them: a dict of arrays of one length.
+
+    Examples
+    --------
+    >>> from dynsim import sweep
+    >>> counts = sweep.run("sweep.db", {"K": 1, "P": [1e6, 1e9]}, method="orbit", workers=1)
+    >>> rows = sweep.load("sweep.db")
+    >>> type(rows).__name__, rows["P"].tolist()
+    ('Rows', [1000000.0, 1000000000.0])
+    """
+
+    def to_pandas(self) -> Any:
+        """Return the rows as a pandas table, indexed by the axes that vary.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each point; the index holds the parameters and options with more than one value (also ``seed``, and
+            ``version`` or ``method`` where they differ), or numbers where none has. Its ``attrs`` hold ``units`` by name,
+            ``fixed`` (the parameters with one value) and the version and method that all rows share.
+
+        Raises
+        ------
+        InputError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> from dynsim import sweep
+        >>> counts = sweep.run("sweep.db", {"K": 1, "P": [1e6, 1e9]}, method="orbit", workers=1)
+        >>> table = sweep.load("sweep.db").to_pandas()
+        >>> table.index.names, table.attrs["units"]["escape"], table.attrs["fixed"]["K"], table.attrs["method"]
+        (FrozenList(['P']), 'eta x step', 1.0, 'orbit')
+        >>> bool(table["escape"].is_monotonic_increasing)
+        True
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise InputError("a pandas table needs the extra `data`, not there yet: pip install 'dynsim[data]'") from None
+        table = pandas.DataFrame({name: values for name, values in self.items()})
+        named = [*axes(self), *(name for name in ("version", "method") if len(np.unique(self[name])) > 1)]
+        alike = [name for name in (*PARAMETERS, "seed") if name not in named]
+        first = table.iloc[0] if len(table) else {}
+        attrs: dict[str, Any] = {"units": {name: unit for name, unit in UNITS.items() if name in table}}
+        attrs["fixed"] = {name: float(first[name]) for name in alike if len(table)}
+        attrs.update({name: str(first[name]) for name in GIVEN if len(table) and (self[name] == first[name]).all()})
+        table = table.set_index(named) if named else table
+        table.attrs = attrs
+        return table

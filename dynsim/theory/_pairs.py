@@ -1,0 +1,35 @@
+"""What closed forms of contrast share: the negatives of a cluster, and the velocity before attention takes off."""
+
+import math
+
+import numpy as np
+
+from dynsim.errors import InputError
+from dynsim.model.amplitude import Law, is_number
+from dynsim.theory.averages import fading_integral, tilted
+
+
+def negatives(f: np.ndarray, others: np.ndarray, weight: np.ndarray, K: int, tau: float) -> np.ndarray:
+    """N(f) with the images `others` of the same cluster, in the shape of f; exponents are shifted by their largest."""
+    s = np.multiply.outer(f, others) / tau
+    top = np.maximum(s.max(axis=-1, keepdims=True), 0.0)
+    e = weight * np.exp(s - top)
+    return (e @ others) / ((K - 1) * np.exp(-top[..., 0]) + e.sum(axis=-1))
+
+
+def push(law: Law, K: int, phi: np.ndarray) -> np.ndarray:
+    """G(phi) = E[z^3 e^(2 z phi)] - E[z^2 e^(z phi)] E[z e^(z phi)] / K."""
+    return np.exp(tilted(law, 3, 2 * phi)) - np.exp(tilted(law, 2, phi) + tilted(law, 1, phi)) / K
+
+
+def take_off_integral(law: Law, K: int) -> float:
+    """int_0^inf dphi / G: K / (2 (K - 1) z^4) for fixed z."""
+    if K == 1 and law.L == law.U:
+        return math.inf
+    end = 45 / (2 * law.L)  # G >= G(0) e^(2 L phi)
+    return fading_integral(lambda phi: 1 / push(law, K, phi), end, 0.25 / law.U)
+
+
+def check_temperature(temperature: float) -> None:
+    if not (is_number(temperature) and temperature > 0):
+        raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 0.5")
