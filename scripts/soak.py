@@ -101,13 +101,22 @@ class Sweep:
     def begin(self) -> None:
         """Start it, or let it go on."""
         self.process = start("-m", "dynsim", *grid(self.seeds), "--out", self.store)
-        self.until = time.monotonic() + self.draw.expovariate(1 / 6.0)
+        self.until, self.version = None, self.stamp()
+        if self.draw.random() < 0.25:  # at any time, also while it starts; otherwise some time after it has stored something
+            self.until = time.monotonic() + self.draw.expovariate(1 / 4.0)
+
+    def stamp(self) -> int:
+        """When the store was written last."""
+        return os.stat(self.store).st_mtime_ns if os.path.exists(self.store) else 0
 
     def step(self) -> None:
         """Kill it where its time has come, look at the store, and go on; with one more seed where it had ended."""
-        if self.process.poll() is None and time.monotonic() < self.until:
+        if self.until is None and self.stamp() != self.version:
+            self.until = time.monotonic() + self.draw.expovariate(1 / 2.0)
+        running = self.process.poll() is None
+        if running and (self.until is None or time.monotonic() < self.until):
             return
-        if self.process.poll() is None:
+        if running:
             self.process.send_signal(signal.SIGKILL)
             self.kills += 1
         status = self.process.wait()
@@ -161,6 +170,9 @@ def main() -> int:
                 for name, process in processes.items():
                     memory.note(name, process.pid)
                 time.sleep(0.2)
+            stop.set()
+            for thread in threads[1:]:
+                thread.join()  # the last request is answered
             alive = {name: process.poll() is None for name, process in processes.items()}
         finally:
             stop.set()

@@ -145,8 +145,9 @@ def test_wheel_and_sdist_hold_what_they_should(tmp_path):
     inside = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in inside} == {"dynsim", f"dynsim-{dynsim.__version__}.dist-info"}
     assert all(name.endswith((".py", "/py.typed")) for name in inside if name.startswith("dynsim/"))
-    assert "dynsim/cli/__init__.py" in inside and "dynsim/reduced/reconstruction.py" in inside
+    assert "dynsim/cli/__init__.py" in inside and "dynsim/reduced/kernels/reconstruction.py" in inside
     held = {name.split("/", 1)[1] for name in tarfile.open(sdist).getnames() if "/" in name}
     assert "dynsim/py.typed" in inside and "dynsim/py.typed" in held
-    for name in ("tests/test_cli.py", "docs/model.md", "scripts/benchmark.py", "CITATION.cff", "LICENSE", ".ci/run"):
-        assert name in held
+    wanted = {"tests/cli/test_cli.py", "docs/model.md", "scripts/benchmark.py", "CITATION.cff", "LICENSE", ".ci/run"}
+    wanted |= {".ci/lowest", ".ci/lowest.txt", ".github/workflows/ci.yml", "conda/meta.yaml", "noxfile.py", "paper.md"}
+    assert wanted <= held, wanted - held

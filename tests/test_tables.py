@@ -15,7 +15,7 @@ from dynsim.reduced import descend
 @pytest.mark.parametrize("key", EVERY)
 def test_a_run_of_every_field_goes_through_a_file(key, tmp_path):
     xarray = pytest.importorskip("xarray")
-    pytest.importorskip("h5netcdf")
+    pytest.importorskip("h5py")
     field = small(key)
     run = descend(field, eta=0.1, steps=4, keep=2)
     data = run.to_xarray()

@@ -386,6 +386,7 @@ def _dimensions(arrays: Arrays, header: dict) -> dict[str, tuple[str, ...]]:
 def _xarray() -> ModuleType:
     try:
         import h5netcdf  # noqa: F401 (what xarray writes with)
+        import h5py  # noqa: F401 (what that writes with)
         import xarray
     except ImportError:
         raise InputError(".nc files need the `data` extra: pip install 'dynsim[data]', or take the ending .npz") from None

@@ -59,7 +59,8 @@ class Store:
         if not write and not os.path.isfile(self.path):
             raise FileError(f"there must be a store to read, found none at {self.path!r}: run the sweep first, or mend the path")
         with self._database_errors("opened"):
-            uri = "file:" + _quoted(os.path.abspath(self.path)) + ("?mode=rwc" if write else "?mode=ro")
+            # a reader, too, opens for writing where it may: a writer that was killed leaves a journal to be rolled back
+            uri = "file:" + _quoted(os.path.abspath(self.path)) + ("?mode=rwc" if write else "?mode=rw")
             self._db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
         try:
             with self._database_errors("opened"):

@@ -156,6 +156,7 @@ def _dataset(table: Table) -> Any:
     """The rows on named axes, an xarray.Dataset."""
     try:
         import h5netcdf  # noqa: F401
+        import h5py  # noqa: F401
         import xarray
     except ImportError:
         raise InputError("netCDF needs the extra `data`, not there yet: pip install 'dynsim[data]', or end in .csv") from None

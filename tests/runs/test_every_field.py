@@ -52,7 +52,7 @@ def damaged(content, draw):
 @pytest.mark.parametrize("key", EVERY)
 def test_files_come_back_whole_or_are_refused(key, ending, tmp_path):
     if ending == "nc":
-        pytest.importorskip("h5netcdf")
+        pytest.importorskip("h5py")
         pytest.importorskip("xarray")
     field, path, draw = small(key), tmp_path / f"a.{ending}", random.Random(zlib.crc32(key.encode()))
     run = reduced.descend(field, eta=0.1, steps=2)

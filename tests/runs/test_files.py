@@ -33,7 +33,7 @@ def orbit():
 @pytest.fixture(autouse=True)
 def needs_netcdf(request):
     if "nc" in request.node.name.split("[")[-1].rstrip("]").split("-"):
-        pytest.importorskip("h5netcdf")
+        pytest.importorskip("h5py")
         pytest.importorskip("xarray")
 
 
@@ -79,7 +79,7 @@ def test_odd_numbers_and_no_saved_times_survive(tmp_path, ending):
 
 def test_netcdf_is_labelled(tmp_path, traj, orbit, part):
     xarray = pytest.importorskip("xarray")
-    pytest.importorskip("h5netcdf")
+    pytest.importorskip("h5py")
     expected = {
         "samples": (traj, {"time": len(traj), "query": part.P, "feature": part.F, "key": part.P}),
         "orbit": (orbit, {"time": len(orbit), "cluster": 2, "role": 3, "class": len(orbit.layout.number) + 1}),

@@ -238,7 +238,7 @@ def test_the_field_comes_back_from_its_recipe(name):
 @pytest.mark.parametrize("ending", ["npz", "nc"])
 def test_rerun_says_whether_the_bits_agree(tmp_path, ending):
     if ending == "nc":
-        pytest.importorskip("h5netcdf")
+        pytest.importorskip("h5py")
     path = tmp_path / f"a.{ending}"
     for field, integrator, options in (
         (FIELDS["monte-carlo"], "descend", {"steps": 3, "optimiser": Adam(eps=1e-6)}),

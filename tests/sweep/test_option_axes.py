@@ -82,7 +82,7 @@ def test_files_have_the_axes(tmp_path):
     with open(tmp_path / "a.csv", newline="") as file:
         read = list(csv.DictReader(file))
     assert {(float(row["a"]), row["b"], row["c"]) for row in read} == set(product((0.5, 2.0), "xy", ["True"]))
-    pytest.importorskip("h5netcdf")
+    pytest.importorskip("h5py")
     import xarray
 
     sweep.export(path, tmp_path / "a.nc")

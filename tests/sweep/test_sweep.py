@@ -573,3 +573,29 @@ def test_only_lokys_own_stumble_is_kept_quiet(monkeypatch):
     pool._executor, hook = Executor(), threading.excepthook
     pool.close()
     assert heard == [ValueError] and threading.excepthook is hook and pool._executor is None
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA cache_size = 1")  # so that the transaction reaches the file before it ends
+db.execute("BEGIN IMMEDIATE")
+db.execute("UPDATE points SET message = hex(zeroblob(20000)), status = 'lost'")
+db.execute("UPDATE points SET message = hex(zeroblob(40000))")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_reader_after_a_writer_that_was_killed(tmp_path):
+    """The journal of the transaction that did not end is rolled back by whoever comes next, be it to read."""
+    path = tmp_path / "a.db"
+    sweep.run(path, {"K": 1, "P": [1e6, 1e9]}, method="orbit", workers=1)
+    before = sweep.load(path)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)])
+    assert done.returncode == -signal.SIGKILL and Path(f"{path}-journal").exists()
+    assert b"0" * 2000 in path.read_bytes()  # control: what did not end had reached the file
+    after = sweep.load(path)
+    for name, values in before.items():
+        np.testing.assert_array_equal(after[name], values)
+    assert not Path(f"{path}-journal").exists()
