@@ -14,6 +14,7 @@ import os
 
 import matplotlib
 import numpy as np
+from matplotlib.patheffects import withStroke
 
 from dynsim import Fixed, Problem, plots, theory
 from dynsim.reduced import MixedOrbitField, flow
@@ -26,6 +27,7 @@ os.makedirs(args.out, exist_ok=True)
 matplotlib.rcParams.update(plots.STYLE)
 
 KAPPA_S = 0.4
+EDGE = [withStroke(linewidth=2.2, foreground="black")]  # white lines on yellow
 
 
 def problem_of(P, gap):
@@ -54,7 +56,7 @@ for ax, P in zip(axes, sizes, strict=True):
         (theory.overtaking_weight, fine, ":", "(E21)"),
     )
     for weight_of, x, dashes, name in lines:
-        ax.plot(x, [weight_of(problem_of(P, gap)) for gap in x], color="white", ls=dashes, label=name)
+        ax.plot(x, [weight_of(problem_of(P, gap)) for gap in x], color="white", ls=dashes, label=name, path_effects=EDGE)
     ax.axvline(0, color=plots.GREY, lw=0.6)
     ax.set(yscale="log", ylim=(weights[0], weights[-1]), xlim=(gaps[0], gaps[-1]), xlabel=r"information gap $\Delta$")
     ax.set_title(f"$P=10^{{{np.log10(P):.0f}}}$")
