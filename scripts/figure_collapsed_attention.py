@@ -95,8 +95,8 @@ for (name, law), color, mark in zip(laws.items(), colors, "os^", strict=True):
     ax.plot(some, found, mark, color=color, mfc="white", ms=4, label=name)
     ax.plot(theory.critical_weight(problem), 0, "|", color=color, ms=10, mew=1.5, clip_on=False)
     closed = [theory.collapsed_attention(problem, weight, finite=True) for weight in some]
-    print(f"{name.replace('$', '').replace(chr(92) + 'sim', ' ~')}: critical weight {theory.critical_weight(problem):.4f}, runs within "
-          f"{np.abs(found - closed).max():.1e} of (E12)")
+    critical, off = theory.critical_weight(problem), np.abs(found - closed).max()
+    print(f"{law}: critical weight {critical:.4f}, runs within {off:.1e} of (E12)")
 ax.set(xlabel=r"weight $\alpha$", ylabel=r"$E[A_g]$")
 plots.legend(ax)
 

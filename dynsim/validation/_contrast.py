@@ -8,9 +8,9 @@ to be good to; standard errors over partitions stand in the notes.
 
 Asymptotic rows. With c = C_g / P and eps = rho c, relatively,
 
-    (E8)   4 eps log(1 / eps)                        twice the two leading terms of (E9)
+    (E8)   4 eps + 8 eps^2 log(1 / eps)              the next terms of (E9)
     (E9)   2 (n_l (C_l / C_g)^2 + P^2 / C_g^3)       local areas, and PP and counts
-    (E12)  (n_l (C_l / P)^2 + 1 / C_g) / c + 1 - B   the same beside the smallest A_g, of the order of c; global queries, 1 - B by (12)
+    (E12)  (n_l (C_l / P)^2 + 1 / C_g) / c + 1 - B   the same beside the smallest A_g, of the order of c; of global queries (12)
     (E14)  2 c tau / A_g^2                           c in f, to first order in (E12), and its square
     (E18)  c^2 / (1 - A_g)                           the square of what (15) takes to first order, beside what is left
 
@@ -173,7 +173,7 @@ def closed_forms(what: str, P: float, weight: float) -> list[Row]:
         time = flow(ContrastiveOrbitField(problem), t_end=t, keep=[t], rtol=1e-8).meta["events"]["collapse"]
         eps = problem.rho * c
         return [
-            _closed(name, "collapse time (E8)", time, theory.collapse_time(problem), 4 * eps * log(1 / eps)),
+            _closed(name, "collapse time (E8)", time, theory.collapse_time(problem), 4 * eps + 8 * eps**2 * log(1 / eps)),
             _closed(name, "collapse time (E9)", time, theory.collapse_time(problem, finite=True), 2 * others / c**2),
         ]
     if what == "balance":

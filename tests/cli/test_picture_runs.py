@@ -192,3 +192,11 @@ def test_areas_are_fitted_to_some_of_many_pictures():
     assert len(_pictures._some(large).patches) == 2e8 // (196**2 * 16)
     few = dynsim.Images.cut(rng.normal(size=(50, 8, 8)), patch=4)
     assert _pictures._some(few) is few
+
+
+@pytest.mark.parametrize("objective", ["reconstruction", "contrastive", "mixed"])
+def test_files_of_runs_on_pictures_run_again(capsys, file, tmp_path, objective):
+    words = ["--objective", objective, "--eta", 0.5, "--clusters", 0, "--out", tmp_path / "run", "--quiet"]
+    assert simulate(capsys, file, *words)[0] == 0
+    status, out, _ = run(capsys, "simulate", "--from", tmp_path / "run" / "trajectory.npz")
+    assert status == 0 and "all bits agree" in out
