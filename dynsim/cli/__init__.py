@@ -15,7 +15,7 @@ from dynsim import __version__
 from dynsim.cli.process import drop_stdout, interruptible, rarely_collected
 from dynsim.errors import DynsimError, Interrupted
 
-COMMANDS = ("simulate", "validate", "sweep", "scaling", "areas", "plot", "explore", "cite")
+COMMANDS = ("simulate", "validate", "sweep", "scaling", "areas", "plot", "explore", "cite", "doctor")
 DONE, FAILED, BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 
 

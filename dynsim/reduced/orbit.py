@@ -376,8 +376,8 @@ class OrbitField(Field):
 
     def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return FP (K, 3) by role and PP (S + 1,) by class of keys, the query itself last; copied."""
-        fp, pp = np.split(y, [self._attention.size])
-        return self._by_cluster(fp.reshape(self._attention.shape)), pp.copy()
+        size = self._attention.size
+        return self._by_cluster(y[:size].reshape(self._attention.shape)), y[size:].copy()
 
     def _by_cluster(self, table: np.ndarray) -> np.ndarray:
         """A table (types, 3) as one of (K, 3), copied; own and global are one where the query is global."""

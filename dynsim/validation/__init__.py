@@ -19,14 +19,15 @@ from dataclasses import asdict, dataclass
 
 from dynsim.errors import InputError
 from dynsim.trajectory import Progress
-from dynsim.validation import _asymptotic, _exact, _finite_size, _statistical, prediction
+from dynsim.validation import _asymptotic, _exact, _finite_size, _statistical, bits, prediction
 from dynsim.validation._comparison import BOUNDS, Comparison, Difference, Row, compare, verdict
 from dynsim.validation._exact import exact
 from dynsim.validation._fields import Check, FieldReport, check_field
+from dynsim.validation.bits import SameBits, same_bits
 
 __all__ = [
-    "BOUNDS", "LEVELS", "Check", "Comparison", "Difference", "FieldReport", "Report", "Row", "check_field", "compare", "exact",
-    "prediction", "run",
+    "BOUNDS", "LEVELS", "Check", "Comparison", "Difference", "FieldReport", "Report", "Row", "SameBits", "bits", "check_field",
+    "compare", "exact", "prediction", "run", "same_bits",
 ]
 
 LEVELS = {
