@@ -44,7 +44,7 @@ for hold, name, color, dashes in (
 floor = theory.loss_floor(problem, part)
 axes[0].axhline(floor, color=plots.GREY, ls=":", lw=0.8, label="floor (6)")
 print(f"floor {floor:.4g}, loss at the start {run.loss[0]:.4g}")
-labels = (plots.LOSS, "own attention, local queries", "normalised mutual inf.")
+labels = (plots.LOSS, "own attention,\nlocal queries", "normalised\nmutual information")
 for ax, label, panel in zip(axes, labels, "abc", strict=True):
     ax.set(xscale="log", xlim=(eta, end), xlabel=plots.TIME, ylabel=label)
     ax.set_title(f"({panel})", loc="left")

@@ -46,8 +46,8 @@ for row, attn, when in zip(axes, maps, ("start", "end"), strict=False):
     figure.colorbar(image, ax=row, aspect=14, extend="max", label="attention")
 measured = attention.along(part, run, Dataset(images.cluster[:n // 4], images.z[:n // 4], images.masked[:n // 4]))
 loss = {"loss": run.loss}
-labelled = {"distance": "attention distance (patches)", "entropy": "entropy (nats)",
-            "mutual_information": "normalised mutual inf.", "loss": plots.LOSS}
+labelled = {"distance": "attention\ndistance (patches)", "entropy": "entropy (nats)",
+            "mutual_information": "normalised\nmutual information", "loss": plots.LOSS}
 for ax, name, panel in zip(axes[2], labelled, "abcd", strict=True):
     values = {**measured, **loss}[name]
     ax.plot(run.t, values, color=plots.BLUE)

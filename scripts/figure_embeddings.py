@@ -50,7 +50,7 @@ for name, embedding, eta, color, dashes in cases:
 left.axvline(predicted, color=plots.GREY, ls=":", lw=0.8, label="escape, theory")
 left.axhline(0.5, color=plots.GREY, lw=0.5, zorder=-1)
 right.axhline(reduced.EmpiricalField(part, data).floor, color=plots.GREY, ls=":", lw=0.8)
-left.set(ylabel="own attention, local queries", ylim=(0, 1))
+left.set(ylabel="own attention,\nlocal queries", ylim=(0, 1))
 right.set(ylabel=plots.LOSS, yscale="log")
 for ax, panel in zip((left, right), "ab", strict=True):
     ax.set(xscale="log", xlim=(1, end), xlabel=plots.TIME)

@@ -42,7 +42,8 @@ dots = {"marker": "o", "mfc": "white", "mew": 0.8, "lw": 0}
 middle.plot(ratios, escape[:, 0], color=plots.BLUE, **dots, label="measured")
 middle.plot(ratios, escape[:, 2], color=plots.BLUE, label="theory (15)")
 middle.plot(ratios, escape[:, 1], color=plots.GREY, ls="--", label="large-$P$ theory (8)")
-middle.set(yscale="log", xlabel=r"mask ratio $\gamma$", ylabel=r"escape time ($\eta\times$step)", xlim=(0, 1))
+middle.set(yscale="log", xlabel=r"mask ratio $\gamma$", ylabel=r"escape time ($\eta\times$step)", xlim=(0, 1),
+           ylim=(None, 4 * np.nanmax(escape)))
 plots.legend(middle, loc="upper center")
 right.plot(ratios, last, color=plots.BLUE, **dots, label=r"loss at $t=2\times10^5$")
 right.plot(ratios, floor, color=plots.BLUE, label="floor (6)")

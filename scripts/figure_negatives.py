@@ -77,10 +77,10 @@ for label, make, color, marker in (("given pairs", given, plots.BLUE, "o"), ("ne
         print("given pairs, off the time for many times 1 + 1/m: " + ", ".join(f"{x:+.1%}" for x in off))
         axes[1].plot(numbers, many * (1 + 1 / np.array(numbers)), color=plots.GREY, lw=0.8, label=r"$t_\infty\,(1+1/m)$")
 axes[0].axhline(0.5, color=plots.GREY, ls=":", lw=0.8)
-axes[0].set(xlabel=plots.TIME, ylabel="att. on global area, local queries", ylim=(0, 1))
-axes[1].set(xscale="log", xlabel="negatives $m$", ylabel="collapse time", ylim=(0, None))
-axes[0].ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
-axes[1].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+axes[0].set(xlabel=plots.TIME + r" $/\,10^4$", ylabel="attention on the global area,\nlocal queries", ylim=(0, 1))
+axes[1].set(xscale="log", xlabel="negatives $m$", ylabel=r"collapse time $/\,10^4$", ylim=(0, None))
+for axis in (axes[0].xaxis, axes[1].yaxis):
+    axis.set_major_formatter(lambda value, _: f"{value / 1e4:g}")
 axes[2].set(xscale="log", xlabel="negatives $m$", ylabel=f"loss at the end, {n - 1} negatives")
 for ax, panel in zip(axes, "abc", strict=True):
     ax.set_title(f"({panel})", loc="left")

@@ -66,8 +66,8 @@ above.colorbar(image, ax=axes, aspect=40, extend="max", label="attention, in uni
 for ax, name in zip(axes[:, 0], ("local query", "another local query", "global query"), strict=True):
     ax.set_ylabel(name)
 
-labelled = {"mutual_information": "normalised mutual inf.", "similarity": "similarity of maps",
-            "distance": "att. distance (patches)"}
+labelled = {"mutual_information": "normalised\nmutual information", "similarity": "similarity of maps",
+            "distance": "attention\ndistance (patches)"}
 for ax, (name, label), panel in zip(below.subplots(1, 3), labelled.items(), "abc", strict=True):
     for objective, run in runs.items():
         color, dashes = colors[objective]

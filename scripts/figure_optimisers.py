@@ -51,7 +51,7 @@ for ax, panel in zip(axes, "abc", strict=True):
 for ax in axes[:2]:
     ax.set(xscale="log", xlim=(1, steps), xlabel="step")
 axes[0].set(yscale="log", ylabel="loss above its floor")
-axes[1].set(ylabel="own attention, local queries", ylim=(0, 1))
+axes[1].set(ylabel="own attention,\nlocal queries", ylim=(0, 1))
 axes[2].set(xlabel=r"own FP correlation $\Phi$", ylabel=r"global FP correlation $\Phi_g$", xlim=(0, 7), ylim=(-5, 0))
 figure.legend(loc="outside lower center", ncols=4, handlelength=2.4)
 for ending in ("png", "pdf"):

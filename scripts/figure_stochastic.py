@@ -69,7 +69,7 @@ first.set(xscale="log", yscale="log", xlabel=r"step size / batch size, $\eta/n$"
 plots.legend(first, loc="upper left")
 second.axhline(1, color=plots.GREY, lw=0.7)
 second.set(xlabel=plots.TIME, ylabel="trace / theory (M5)")
-plots.legend(second, loc="upper left")
+plots.legend(second, loc="upper center")
 
 problem = Problem(K=4, gamma=0.8, P=64 if args.quick else 196)
 part = Partition.blocks(problem)
@@ -107,7 +107,7 @@ for n in batches:
     print(f"n={n}: phase I ends at {spread.mean():.4g}, sd {spread.std(ddof=1):.3g} over {len(spread)} runs; FP correlations "
           f"stand out from noise from t = {noise.resolved(eta, n, 'fp'):.3g} on")
     fourth.plot([n / eta] * len(spread), spread, color=plots.BLUE, marker="o", ms=3, mfc="white", mew=0.7, ls="")
-third.set(xscale="log", yscale="log", xlabel=plots.TIME, ylabel=r"$-\Phi$ on the global area, local queries")
+third.set(xscale="log", yscale="log", xlabel=plots.TIME, ylabel="$-\\Phi$ on the global area,\nlocal queries")
 plots.legend(third, loc="lower right")
 end = end_of_first(population)
 print(f"population: phase I ends at {end:.4g}")

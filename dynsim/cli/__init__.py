@@ -15,7 +15,7 @@ from dynsim import __version__
 from dynsim.cli.process import drop_stdout, interruptible, rarely_collected
 from dynsim.errors import DynsimError, Interrupted
 
-COMMANDS = ("simulate", "validate", "sweep", "scaling", "areas", "plot", "explore", "cite")
+COMMANDS = ("simulate", "validate", "sweep", "scaling", "areas", "plot", "explore", "cite", "doctor")
 DONE, FAILED, BAD_INPUT, DEFECT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 
 
@@ -71,7 +71,14 @@ def _run(argv: Sequence[str] | None) -> int:
     except SystemExit as done:  # --help and --version
         return done.code or DONE  # type: ignore[return-value]  # argparse exits with numbers
     args.line = ["dynsim", *(sys.argv[1:] if argv is None else argv)]
-    return args.run(args)
+    try:
+        return args.run(args)
+    except Interrupted:
+        raise
+    except DynsimError as error:
+        from dynsim.cli._wording import in_options
+
+        return _complain(in_options(str(error), vars(args)), BAD_INPUT)
 
 
 def _complain(message: object, status: int) -> int:

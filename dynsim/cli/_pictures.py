@@ -9,11 +9,14 @@ from dynsim.errors import InputError
 
 if TYPE_CHECKING:
     from dynsim.analysis.areas import Areas
+    from dynsim.model.images import Images
     from dynsim.plots.style import Figure
     from dynsim.trajectory import Progress, Trajectory
     from dynsim.validation.prediction import Prediction
 
-MOST = 1000  # pictures that areas are fitted to
+MOST, FEWEST = 1000, 100  # pictures that areas are fitted to, between which
+WORK = 2e8  # multiply-adds, n P^2 d, decide
+ROWS = 4000  # rows of the data that areas predict
 RESAMPLED = 20  # sets of pictures for the intervals
 MEASURES = {
     "distance": "distance to what is attended to, in patches",
@@ -32,9 +35,7 @@ ESTIMATES = {
 def predict(
     field: Any, traj: Trajectory, clusters: int | None, seed: int, progress: Progress | None = None
 ) -> tuple[Areas, Prediction] | str:
-    """Areas fitted to the pictures of a run (at most MOST of them) and what they predict of it; or why there are none."""
-    import numpy as np
-
+    """Areas fitted to the pictures of a run, or to some of them, and what they predict of it; or why there are none."""
     from dynsim.analysis import areas
     from dynsim.validation import prediction
 
@@ -43,16 +44,25 @@ def predict(
         return "left out"
     if field.objective != "reconstruction" or not plain or traj.step[-1] < 1:
         return "left out: they predict plain gradient descent on reconstruction"
-    images = field.images
-    if len(images.patches) > MOST:
-        chosen = np.linspace(0, len(images.patches) - 1, MOST).astype(int)
-        images = images.take(np.isin(images.image, chosen))
+    images = _some(field.images)
     halves = [progress and (lambda done, total, i=i: progress(i + done / total, 2)) for i in (0, 1)]
     try:
         found = areas.fit(images, clusters, seed=seed, bootstrap=RESAMPLED, progress=halves[0])
         return found, prediction.predicted(found, traj, progress=halves[1])
     except InputError as error:
         return f"not fitted: {error}"
+
+
+def _some(images: Images) -> Images:
+    """At most so many pictures and rows, equally spaced, that areas are fitted within seconds."""
+    import numpy as np
+
+    most = int(np.clip(WORK / (images.P**2 * images.d), FEWEST, MOST))
+    m = len(images.patches)
+    rows = np.arange(images.n) if m <= most else np.flatnonzero(np.isin(images.image, np.linspace(0, m - 1, most).astype(int)))
+    if len(rows) > ROWS:
+        rows = rows[np.linspace(0, len(rows) - 1, ROWS).astype(int)]
+    return images if len(rows) == images.n else images.take(rows)
 
 
 def record(field: Any, traj: Trajectory, predicted: tuple[Areas, Prediction] | str) -> dict:

@@ -126,7 +126,8 @@ def show(result: dict) -> None:
     say(f"ended     {': '.join(filter(None, [result['status'].removeprefix('ended '), result.get('because')]))}")
     if safe := _step_size(result):
         say(f"step      {safe}")
-    say(f"loss      {start} -> {end} per masked patch, floor {floor}{_way(result)}")
+    unit = " per masked patch" if result["objective"] == "reconstruction" else ""  # (D2) counts pairs, a sum both
+    say(f"loss      {start} -> {end}{unit}, floor {floor}{_way(result)}")
     for name, (first, last) in result.get("terms", {}).items():
         say(f"          {name} {short(first)} -> {short(last)}")
     _show_phases(result["phases"])

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dynsim.cli import _show
+from dynsim.cli import _pictures, _show
 from dynsim.cli._files import Folder
 from dynsim.errors import FileError, InputError
 
@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
     from dynsim import plots
 
     if ending in MOVING:
-        problem, trajs = _read_folder(args.source)
+        problem, trajs, _ = _read_folder(args.source)
         write = partial(plots.save_movie, plots.movie(trajs[0], problem))
     else:
         write = partial(plots.save, (_run_folder if os.path.isdir(args.source) else _store)(args.source))
@@ -62,8 +62,8 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _read_folder(source: str) -> tuple[Problem | None, list[Trajectory]]:
-    """(problem, None for pictures; trajectories) of a folder, from summary.json and the files that it names."""
+def _read_folder(source: str) -> tuple[Problem | None, list[Trajectory], dict]:
+    """(problem, None for pictures; trajectories; summary.json) of a folder, from summary.json and the files that it names."""
     from dynsim import runs
     from dynsim.model.amplitude import Uniform
     from dynsim.model.problem import Problem
@@ -83,20 +83,21 @@ def _read_folder(source: str) -> tuple[Problem | None, list[Trajectory]]:
     if missing or not names:
         what = missing[0] if missing else "trajectory"
         raise FileError(f"a run needs its trajectories, {source!r} holds no {what}: run it again")
-    return problem, [runs.load(os.path.join(source, name)) for name in names]
+    return problem, [runs.load(os.path.join(source, name)) for name in names], summary
 
 
 def _run_folder(source: str) -> Figure:
-    """The summary figure of a folder."""
+    """The summary figure of a folder, as `dynsim simulate` has drawn it."""
     from dynsim import plots
     from dynsim.analysis import generalisation
     from dynsim.runs import recipe
 
-    problem, trajs = _read_folder(source)
+    problem, trajs, summary = _read_folder(source)
+    field = recipe.build(*trajs[0].recipe) if len(trajs) == 1 else None  # type: ignore[misc]
     if problem is None:
-        return plots.picture_summary(trajs[0], recipe.build(*trajs[0].recipe).images)  # type: ignore[misc]
-    gap = generalisation.of_run(recipe.build(*trajs[0].recipe), trajs[0], problem) if len(trajs) == 1 else None  # type: ignore[misc]
-    return plots.summary(trajs, problem, gap=gap)
+        clusters = summary.get("areas", {}).get("K", 0)
+        return _pictures.figure(field, trajs[0], _pictures.predict(field, trajs[0], clusters, summary.get("seed", 0)))
+    return plots.summary(trajs, problem, gap=None if field is None else generalisation.of_run(field, trajs[0], problem))
 
 
 def _store(source: str) -> Figure:

@@ -31,6 +31,7 @@ from dynsim.plots.style import (
     SKY,
     STYLE,
     TIME,
+    few_log_labels,
     figure,
     legend,
     log_time,
@@ -40,6 +41,6 @@ from dynsim.plots.style import (
 __all__ = [
     "BLACK", "BLUE", "DOUBLE", "GREEN", "GREY", "IN_GLOBAL", "LOSS", "ORANGE", "PANELS", "PURPLE", "RED", "SHADES", "SINGLE",
     "SKY", "ROLES", "STYLE", "TIME", "area_map", "area_maps", "attention_map", "by_area", "collapse_diagram", "curves",
-    "deviation", "excess", "figure", "frame", "legend", "log_time", "losses", "movie", "phase_diagram", "picture_summary",
-    "save", "save_movie", "shade", "summary",
+    "deviation", "excess", "few_log_labels", "figure", "frame", "legend", "log_time", "losses", "movie", "phase_diagram",
+    "picture_summary", "save", "save_movie", "shade", "summary",
 ]

@@ -25,7 +25,7 @@ LABELS = {
     "distance": "distance (patches)",
     "entropy": "entropy (nats)",
     "mutual_information": "mutual information",
-    "similarity": "similarity of queries",
+    "similarity": "query similarity",
 }
 FAINT = 3  # attention below so many times the uniform one is not drawn in full colour
 COLOURS = (BLACK, BLUE, GREEN, RED, PURPLE)
@@ -105,7 +105,8 @@ def picture_summary(
         axes[0, 4].set_title("areas" if found.has_areas else "no clear areas")
         _own_attention(axes[1, 4], prediction)
     measured = image_attention.overview(images, traj)
-    panels = [(traj.t, traj.loss, LOSS)] + [(measured["t"], measured[name], text) for name, text in LABELS.items()]
+    loss = LOSS if traj.meta.get("objective", "reconstruction") == "reconstruction" else "loss"
+    panels = [(traj.t, traj.loss, loss)] + [(measured["t"], measured[name], text) for name, text in LABELS.items()]
     for ax, (t, values, text), colour in zip(axes[2], panels, COLOURS, strict=True):
         ax.plot(t, values, color=colour)
         ax.set_title(text, loc="left", fontsize=7)
@@ -138,11 +139,15 @@ def _time(ax: Axes, end: float) -> None:
 
 
 def _diagonal(images: Images, row: int) -> list[int]:
-    """Three masked patches: nearest to a quarter, a half and three quarters of the diagonal."""
+    """Up to three masked patches: nearest to a quarter, a half and three quarters of the diagonal, each once."""
     rows, columns = images.grid
     masked = np.flatnonzero(images.masked[row])
     y, x = np.divmod(masked, columns)
-    return [int(masked[np.argmin((y - f * (rows - 1)) ** 2 + (x - f * (columns - 1)) ** 2)]) for f in (0.25, 0.5, 0.75)]
+    chosen: list[int] = []
+    for f in (0.25, 0.5, 0.75)[: len(masked)]:
+        order = masked[np.argsort((y - f * (rows - 1)) ** 2 + (x - f * (columns - 1)) ** 2, kind="stable")]
+        chosen.append(int(next(q for q in order if q not in chosen)))
+    return chosen
 
 
 def _over_picture(

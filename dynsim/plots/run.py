@@ -44,16 +44,19 @@ def shade(ax: Axes, found: phases.Phases, end: float, label: bool = True) -> Non
     >>> plots.log_time(ax, [0.0, 1.0, 100.0])
     >>> plots.shade(ax, found, 100.0)
     >>> [text.get_text() for text in ax.texts]
-    ['I', 'II', 'conv.']
+    ['I', 'II', 'convergence']
     """
-    for phase, color, name in zip(found, SHADES, ("I", "II", "conv."), strict=True):
+    for phase, color, name in zip(found, SHADES, ("I", "II", "convergence"), strict=True):
         stop = end if phase.end is None else phase.end
         if phase.start is None or stop <= max(phase.start, ax.get_xlim()[0]):
             continue
         ax.axvspan(phase.start, stop, color=color, lw=0, zorder=-2)
-        middle = np.sqrt(max(phase.start, ax.get_xlim()[0]) * min(stop, end))
+        start = ax.get_xlim()[0]
+        middle = np.sqrt(max(phase.start, start) * min(stop, end))
         if label and np.log10(min(stop, end) / middle) > 0.1:
             style: dict = {"ha": "center", "va": "bottom", "fontsize": smaller(ax), "color": GREY}
+            if len(name) > 2 and np.log(end / middle) < 0.15 * np.log(end / start):  # a word at the edge stays inside
+                middle, style["ha"] = end, "right"
             ax.text(middle, 1.01, name, transform=ax.get_xaxis_transform(), **style)
 
 
@@ -122,13 +125,14 @@ def summary(
         handles["G"] = axes[0, 0].plot([], [], color=GREY, label="query in the global area", **IN_GLOBAL)[0]
     if all(traj.meta.get("objective", "reconstruction") == "reconstruction" for traj in runs):
         _predictions(axes, drawn, problem, part, end, handles)
+        for ax in axes.flat if len(runs[0]) >= 3 else ():
+            shade(ax, phases.find(runs[0], part), end)
+    else:
+        axes[1, 1].set_ylabel("loss")
     if gap is not None:
         for ax, draw, name in zip(below[0], (losses, excess), "ef", strict=True):
             draw(ax, gap)
             ax.set_title(f"({name})", loc="left", fontsize=STYLE["axes.titlesize"])
-    if len(runs[0]) >= 3:
-        for ax in axes.flat:
-            shade(ax, phases.find(runs[0], part), end)
     axes[0, 1].yaxis.set_major_formatter("{x:g}")
     axes[1, 0].set_ylim(-0.02, 1.02)
     for ax in axes[-1]:

@@ -5,13 +5,16 @@ area. No global state is set.
 """
 
 import os
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.ticker import LogFormatterSciNotation
 
 from dynsim.errors import InputError
 
@@ -84,7 +87,7 @@ def figure(
 
 
 def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 160) -> None:
-    """Write a figure to a file whose bytes repeat.
+    """Write a figure to a file whose bytes repeat, with ``few_log_labels``.
 
     Parameters
     ----------
@@ -109,8 +112,43 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 160) -> None
     ending = os.path.splitext(path)[1][1:].lower()
     if ending not in BARE:
         raise InputError(f"figures are written as png, pdf or svg, got {str(path)!r}: name the file e.g. figure.pdf")
+    for ax in figure.axes:
+        few_log_labels(ax)
     with rc_context(SAVING):
         figure.savefig(path, format=ending, dpi=dpi, metadata=BARE[ending])
+
+
+def few_log_labels(ax: Axes) -> None:
+    """Label the decades of logarithmic axes, and 2 and 5 times a decade where not even two decades are in view.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Its axes, as far as they have the labels that matplotlib gives them, which overlap at print size.
+
+    Examples
+    --------
+    >>> from dynsim import plots
+    >>> made, ax = plots.figure()
+    >>> ax.set(yscale="log", ylim=(0.15, 0.9))
+    [...]
+    >>> plots.few_log_labels(ax)
+    >>> [label.get_text()[-9:] for label in ax.get_yticklabels(minor=True) if label.get_text()]
+    ['10^{-1}}$', '10^{-1}}$']
+    """
+    for axis in (ax.xaxis, ax.yaxis):
+        if axis.get_scale() == "log" and type(axis.get_minor_formatter()) is LogFormatterSciNotation:
+            axis.set_minor_formatter(partial(_two_and_five, axis))
+
+
+def _two_and_five(axis: Axis, value: float, position: int | None = None) -> str:
+    """The label of a tick between decades."""
+    low, high = np.log10(sorted(axis.get_view_interval()))
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    digit = round(value / 10.0**exponent)
+    if np.floor(high) - np.ceil(low) >= 1 or digit not in (2, 5):
+        return ""
+    return rf"$\mathdefault{{{digit}\times10^{{{exponent}}}}}$"
 
 
 def legend(ax: Axes, *entries: Any, **options: Any) -> Legend:

@@ -321,7 +321,7 @@ class ImageField(Field):
             self._sum = np.arange(images.n), images.weight
         else:
             self._sum = self._rows(step), np.full(self.batch, 1.0 / self.batch)
-        self._masked_mean = float(self._sum[1] @ images.masked[self._sum[0]].sum(axis=1))
+        self._masked_mean = float((self._sum[1] * images.masked[self._sum[0]].sum(axis=1)).sum())
 
     def _run(self, y: np.ndarray, dy: np.ndarray, attention: np.ndarray) -> float:
         """Loss per masked patch; dy/dt and, where it is not empty, attention are filled in."""
@@ -337,7 +337,7 @@ class ImageField(Field):
 
     def _mean_attention(self) -> np.ndarray:
         """Attention of the last run over the weight of the rows that mask each query, (P, P)."""
-        seen = self._sum[1] @ self.images.masked[self._sum[0]]
+        seen = (self._sum[1][:, None] * self.images.masked[self._sum[0]]).sum(axis=0)
         mean = np.full((self.P, self.P), np.nan)
         np.divide(self._attention.T, seen[:, None], out=mean, where=seen[:, None] > 0)
         return mean

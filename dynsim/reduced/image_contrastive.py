@@ -9,13 +9,12 @@ position, and outputs are pooled in pixel space. With attn_p. the softmax over q
     dPhi_p/dt = -sum attn_pq (g_q - gbar_p) 1{q in U} X_q,   dUpsilon_pq/dt = -sum attn_pq (g_q - gbar_p)
 
 summed over pictures; without stop-gradient also over views b. Velocities depend on p only through Phi_p and Upsilon_p: from a
-start at zero on all queries are one another's copy, and one of them is enough. Products are those of NumPy's BLAS: bits are the
-same from run to run with one number of BLAS threads, and are not promised across numbers of threads.
+start at zero on all queries are one another's copy, and one of them is enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -30,8 +29,6 @@ from dynsim.reduced.image_options import PICTURES, choose_images
 
 if TYPE_CHECKING:
     from dynsim.model.problem import Problem
-
-BATCH_BYTES = 2**25  # of temporaries per batch of images
 
 
 class ImageContrastiveField(Field):
@@ -93,6 +90,7 @@ class ImageContrastiveField(Field):
         self.temperature, self.stop_gradient = float(temperature), bool(stop_gradient)
         self.P, self.d = first.P, first.d
         self.layout: Layout = ImageLayout()
+        self._prepare()
 
     def start(self) -> np.ndarray:
         """The state at Q = 0: all correlations zero, (d + P, P)."""
@@ -100,26 +98,21 @@ class ImageContrastiveField(Field):
 
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """(L, dy/dt) at state y; dy is written to `out` where one is given."""
+        from dynsim.reduced.kernels import image_pairs
+
         queries = self._queries(y)
-        F = [self._pooled(view, queries) for view in (self.first, self.second)]
-        score = F[0] @ F[1].T / self.temperature
-        score -= score.max(axis=1, keepdims=True)
-        total = np.exp(score).sum(axis=1)
-        n = len(score)
-        loss = -self.temperature / n * float((score.diagonal() - np.log(total)).sum())
-        slope = np.exp(score) / total[:, None]
-        slope[np.arange(n), np.arange(n)] = -(slope.sum(axis=1) - slope.diagonal())  # w_ii - 1, without cancellation
-        dy = self._minus_gradient(self.first, queries, slope @ F[1] / n)
-        if not self.stop_gradient:
-            dy += self._minus_gradient(self.second, queries, slope.T @ F[0] / n)
+        self._pool(queries)
+        image_pairs.contrast((self._outputs, self._slopes, self._outputs), self._pairs, self._settings)
+        found = np.zeros_like(queries)
+        for view, start in zip(self._views[: 1 if self.stop_gradient else 2], (0, self._size), strict=False):
+            image_pairs.back(queries, view, self._slopes, start, self._stride, found)
         result = np.empty(y.shape) if out is None else out
-        result[...] = dy.T
-        return loss, result
+        result[...] = found.T
+        return float(self._loss.sum()) / self.first.n, result
 
     def attention(self, y: np.ndarray) -> np.ndarray:
         """Mean attention (P, P) of every query on each key, over first views."""
-        total = sum(attn.sum(axis=0) for _, _, attn in self._attentions(self.first, self._queries(y)))
-        return np.broadcast_to(total / self.first.n, (self.P, self.P)).copy()
+        return np.broadcast_to(self._pool(self._queries(y)) / self.first.n, (self.P, self.P)).copy()
 
     def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:
         """Loss, velocity and attention."""
@@ -184,33 +177,31 @@ class ImageContrastiveField(Field):
 
     # ---- inside
 
+    def _prepare(self) -> None:
+        """Arrays of the kernels: all pictures are pairs of one cluster, and pixels its areas."""
+        from dynsim.reduced.kernels.simd import WIDTH
+
+        n, d = self.first.n, self.d
+        self._stride = (-(-n // WIDTH) | 1) * WIDTH  # an odd number of vectors: powers of two would share few sets of a cache
+        size, whole = d * self._stride, np.int64
+        self._views = [(view.patches, view.image, view.masked.view(np.uint8)) for view in (self.first, self.second)]
+        self._outputs, self._slopes, self._loss = np.zeros(2 * size), np.zeros(2 * size), np.empty(n)
+        one = [np.array([number], dtype=whole) for number in (0, n, self._stride, 0, d)]
+        self._size, self._pairs = size, (np.array([0, n], dtype=whole), *one, size)
+        weights = np.zeros(0 if self.stop_gradient else n * self._stride)
+        none = np.zeros(1, dtype=whole), np.zeros(0, dtype=whole)
+        row_at = np.arange(n, dtype=whole) * self._stride
+        self._settings = self.temperature, self._loss, np.zeros(n, dtype=whole), *none, weights, row_at
+
     def _queries(self, y: np.ndarray) -> np.ndarray:
         """The queries that differ, (P, d + P), or (1, d + P) where all are one another's copy."""
-        return y[:, :1].T if (y == y[:, :1]).all() else y.T
+        return np.ascontiguousarray(y[:, :1].T if (y == y[:, :1]).all() else y.T, dtype=float)
 
-    def _attentions(self, view: Images, queries: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Batch by batch: rows, shown patches (n, P, d) and attention (n, queries, P)."""
-        batch = max(1, BATCH_BYTES // (8 * self.P * (3 * len(queries) + 2 * self.d)))
-        for start in range(0, view.n, batch):
-            rows = slice(start, min(start + batch, view.n))
-            X = view.patches[view.image[rows]] * ~view.masked[rows][..., None]
-            attn = queries[:, : self.d] @ X.transpose(0, 2, 1) + queries[:, self.d :]
-            attn = np.exp(attn - attn.max(axis=2, keepdims=True))
-            yield rows, X, attn / attn.sum(axis=2, keepdims=True)
+    def _pool(self, queries: np.ndarray) -> np.ndarray:
+        """Fill in the outputs of both views: attention (queries, P) summed over first views."""
+        from dynsim.reduced.kernels import image_pairs
 
-    def _pooled(self, view: Images, queries: np.ndarray) -> np.ndarray:
-        """F of every picture, (n, d)."""
-        F = np.empty((view.n, self.d))
-        for rows, X, attn in self._attentions(view, queries):
-            F[rows] = np.einsum("iq,iqd->id", attn.mean(axis=1), X)
-        return F
-
-    def _minus_gradient(self, view: Images, queries: np.ndarray, G: np.ndarray) -> np.ndarray:
-        """Minus the gradient by every query's correlations, (queries, d + P), from that by the outputs, (n, d)."""
-        found = np.zeros_like(queries)
-        for rows, X, attn in self._attentions(view, queries):
-            g = np.einsum("iqd,id->iq", X, G[rows]) / self.P
-            push = attn * (np.einsum("ipq,iq->ip", attn, g)[..., None] - g[:, None])
-            found[:, : self.d] += np.tensordot(push, X, axes=([0, 2], [0, 1]))  # "ipq,iqd->pd"
-            found[:, self.d :] += push.sum(axis=0)
-        return found
+        seen = np.empty((2, len(queries), self.P))
+        for i, view in enumerate(self._views):
+            image_pairs.pool(queries, view, self._outputs, i * self._size, self._stride, seen[i])
+        return seen[0]

@@ -383,7 +383,6 @@ class _Polynomial(DenseOutput):
         self.history, self.lengths = history, lengths
 
     def _call_impl(self, t: np.ndarray) -> np.ndarray:
-        out = np.empty((t.size, self.history.shape[1]))
-        for row, s in zip(out, t.ravel(), strict=True):
-            kernels.interpolate(self.history, self.lengths, float(s) - self.t, row)
-        return out[0] if t.ndim == 0 else out.T
+        if t.ndim == 0:
+            return kernels.interpolate(self.history, self.lengths, float(t) - self.t)
+        return np.stack([self(s) for s in t], axis=-1)

@@ -275,7 +275,7 @@ class OrbitField(Field):
             raise InputError(f"orbits take up to K={MOST_CLUSTERS} clusters, got K={K:.4g}: take fewer")
         query = "L" * K if query is None else query
         if not isinstance(query, str) or len(query) != K or set(query) - set("LG"):
-            raise InputError(f"query type has one L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * min(K, 8)}")
+            raise InputError(f"query has one L or G per cluster, K={K}, got {query!r}: take e.g. {'L' * min(K, 8)}")
         if masks not in MASKS:
             raise InputError(f'masks must be "own-area" or "mean-field" for orbits, got {masks!r}: --method population has more')
         if intersections not in INTERSECTIONS:
@@ -376,8 +376,8 @@ class OrbitField(Field):
 
     def correlations(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return FP (K, 3) by role and PP (S + 1,) by class of keys, the query itself last; copied."""
-        fp, pp = np.split(y, [self._attention.size])
-        return self._by_cluster(fp.reshape(self._attention.shape)), pp.copy()
+        size = self._attention.size
+        return self._by_cluster(y[:size].reshape(self._attention.shape)), y[size:].copy()
 
     def _by_cluster(self, table: np.ndarray) -> np.ndarray:
         """A table (types, 3) as one of (K, 3), copied; own and global are one where the query is global."""

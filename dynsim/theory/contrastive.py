@@ -123,9 +123,9 @@ def collapse_time(
 
     Notes
     -----
-    Class: asymptotic; relative error of the order of eps log(1 / eps), half of it at P = 100. finite=True: closed, with the
-    scatter of the unmasked count of the area; PP and the local areas are left out, 1.3 % together at P = 100 (they are of
-    opposite sign), of the order of P^-kappa_c and P^(1 - kappa_s) (C_s / C_g)^2.
+    Class: asymptotic; relative error 4 eps for fixed z, half of it all at P = 100. finite=True: closed, with the scatter of the
+    unmasked count of the area; PP and the local areas are left out, of the order of 1 / C_g and of n_l (C_l / C_g)^2 for n_l
+    local areas: 1.3 % together at P = 100.
 
     Examples
     --------

@@ -4,9 +4,10 @@
 level        what is compared, and within what
 ===========  ====================================================================================================
 exact        reduced recursion with full descent on the same images: rounding
-statistical  full descent on n images with the population: falls as n^-1/2, z-scores
+statistical  full descent on n images with the population: falls as n^-1/2, z-scores; fresh pairs of views with mixed orbits
 finite-size  explicit partitions with orbits: rounding for product partitions, else explained by how areas overlap
-asymptotic   escape and depth of the orbit flow with the closed forms (8), (9), (15), (16): falls with P
+asymptotic   escape and depth of the orbit flow with the closed forms (8), (9), (15), (16), collapse and balance of contrast with
+             (E8), (E9), (E12), (E14), (E18): falls with P
 ===========  ====================================================================================================
 
 A level is a function (quick, seed, progress) -> rows. Bounds are derived, or a stated probability of a false alarm.
@@ -18,14 +19,15 @@ from dataclasses import asdict, dataclass
 
 from dynsim.errors import InputError
 from dynsim.trajectory import Progress
-from dynsim.validation import _asymptotic, _exact, _finite_size, _statistical, prediction
+from dynsim.validation import _asymptotic, _exact, _finite_size, _statistical, bits, prediction
 from dynsim.validation._comparison import BOUNDS, Comparison, Difference, Row, compare, verdict
 from dynsim.validation._exact import exact
 from dynsim.validation._fields import Check, FieldReport, check_field
+from dynsim.validation.bits import SameBits, same_bits
 
 __all__ = [
-    "BOUNDS", "LEVELS", "Check", "Comparison", "Difference", "FieldReport", "Report", "Row", "check_field", "compare", "exact",
-    "prediction", "run",
+    "BOUNDS", "LEVELS", "Check", "Comparison", "Difference", "FieldReport", "Report", "Row", "SameBits", "bits", "check_field",
+    "compare", "exact", "prediction", "run", "same_bits",
 ]
 
 LEVELS = {
@@ -34,7 +36,7 @@ LEVELS = {
     "finite-size": _finite_size.level,
     "asymptotic": _asymptotic.level,
 }
-SECONDS = {"exact": 50.0, "statistical": 80.0, "finite-size": 15.0, "asymptotic": 8.0}  # a level's share of the progress bar
+SECONDS = {"exact": 50.0, "statistical": 90.0, "finite-size": 15.0, "asymptotic": 12.0}  # a level's share of the progress bar
 
 
 @dataclass(frozen=True)

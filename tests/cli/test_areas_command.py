@@ -97,7 +97,7 @@ def test_clusters_auto(capsys, file):
         (("--areas", "1"), "must be a whole number from 2"),
         (("--areas", "17", "--patch", "2"), "areas must be a whole number from 2 to P=16"),
         (("--gamma", "1"), "gamma"),
-        (("--held-out", "1", "--patch", "2"), "held_out is a fraction"),
+        (("--held-out", "1", "--patch", "2"), "--held-out is a fraction"),
         (("--bootstrap", "-1"), "must be a whole number from 0"),
         (("--out", "/proc/none"), "the output folder must be one to write in"),
     ],

@@ -189,7 +189,7 @@ def test_out_holds_trajectory_summary_and_figure(capsys, tmp_path):
 
 def test_out_of_orbits_holds_one_trajectory_per_kind(capsys, tmp_path, monkeypatch):
     blank = dynsim.plots.figure()[0]  # drawing takes seconds and is tested in test_plots.py
-    monkeypatch.setattr(dynsim.plots, "summary", lambda runs, problem: blank)
+    monkeypatch.setattr(dynsim.plots, "summary", lambda runs, problem, gap: blank)
     assert run(capsys, "simulate", "--K", 1, "--out", tmp_path, "--quiet")[0] == 0
     assert {"trajectory-L.npz", "trajectory-G.npz", "summary.json"} < set(os.listdir(tmp_path))
     assert run(capsys, "simulate", "--K", 1, "--out", tmp_path, "--resume", "--json")[0] == 0
@@ -198,9 +198,9 @@ def test_out_of_orbits_holds_one_trajectory_per_kind(capsys, tmp_path, monkeypat
 def test_divergence_names_step_quantity_and_a_smaller_eta_and_keeps_the_run(capsys, tmp_path):
     status, out, err = run(capsys, *SMALL, "--eta", "1e9", "--out", tmp_path)
     assert status == 2 and out == "" and err.count("\n") == 1
-    assert "step 1" in err and "correlation" in err and "try eta=" in err
+    assert "step 1" in err and "correlation" in err and "try --eta " in err
     assert os.listdir(tmp_path) == ["trajectory.npz"] and len(files.load(tmp_path / "trajectory.npz")) == 1
-    smaller = err.split("try eta=")[1].split(";")[0]
+    smaller = err.split("try --eta ")[1].split(";")[0]
     assert run(capsys, *SMALL, "--eta", smaller)[0] == 0
 
 
@@ -233,7 +233,7 @@ def test_json_is_strict():
 def test_plot_draws_a_folder_again(capsys, tmp_path, monkeypatch):
     drawn = []
 
-    def remember(trajs, problem):
+    def remember(trajs, problem, gap):
         drawn.append((len(trajs), trajs[0].loss[-1], problem, trajs[0].layout.query_type.tolist()))
         return dynsim.plots.figure()[0]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dynsim
-from dynsim.cli import main
+from dynsim.cli import _pictures, main
 
 PICTURES = 0.1 * np.cumsum(np.random.default_rng(0).normal(size=(40, 12, 12)), axis=1)
 
@@ -34,6 +34,8 @@ def test_objectives_on_pictures(capsys, file, objective):
     record = json.loads(out)
     assert status == 0 and record["objective"] == objective
     key = dynsim.reduced.method_key(objective, "any-images")
+    out = simulate(capsys, file, "--objective", objective, "--eta", 0.5)[1]
+    assert ("per masked patch" in out) == (objective == "reconstruction")
     field = dynsim.reduced.field_class(key).from_options(dynsim.Problem(gamma=0.5), 2, images=PICTURES)
     assert record["loss"] == dynsim.reduced.descend(field, eta=0.5, steps=3).loss[-1] and record["method"] in (key, "sum")
 
@@ -86,8 +88,8 @@ BAD = {
     "constant": (np.ones((5, 8, 8)), [], "pictures must show something"),
     "alike": (np.stack([PICTURES[0]] * 3), [], "pictures must differ"),
     "patch": (PICTURES, ["--patch", 5], "patch must divide the pictures' 12 x 12 pixels, got 5: take one of [1, 2, 3, 4, 6, 12]"),
-    "all masked": (PICTURES, ["--gamma", 0.99], "of P=9 patches are masked, at least 1 and at most P - 1, got gamma=0.99"),
-    "none masked": (PICTURES, ["--gamma", 0.001], "of P=9 patches are masked, at least 1 and at most P - 1, got gamma=0.001"),
+    "all masked": (PICTURES, ["--gamma", 0.99], "of P=9 patches are masked, at least 1 and at most P - 1, got --gamma 0.99"),
+    "none masked": (PICTURES, ["--gamma", 0.001], "of P=9 patches are masked, at least 1 and at most P - 1, got --gamma 0.001"),
     "gamma": (PICTURES, ["--gamma", 1], "gamma is the masked fraction, strictly between 0 and 1, got 1"),
     "patches": (PICTURES, ["--P", 64], "--P belongs to problems with areas, got --images too: drop one of them"),
     "scale": (PICTURES, ["--scale", "big"], "scale must be a number or 'unit', got 'big'"),
@@ -149,6 +151,8 @@ def test_measures_and_prediction_are_those_of_the_library(capsys, tmp_path):
     assert areas["has_areas"] and areas["sizes"] == [[12, 4]] and areas["kappa_c"] == found.kappa_c._asdict()
     assert areas["deviation"] == said.deviation < 1e-6 and areas["escape_time"] == said.escape
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["areas"] == areas
+    assert run(capsys, "plot", tmp_path / "run", "--out", tmp_path / "again.png")[0] == 0
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "run" / "summary.png").read_bytes()
     assert {"summary.png", "summary.pdf"} <= {path.name for path in (tmp_path / "run").iterdir()}
     status, out, _ = run(capsys, "simulate", "--images", tmp_path / "parts.npy", *words)
     for text in ("similarity of the attention", "kappa_c", "escape    of attention on the own area", "one phase", "apart"):
@@ -174,3 +178,25 @@ def test_pictures_without_areas_are_said_to_have_none(capsys, tmp_path):
     np.save(tmp_path / "noise.npy", np.random.default_rng(0).normal(size=(60, 8, 8)) / 4)
     status, out, _ = run(capsys, "simulate", "--images", tmp_path / "noise.npy", "--patch", 2, "--steps", 5, "--clusters", 1)
     assert status == 0 and "none that explain clearly more than the control" in out
+
+
+def test_areas_are_fitted_to_some_of_many_pictures():
+    """Equally spaced ones, the first and the last among them; a thousand at most, a hundred where patches are many."""
+    rng = np.random.default_rng(0)
+    many = dynsim.Images.cut(rng.normal(size=(1500, 8, 8)), patch=4, gamma=0.5, masks=3)
+    some = _pictures._some(many)
+    assert (len(some.patches), some.n) == (1000, 3000)
+    assert (some.patches[[0, -1]] == many.patches[[0, -1]]).all()
+    assert _pictures._some(dynsim.Images.cut(rng.normal(size=(1500, 8, 8)), patch=4, gamma=0.5, masks=5)).n == 4000
+    large = dynsim.Images.cut(rng.normal(size=(400, 56, 56)), patch=4)
+    assert len(_pictures._some(large).patches) == 2e8 // (196**2 * 16)
+    few = dynsim.Images.cut(rng.normal(size=(50, 8, 8)), patch=4)
+    assert _pictures._some(few) is few
+
+
+@pytest.mark.parametrize("objective", ["reconstruction", "contrastive", "mixed"])
+def test_files_of_runs_on_pictures_run_again(capsys, file, tmp_path, objective):
+    words = ["--objective", objective, "--eta", 0.5, "--clusters", 0, "--out", tmp_path / "run", "--quiet"]
+    assert simulate(capsys, file, *words)[0] == 0
+    status, out, _ = run(capsys, "simulate", "--from", tmp_path / "run" / "trajectory.npz")
+    assert status == 0 and "all bits agree" in out

@@ -6,6 +6,7 @@ import pytest
 import dynsim
 from dynsim import InputError, plots
 from dynsim.analysis import areas, image_attention
+from dynsim.plots import pictures
 from dynsim.validation import prediction
 
 
@@ -13,18 +14,18 @@ from dynsim.validation import prediction
 def parts():
     left, right = np.random.default_rng(0).uniform(0.5, 1.5, size=(2, 60, 1, 1))
     stripes = np.tile([1.0, 0.0], 4)
-    pictures = np.where(np.arange(8) < 6, left * stripes, right * stripes[:, None])
-    images = dynsim.Images.cut(pictures, patch=2, gamma=0.5, centre=False)
+    raw = np.where(np.arange(8) < 6, left * stripes, right * stripes[:, None])
+    images = dynsim.Images.cut(raw, patch=2, gamma=0.5, centre=False)
     run = dynsim.reduced.descend(dynsim.reduced.ImageField(images, threads=1), eta=4.0, steps=100)
-    return pictures, images, run
+    return raw, images, run
 
 
 def test_maps_and_measures_are_drawn(parts):
-    pictures, images, run = parts
+    raw, images, run = parts
     figure = plots.picture_summary(run, images, row=5, queries=np.flatnonzero(images.masked[5])[[0, 3]])
     axes = np.reshape(figure.axes, (3, 5))
     shown = axes[0, 0].images[0].get_array()
-    np.testing.assert_allclose(shown, (pictures[5] - pictures[5].min()) / np.ptp(pictures[5]), atol=1e-12)
+    np.testing.assert_allclose(shown, (raw[5] - raw[5].min()) / np.ptp(raw[5]), atol=1e-12)
     assert ((axes[1, 0].images[1].get_array()[..., 3] > 0).reshape(-1) == images.masked[5]).all()
     attn = image_attention.attention_map(images, run.fp[-1], run.pp[-1], row=5)[np.flatnonzero(images.masked[5])[3]]
     veil = axes[1, 2].images[1].get_array()[..., 3].reshape(-1)
@@ -57,3 +58,14 @@ def test_what_is_not_there_is_refused(parts):
         plots.picture_summary(run, images, queries=[shown])
     with pytest.raises(InputError, match="a run is drawn on its images"):
         plots.picture_summary(run, dynsim.Images.cut(np.random.default_rng(0).random((6, 8, 8)), patch=4))
+
+
+def test_queries_are_masked_patches_and_differ():
+    """On a small grid the patch nearest to two places on the diagonal is taken once; a single masked patch is one query."""
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        images = dynsim.Images.cut(rng.random((2, 6, 6)), patch=2, gamma=0.4, seed=seed)
+        found = pictures._diagonal(images, 0)
+        assert len(set(found)) == 3 and images.masked[0, found].all()
+    one = dynsim.Images.cut(rng.random((2, 6, 6)), patch=2, gamma=0.1)
+    assert pictures._diagonal(one, 1) == np.flatnonzero(one.masked[1]).tolist()

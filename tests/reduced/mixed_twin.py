@@ -1,30 +1,47 @@
 """Slow twin of the losses of a MixedOrbitField, written from (E1)-(E7) of docs/contrastive-population.md: loops, no gradient.
 
-A state is given as fp (types, K, 3), pp (types, classes + 1), as `correlations` returns them; laws of unmasked fractions are
-those of the field.
+A state is given as fp (types, K, 3), pp (types, classes + 1), as `correlations` returns them.
 """
 
 import itertools
 
 import numpy as np
 
+from dynsim.reduced.kernels.counts import law_tables, unmasked_law
+
 OWN, GLOBAL, OTHER = 0, 1, 2
 
 
+def of_global(P, unmasked, size):
+    """Law of the unmasked fraction of the global area: five Gauss nodes, or its mean where it is sharp to 1e-4."""
+    sharp = np.sqrt((P - unmasked) / (unmasked * size)) < 1e-4
+    return unmasked_law(P, unmasked, size, mean_field=sharp, most=5)[:2]
+
+
 class Twin:
-    """Losses of `field` at a state, image by image and mask by mask; laws as its constructor makes them."""
+    """Losses of `field`, whose nodes are given, at a state, image by image and mask by mask."""
 
     def __init__(self, field):
-        from dynsim.reduced.contrastive_orbit import _contrastive_tables, _enough_nodes, _reconstruction_tables, _typical_local
+        from dynsim.reduced.contrastive_orbit import _typical_local
 
         self.field, self.problem = field, field.problem
         self.K, self.P, self.n_local = field.problem.K, float(field.problem.P), field.problem.n_local
         self.own = np.array([_typical_local(self.problem), float(self.problem.C_global)])
-        self.con = _contrastive_tables(self.problem, self.own)
-        self.rec = _reconstruction_tables(self.problem, self.own - 1.0)
-        self.nodes = self.problem.amplitude.nodes(field.nodes or _enough_nodes(self.problem))
+        P, unmasked, size = self.P, float(self.problem.unmasked), self.own[1]
+        of_own = law_tables([unmasked_law(P, unmasked, m) for m in self.own - 1.0])
+        x, weight = of_global(P, unmasked, size)
+        self.rec = of_own, (x, weight, *self.given(P, unmasked, x, self.own[0] - 1.0))
+        x, weight = of_global(P + 1.0, unmasked, size)  # of any query: P patches beside it, as it were
+        xo, xo_weight, rho, _, count = self.given(P + 1.0, unmasked, x, self.own[0])
+        self.con = x, weight, xo, xo_weight, rho, count, (unmasked - x * size) / (P - size)
+        self.nodes = self.problem.amplitude.nodes(field.nodes)
         self.share = [field.layout.share[query] for query in field.layout.share]
         self.keys = field.layout.number  # (types, 2, 3, classes)
+
+    def given(self, P, unmasked, x, own):
+        """Laws of the own area and of all others given the unmasked fraction of the global one."""
+        size = self.own[1]
+        return law_tables([unmasked_law(P - size, float(u), own) for u in np.clip(unmasked - x * size, 0.0, P - 1.0 - size)])
 
     def amplitudes(self):
         return list(zip(*self.nodes, strict=True))
@@ -37,7 +54,7 @@ class Twin:
 
     def pooled(self, fp, pp):
         """f (J, nodes) of the global area by its unmasked fraction and amplitude, l (nodes,) of a local one: (E1)."""
-        x, _, xo, xo_weight, rho, count, rest, _ = self.con
+        x, _, xo, xo_weight, rho, count, rest = self.con
         z = self.nodes[0]
         f, local = np.zeros((x.size, z.size)), np.zeros(z.size)
         for g, share in enumerate(self.share):
@@ -52,7 +69,7 @@ class Twin:
                     x_share = self.con[1][j]
                     for b, (z_b, b_share) in enumerate(self.amplitudes()):
                         if k == 1:
-                            r = rest[j, 0]
+                            r = min(max(rest[j], 0.0), 1.0)
                             G = x_j * M[OWN] * np.exp(z_b * phi[OWN])
                             Z = G + (1 - x_j) * M[OWN] + M[OTHER] * (1 - r + r * drawn)
                             f[j, b] += part * z_b * G / Z
@@ -74,7 +91,7 @@ class Twin:
         return f, local
 
     def contrast(self, first, second):
-        """L_con of two views with the states `first` and `second`, less tau log n: (E2), (E3)."""
+        """L_con of two views with the states `first` and `second`, less tau log n: (E2)."""
         tau, z_weight, x_weight = self.field.temperature, self.nodes[1], self.con[1]
         (fa, la), (fb, lb) = self.pooled(*first), self.pooled(*second)
         loss = -sum(z_weight * (x_weight @ fa) * (x_weight @ fb)) - self.n_local * sum(z_weight * la * lb)

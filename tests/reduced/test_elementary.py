@@ -19,12 +19,7 @@ def each(function, x, out):
         out[i] = function(x[i])
 
 
-@njit
-def rounding_lost(x):
-    return elementary.fma(x, x, -1.0 - 2.0**-29)
-
-
-LOOSER = 1.0 if rounding_lost(1 + 2.0**-30) else 1.5  # (1 + 2^-30)^2 = 1 + 2^-29 + 2^-60: without fused multiply-add
+LOOSER = 1.0 if elementary.is_fused() else 1.5
 
 
 def ulps(function, exact, x, factor=1.0):

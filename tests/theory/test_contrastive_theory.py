@@ -28,7 +28,7 @@ def grid(law, nodes=400):
 
 
 def target(f, weight, K, tau):
-    """D = f - N(f) of (E4), by the formula."""
+    """D = f - N(f) of (E3), by the formula."""
     e = weight * np.exp(np.multiply.outer(f, f) / tau)
     return f - (e @ f) / K / ((K - 1) / K + e.sum(axis=1) / K)
 

@@ -104,3 +104,14 @@ def expm1(x):
     for k in INVERSE_FACTORIALS:
         h = fma(h, x, k)
     return fma(h * x, x, x)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lost(x):
+    """x^2 - 1 - 2^-29: of x = 1 + 2^-30 only a fused multiply-add keeps 2^-60."""
+    return fma(x, x, -1.0 - 2.0**-29)
+
+
+def is_fused():
+    """Whether fma rounds once."""
+    return _lost(1.0 + 2.0**-30) != 0.0

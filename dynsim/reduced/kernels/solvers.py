@@ -126,14 +126,15 @@ def correct(history, order, weights, found):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def interpolate(history, lengths, ahead, out):
+def interpolate(history, lengths, ahead):
     """y at `ahead` of the time of the history, where its rows belong to steps of these lengths."""
-    out[:] = history[0]
+    out = history[0].copy()
     power = 1.0
     for j in range(1, history.shape[0]):
         power *= ahead / lengths[j]
         for i in range(out.size):
             out[i] += power * history[j, i]
+    return out
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

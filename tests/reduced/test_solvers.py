@@ -1,0 +1,129 @@
+"""LSODA and DOP853 with sums in a fixed order: against SciPy's, exact solutions, and LAPACK."""
+
+import numpy as np
+import pytest
+from scipy import integrate
+
+from dynsim.reduced import dop853, lsoda
+from dynsim.reduced.kernels import solvers
+
+DRAW = np.random.default_rng(2)
+
+
+def circle(t, y):
+    return np.array([y[1], -y[0]])
+
+
+def relaxation(t, y):
+    """y follows cos t within 1e-5 of a unit of time, and a slow one follows y."""
+    return np.array([-1e5 * (y[0] - np.cos(t)), y[0] - y[1]])
+
+
+def reaction(t, y):
+    """Robertson's: rates from 1e-2 to 1e7."""
+    a, b, c = y
+    slow, fast, back = 0.04 * a, 3e7 * b * b, 1e4 * b * c
+    return np.array([back - slow, slow - fast - back, fast])
+
+
+def integrated(solver, fun, y0, end, rtol, **options):
+    """(y at the end, the solver)."""
+    run = solver(fun, 0.0, np.array(y0, dtype=float), np.inf, rtol=rtol, atol=1e-3 * rtol, **options)
+    while run.t < end:
+        assert run.step() is None
+    return run.dense_output()(end), run
+
+
+@pytest.mark.parametrize(
+    "fun, y0, end, stiff", [(circle, [0, 1], 20.0, False), (relaxation, [2, 0], 5.0, True), (reaction, [1, 0, 0], 1e5, True)],
+    ids=["circle", "relaxation", "reaction"],
+)
+def test_lsoda_against_scipys_radau(fun, y0, end, stiff):
+    exact = integrate.solve_ivp(fun, (0, end), y0, "Radau", rtol=1e-10, atol=1e-14).y[:, -1]
+    y, run = integrated(lsoda.LSODA, fun, y0, end, 1e-8)
+    theirs = integrate.solve_ivp(fun, (0, end), y0, "LSODA", rtol=1e-8, atol=1e-11)
+    # errors of a step add up, by a few hundred where nothing damps them
+    np.testing.assert_allclose(y, exact, rtol=3e-6, atol=3e-6 * np.abs(exact).max())
+    assert run.method == (lsoda.BDF if stiff else lsoda.ADAMS)  # the right method was found
+    assert run.nfev < 1.25 * theirs.nfev  # at no more cost than where the method comes from
+    loose = integrated(lsoda.LSODA, fun, y0, end, 1e-4)[0]
+    assert np.abs(loose - exact).max() > 3 * np.abs(y - exact).max()  # control: the tolerance counts
+
+
+def test_a_jacobian_that_is_given_is_used():
+    def slope(t, y):
+        return np.array([[-1e5, 0.0], [1.0, -1.0]])
+
+    with_it, run = integrated(lsoda.LSODA, relaxation, [2, 0], 5.0, 1e-8, jac=slope)
+    without, longer = integrated(lsoda.LSODA, relaxation, [2, 0], 5.0, 1e-8)
+    np.testing.assert_allclose(with_it, without, rtol=1e-6)
+    assert run.nfev < longer.nfev
+
+
+def test_dop853_is_scipys_up_to_rounding():
+    found, run = integrated(dop853.DOP853, circle, [0, 1], 20.0, 1e-9)
+    theirs, reference = integrated(integrate.DOP853, circle, [0, 1], 20.0, 1e-9)
+    assert abs(run.nfev - reference.nfev) <= 12 + 1  # at most one step apart
+    np.testing.assert_allclose(found, theirs, atol=1e-8)
+    np.testing.assert_allclose(found, [np.sin(20.0), np.cos(20.0)], atol=1e-7)
+    assert run.dense_output()(np.array([19.9, 20.0])).shape == (2, 2)
+
+
+@pytest.mark.parametrize("solver", [lsoda.LSODA, dop853.DOP853])
+def test_a_solution_that_ends_fails(solver):
+    """y' = y^2 from 1 has a pole at t = 1."""
+    run = solver(lambda t, y: y * y, 0.0, np.ones(1), np.inf, rtol=1e-8, atol=1e-8)
+    with np.errstate(all="ignore"):
+        for _ in range(5000):
+            if run.status != "running":
+                break
+            run.step()
+    assert run.status == "failed" and run.t == pytest.approx(1.0, abs=1e-3)
+
+
+def test_coefficients_of_low_orders():
+    assert lsoda.coefficients(lsoda.ADAMS, 1) == ((1.0, 1.0), (0.0, 2.0, 12.0))
+    assert lsoda.coefficients(lsoda.ADAMS, 2)[0] == (0.5, 1.0, 0.5)  # the trapezoidal rule
+    assert lsoda.coefficients(lsoda.ADAMS, 3)[0] == (5 / 12, 1.0, 3 / 4, 1 / 6)  # Adams and Moulton's (5, 8, -1) / 12
+    assert lsoda.coefficients(lsoda.BDF, 2)[0] == (2 / 3, 1.0, 1 / 3)
+    for method, most in zip((lsoda.ADAMS, lsoda.BDF), lsoda.ORDERS, strict=True):
+        for order in range(1, most + 1):
+            weights, tests = lsoda.coefficients(method, order)
+            assert len(weights) == order + 1 and weights[1] == 1.0 and min(tests[1:]) > 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 50])
+def test_factors_and_solution_are_lapacks(n):
+    J, x = DRAW.normal(size=(n, n)), DRAW.normal(size=n)
+    factors, pivots = np.zeros((n, -(-n // solvers.WIDTH) * solvers.WIDTH)), np.zeros(n, dtype=np.int64)
+    assert solvers.factorise(J, 0.7, factors, pivots)
+    found = x.copy()
+    solvers.solve(factors, pivots, found)
+    matrix = np.eye(n) - 0.7 * J
+    np.testing.assert_allclose(matrix @ found, x, atol=1e-13 * n * np.linalg.cond(matrix))
+    np.testing.assert_allclose(found, np.linalg.solve(matrix, x), rtol=0, atol=1e-14 * n * np.linalg.cond(matrix))
+    assert not solvers.factorise(np.eye(n), 1.0, factors, pivots)  # control: 1 - 1 is singular
+
+
+def test_norms_and_steps():
+    v, weight = DRAW.normal(size=37), DRAW.random(37)
+    assert solvers.norm(v, weight) == np.abs(v * weight).max()
+    assert np.isnan(solvers.norm(np.array([1.0, np.nan, 2.0]), np.ones(3)))
+    assert solvers.rms(v, weight) == pytest.approx(np.sqrt(((v * weight) ** 2).mean()), rel=1e-14)
+    J = DRAW.normal(size=(37, 37))
+    assert solvers.matrix_norm(J, weight) == pytest.approx(((np.abs(J) / weight).sum(axis=1) * weight).max(), rel=1e-13)
+    slopes, weights = DRAW.normal(size=(13, 37)), DRAW.normal(size=13)
+    np.testing.assert_allclose(solvers.step(v, 0.3, slopes, weights, 12), v + 0.3 * (weights[:12] @ slopes[:12]), atol=1e-14)
+    assert solvers.root(81.0, 4) == pytest.approx(3.0, rel=1e-15) and solvers.root(0.0, 3) < 1e-100
+
+
+def test_prediction_is_taylors_and_goes_back():
+    history = DRAW.normal(size=(7, 5))
+    kept = history.copy()
+    solvers.predict(history, 4, np.ones(5))
+    np.testing.assert_allclose(history[0], kept[:5].sum(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(history[1], (kept[1:5] * np.arange(1, 5)[:, None]).sum(axis=0), rtol=1e-13)
+    solvers.retract(history, 4)
+    np.testing.assert_allclose(history, kept, atol=1e-14)
+    solvers.rescale(history, 4, 0.5)
+    np.testing.assert_allclose(history[:5], kept[:5] * 0.5 ** np.arange(5)[:, None], atol=1e-14)
