@@ -34,8 +34,9 @@ MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
 GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most: exact up to the ninth power of it
 SHARP = 1e-4  # relative spread of that fraction below which its mean serves, to the square of it
-FASTEST = 1e10  # relaxation to a balance, in units of the clock of a flow: beyond, rounding of the state is all that moves
-NEGLIGIBLE = 1e-7  # entries of the Jacobian, times the size of a correlation, over the largest of their row
+SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver needs its derivative
+SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
+NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
 MOST_NUMBERS = 4000  # in the state: a stiff solver's Jacobian is dense
 
 
@@ -144,23 +145,24 @@ class MixedOrbitField(Field):
         self.number = number
         self.layout = TypesLayout(K, self.share, keys, np.array([problem.n_local - 1.0, problem.n_local]))
         self._place = self._places(number)
-        self._type = self._place // (7 + number.shape[1])
+        entry = self._place % (7 + number.shape[1])
+        self._fp = np.flatnonzero(entry < 6)
+        self._own = np.append(np.flatnonzero(entry == 0), 0)  # by type; the last has no local cluster
         n = own - 1.0
-        con, rec = _contrastive_tables(problem, own), _reconstruction_tables(problem, n)
+        con, rec = _contrastive_tables(problem, own, self.weight > 0), _reconstruction_tables(problem, n)
+        self.slide = np.array([z.max(), z.min()])
         self._fixed: tuple = (
-            K, P, self.temperature, float(problem.n_local), self.share, self._clusters, lies, keys, copies,
-            z, z_weight, con, (problem.masked / problem.P, n, *rec),
+            float(K), P, self.temperature, float(problem.n_local), self.share, self._clusters, lies, keys, copies,
+            z, z_weight, _pairs(z, z_weight, self.slide), self.slide, con, (problem.masked / problem.P, n, *rec),
         )
         mode = {"own-area": kernels.OWN_AREA, "two-areas": kernels.TWO_AREAS}[masks] if reconstruction else kernels.NONE
         self._how = (mode, self.weight if reconstruction else self.weight / P, not self.stop_gradient)
         self._kernel: Any = kernels.mixed_types
-        self._speed: Any = kernels.speed
-        self._jacobian: Any = kernels.jacobian
         floors = np.array([all_masked(P, float(problem.unmasked), m) for m in n])
         if self.weight == 0.0:
             self.floor = 0.5 * problem.amplitude.moment(2) * float(self.share @ self._clusters @ floors) / K
         self._attention, self._terms = np.zeros((K + 1, 2, 3)), np.zeros(2)
-        self._gross, self._slow = np.zeros(self._place.size), np.zeros((2, K + 1))
+        self._gross, self._together = np.zeros(self._place.size), np.zeros((K + 1, 2))
         self.pooled = np.zeros((con[0].size, z.size))
         self.stiff, self.conservative = self.weight > 0, self.weight == 0 or not self.stop_gradient
         self.events = {  # type: ignore[misc]  # of this K
@@ -214,9 +216,13 @@ class MixedOrbitField(Field):
     def velocity(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """(loss per masked patch, dy/dt) at state y; without reconstruction the loss is weight x L_con, less tau log n."""
         dy = np.empty_like(y) if out is None else out
-        seen = (self._gross, self._slow, self._attention, self._terms, self.pooled)
-        self._kernel(y, self._place, *self._how, *self._fixed, dy, *seen)
+        self._evaluate(y, dy)
         return self._loss(), dy
+
+    def _evaluate(self, y: np.ndarray, dy: np.ndarray, columns: np.ndarray = NO_COLUMNS, found: np.ndarray = NOTHING) -> None:
+        """Velocity, and columns of its derivative, by the kernel."""
+        seen = (self._gross, self._together, self._attention, self._terms, self.pooled)
+        self._kernel(y, self._place, *self._how, *self._fixed, dy, *seen, columns, found)
 
     def _loss(self) -> float:
         rec, con = float(self._terms[0]), float(self._terms[1])
@@ -254,36 +260,61 @@ class MixedOrbitField(Field):
         return table[np.arange(self.problem.K + 1)[:, None], cluster_type]
 
     def scale(self) -> np.ndarray:
-        """Natural size of each entry: 1 for FP, one over the smallest own area for PP."""
-        table = np.full((self.problem.K + 1, 7 + self.number.shape[1]), 1.0 / min(self.problem.C_local, self.problem.C_global))
+        """Natural size of each entry: 1 for FP, one over the smallest own area for PP, which is followed to 1e-4 at best."""
+        size = max(1.0 / min(self.problem.C_local, self.problem.C_global), SMALLEST)
+        table = np.full((self.problem.K + 1, 7 + self.number.shape[1]), size)
         table[:, :6] = 1.0
         return table.ravel()[self._place]
 
-    def speed(self, v: np.ndarray) -> float:
-        """How fast the state moves, for the clock of a flow: without what slides along a balance of opposite pushes.
+    # ---- where a stiff solver slides
 
-        The norm of what kernels/contrastive_orbit.py leaves of the velocity `v` of the last evaluation.
+    def slides(self, y: np.ndarray) -> np.ndarray:
+        """Query types that have escaped and that contrast holds at a balance of own and global attention."""
+        self.velocity(y)
+        return (self._attention[:, 0, 0] > 0.5) & (self._clusters[:, 0] > 0)
+
+    def to_slide(self, y: np.ndarray, sliding: np.ndarray) -> np.ndarray:
+        """Slide . (own, global correlation) in place of the own one."""
+        u = y.copy()
+        own = self._own[sliding]
+        u[own] = self.slide[0] * y[own] + self.slide[1] * y[own + 1]
+        return u
+
+    def from_slide(self, u: np.ndarray, sliding: np.ndarray) -> np.ndarray:
+        """The inverse."""
+        y = u.copy()
+        if not sliding.any():
+            return y
+        own = self._own[sliding]
+        y[own] = (u[own] - self.slide[1] * u[own + 1]) / self.slide[0]
+        return y
+
+    def pushes(self, y: np.ndarray, sliding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Velocity of the coordinates, and the sizes of the parts it is the sum of.
+
+        PP counts as pushed with FP of its type, as it follows the same balances, and is slowed with them.
         """
-        return self._speed(v, self._gross, self._slow)
+        dy = np.empty_like(y)
+        self._evaluate(y, dy)
+        if sliding.any():
+            dy[self._own[sliding]] = self._together[sliding, 0]
+            self._gross[self._own[sliding]] = self._together[sliding, 1]
+        return dy, self._gross
 
-    def damping(self, pace: float) -> np.ndarray:
-        """By what to multiply the velocity, entry by entry: 1 / (1 + pushes x pace / FASTEST).
-
-        An entry then comes to a balance of its pushes within 1 / FASTEST of a unit of the clock, instead of whatever fraction of
-        it, and lags behind the balance by that much. Not so for query types whose own and global attention slide up together, as
-        that motion is a part of what would be damped.
-        """
-        slides = np.abs(self._slow[0]) * np.minimum(pace, 1.0 / np.maximum(np.abs(self._slow[0]), 1e-300)) > 1e-3
-        slides &= np.abs(self._slow[0]) > 0.5 * self._slow[1]
-        return 1.0 / (1.0 + np.where(slides[self._type], 0.0, self._gross) * (pace / FASTEST))
-
-    def jacobian(self, y: np.ndarray) -> np.ndarray:
-        """Derivative of the velocity by the state, (n, n), by differences: what a stiff solver needs along a balance."""
-        found = np.empty((y.size, y.size))
-        self._jacobian(y, self._place, *self._how, *self._fixed, found)
-        # what cannot matter, as PP is so small, is rounding that would be taken for pivots
-        size = np.abs(found) * self.scale()
-        found[(size < NEGLIGIBLE * size.max(axis=1, keepdims=True)) & ~np.eye(y.size, dtype=bool)] = 0.0
+    def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
+        """By differences; what PP does is left out where it is slow."""
+        width = 7 + self.number.shape[1]
+        stiff = pace * self._gross.max() / min(self.problem.C_local, self.problem.C_global) > SLOW
+        columns = np.arange(y.size) if stiff else self._fp
+        derivatives = np.zeros((columns.size, self.problem.K + 1, width + 1))
+        self._evaluate(y, np.empty_like(y), self._place[columns], derivatives)
+        by_column = derivatives[:, :, :width].reshape(columns.size, -1)[:, self._place]
+        own = self._own[sliding]
+        by_column[:, own] = derivatives[:, sliding, width]
+        found = np.zeros((y.size, y.size))
+        found[:, columns] = by_column.T
+        found[:, own] /= self.slide[0]
+        found[:, own + 1] -= self.slide[1] * found[:, own]
         return found
 
     # ---- events
@@ -534,14 +565,25 @@ def _given_global(P: float, unmasked: float, size: float, x: np.ndarray, own: fl
     return law_tables([unmasked_law(P - size, float(u), own) for u in left])
 
 
-def _contrastive_tables(problem: Problem, own: np.ndarray) -> tuple[np.ndarray, ...]:
+def _pairs(z: np.ndarray, weight: np.ndarray, slide: np.ndarray) -> np.ndarray:
+    """Pairs of amplitudes (rows, padded) for kernels/pairs_of_areas.py: of the own area, the faster index, and the global one."""
+    from dynsim.reduced.kernels.simd import HALF_WIDTH
+
+    own, lead = np.tile(z, z.size), np.repeat(z, z.size)
+    rows = [own, lead, np.tile(weight, z.size) * np.repeat(weight, z.size), slide[0] * own - slide[1] * lead]
+    return np.pad(np.array(rows), ((0, 0), (0, -(z.size**2) % HALF_WIDTH)))
+
+
+def _contrastive_tables(problem: Problem, own: np.ndarray, used: bool) -> tuple[np.ndarray, ...]:
     """Of a query masked or not: x, weight of the global area; x, weight, rho of the own one given it, count; rho of all
-    others."""
+    others. Empty where there is no contrast."""
+    if not used:
+        return np.zeros(0), np.zeros(0), *np.zeros((3, 0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 1))
     P, unmasked, size = float(problem.P), float(problem.unmasked), float(problem.C_global)
     x, weight = _global_law(P + 1.0, unmasked, size)
     xo, xo_weight, rho, _, count = _given_global(P + 1.0, unmasked, size, x, own[0])
     rest = np.clip((unmasked - x * size) / (P - size), 0.0, 1.0)[:, None]
-    return x, weight, xo, xo_weight, rho, count, rest, np.ones(x.size, dtype=np.int64)
+    return x, weight, xo, xo_weight, rho, count, rest
 
 
 def _reconstruction_tables(problem: Problem, n: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:

@@ -190,7 +190,7 @@ class Field:
     events : dict
         What a gradient flow looks for: name -> what happens there, in words.
     stiff : bool
-        Whether a flow slides along a balance, for which the field has a ``jacobian`` of its own.
+        Whether a flow slides along a balance, for which the field has ``pushes``, a ``jacobian`` and its ``slides``.
 
     Examples
     --------
@@ -349,8 +349,8 @@ class Field:
         flat = np.ascontiguousarray(v, dtype=float).reshape(-1)
         return sqrt(dot(flat, flat) / (v.shape[-1] if v.ndim == 2 else 1))
 
-    def jacobian(self, y: np.ndarray) -> np.ndarray:
-        """Return d(velocity)/d(state) of a field that is ``stiff``.
+    def slides(self, y: np.ndarray) -> np.ndarray:
+        """Return which pairs of entries of a field that is ``stiff`` slide up together, what one takes from the other in balance.
 
         Parameters
         ----------
@@ -359,23 +359,80 @@ class Field:
 
         Returns
         -------
-        ndarray
-            A row for each entry of the velocity.
+        ndarray of bool
+            For each pair that may.
         """
         raise NotImplementedError
 
-    def damping(self, pace: float) -> np.ndarray:
-        """Return factors for the velocity of the last evaluation of a field that is ``stiff``.
+    def to_slide(self, y: np.ndarray, sliding: np.ndarray) -> np.ndarray:
+        """Return the state with the slide of each pair in place of one of its entries, of a field that is ``stiff``.
 
         Parameters
         ----------
+        y : ndarray
+            State.
+        sliding : ndarray of bool
+            As ``slides`` returns it.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            The state in coordinates in which slow motion is one of them.
+        """
+        raise NotImplementedError
+
+    def from_slide(self, u: np.ndarray, sliding: np.ndarray) -> np.ndarray:
+        """Return the state of given coordinates: the inverse of ``to_slide``.
+
+        Parameters
+        ----------
+        u : ndarray of shape (n,)
+            Coordinates.
+        sliding : ndarray of bool
+            As ``slides`` returns it.
+
+        Returns
+        -------
+        ndarray
+            State.
+        """
+        raise NotImplementedError
+
+    def pushes(self, y: np.ndarray, sliding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the velocity of the coordinates of a field that is ``stiff``, and how much pushes each of them.
+
+        Parameters
+        ----------
+        y : ndarray
+            State.
+        sliding : ndarray of bool
+            As ``slides`` returns it.
+
+        Returns
+        -------
+        velocity : ndarray of shape (n,)
+            Without cancellation in that of a slide.
+        pushes : ndarray of shape (n,)
+            Sum of the sizes of what the velocity is the sum of.
+        """
+        raise NotImplementedError
+
+    def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
+        """Return the derivative of the velocity that ``pushes`` returns, of a field that is ``stiff``.
+
+        Parameters
+        ----------
+        y : ndarray
+            State.
+        sliding : ndarray of bool
+            As ``slides`` returns it.
         pace : float
             Time per unit of the clock of a flow.
 
         Returns
         -------
-        ndarray
-            One for each entry: 1 but for those that reach their balance faster than floating point resolves.
+        ndarray of shape (n, n)
+            A row for each entry of the velocity; a solver bears it if slow parts are left out.
         """
         raise NotImplementedError
 

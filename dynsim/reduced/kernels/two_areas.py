@@ -25,101 +25,114 @@ from dynsim.reduced.kernels.closure import (
     LOSS,
     OUTPUTS,
     OWN,
-    SATURATED,
     SEEN,
     amplitude_means,
     expectation,
 )
+from dynsim.reduced.kernels.pairs_of_areas import BOTH, LEAD_Z, OWN_Z, SLIDE
+from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, total
 
-LEAD, D_LEAD = OUTPUTS, OUTPUTS + 1  # attention on the global area, and the gradient by its score over G
-WITH_LEAD = OUTPUTS + 2
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def expectation_with_lead(c, n, mean, var, skew, free, lead, z_lead, rest, one, two, z, z_weight, w, x, x_weight, rho, rho2, out):
-    """closure.expectation given the global area: `lead` = w_g x_g M_g and its amplitude z_lead; free: mass of all keys at weight
-    one without the unmasked global ones. Adds to `out` (WITH_LEAD,) the places LEAD and D_LEAD; the others are the same."""
-    square = z_lead * z_lead
-    out[:] = 0.0
-    for i in range(x.size):
-        u = x[i]
-        spread = u * (1.0 - u) / (n - 1.0) if n > 1.0 else 0.0
-        lean = spread * (1.0 - 2.0 * u) / (n - 2.0) if n > 2.0 else 0.0
-        m = u * mean
-        v = spread * var
-        h = 0.5 * lean * skew / v if v > 1e-24 * m * m else 0.0
-        r = np.sqrt(h * h + v)
-        d1 = h + r
-        p1 = 0.5 * (1.0 - h / r) if r > 0.0 else 0.5
-        S1 = c * (m + d1)
-        S2 = c * (m + h - r)
-        outside = free + rho[i] * rest  # all but G and what w adds to the own area
-        b = outside + lead
-        V = rho[i] * one + rho2[i] * two
-        i_loss, i_own, i_phi, i_base, i_square, i_seen, i_12, i_112, i_1122 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        i_lead, i_by_lead = 0.0, 0.0
-        for a in range(z.size):
-            half = 0.5 * z[a] * z[a]
-            less = w[a] - 1.0
-            f1 = 1.0 / (less * S1 + b)
-            f2 = 1.0 / (less * S2 + b)
-            y1 = (b - S1) * f1  # 1 - A
-            y2 = (b - S2) * f2
-            a1 = w[a] * S1 * f1
-            a2 = w[a] * S2 * f2
-            t1 = z_weight[a] * p1
-            t2 = z_weight[a] - t1
-            lead1 = lead * f1
-            lead2 = lead * f2
-            others1 = V * f1 * f1
-            others2 = V * f2 * f2
-            V1 = square * lead1 * lead1 + others1
-            V2 = square * lead2 * lead2 + others2
-            V12 = square * lead1 * lead2 + V * f1 * f2
-            e1 = 2.0 * half * y1
-            e2 = 2.0 * half * y2
-            i_loss += 0.5 * (t1 * (e1 * y1 + V1) + t2 * (e2 * y2 + V2))
-            i_own += t1 * a1 + t2 * a2
-            i_lead += t1 * lead1 + t2 * lead2
-            i_phi -= z[a] * (t1 * a1 * (e1 * y1 + V1) + t2 * a2 * (e2 * y2 + V2))
-            i_base += t1 * f1 * (e1 * a1 - V1) + t2 * f2 * (e2 * a2 - V2)
-            i_square += 0.5 * (t1 * f1 * f1 + t2 * f2 * f2)
-            i_seen += t1 * f1 + t2 * f2
-            by1 = square * lead1 * ((outside + less * S1) * f1) + e1 * a1 - others1
-            by2 = square * lead2 * ((outside + less * S2) * f2) + e2 * a2 - others2
-            i_by_lead += t1 * f1 * by1 + t2 * f2 * by2
-            # divided differences as in closure.expectation, V paired with two of the f
-            y12 = y1 + y2
-            f12 = f1 + f2
-            s1 = less * c * f1
-            s2 = less * c * f2
-            g1 = b * w[a] * c * f1
-            g2 = b * w[a] * c * f2
-            W = V12 * z_weight[a]
-            half *= z_weight[a]
-            i_12 -= half * g1 * f2 * y12 + 0.5 * W * (s1 + s2)
-            i_112 += half * g1 * f1 * (s2 * y12 + g1 * f2) + 0.5 * W * s1 * (2.0 * s1 + s2)
-            i_1122 -= half * g1 * s1 * f2 * (s2 * y12 + g2 * f12) + W * s1 * s2 * (s1 + s2)
-        weight = x_weight[i]
-        out[LOSS] += weight * i_loss
-        out[OWN] += weight * i_own
-        out[LEAD] += weight * i_lead
-        out[D_PHI] += weight * i_phi
-        out[D_BASE] += weight * i_base
-        out[D_REST] += weight * rho[i] * i_base
-        out[D_ONE] += weight * rho[i] * i_square
-        out[D_TWO] += weight * rho2[i] * i_square
-        out[SEEN] += weight * rho[i] * i_seen
-        out[D_LEAD] += weight * i_by_lead
-        if u == 0.0:
-            continue
-        alpha = i_112 - i_1122 * d1
-        out[D_MEAN] += weight * u * (i_12 - 2.0 * h * alpha + 2.0 * v * i_1122)
-        out[D_VAR] += weight * spread * (alpha - 2.0 * h * i_1122)
-        out[D_SKEW] += weight * lean * i_1122
+LEAD, D_LEAD, KEY_LEAD, GIVEN_UP = OUTPUTS, OUTPUTS + 1, OUTPUTS + 2, OUTPUTS + 3
+WITH_LEAD = OUTPUTS + 4
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
+def expectation_with_lead(
+    c, n, mean, var, skew, free, mass, rest, one, two, top, low, pairs, w, wg,
+    xg, xg_weight, x, x_weight, rho, rho2, count, out,
+):
+    """closure.expectation with the global area summed over, `mass` of it at weight one; free: mass of all keys of other areas.
+
+    Writes to `out` (WITH_LEAD,) what closure.expectation does, and LEAD: attention on the global area; D_LEAD: the gradient by
+    its correlation; KEY_LEAD: by the mass of one of its keys; GIVEN_UP: top D_PHI + low D_LEAD, in which what the own and the
+    global area take from each other is left out pair by pair. w, wg (padded,): e^(z phi) of both by `pairs` of nodes."""
+    padded = w.size
+    zero = broadcast_half(0.0)
+    s_loss, s_own, s_lead, s_phi, s_by_lead, s_slide, s_base = zero, zero, zero, zero, zero, zero, zero
+    s_rest, s_one, s_two, s_seen, s_key, s_mean, s_var, s_skew = zero, zero, zero, zero, zero, zero, zero, zero
+    for j in range(xg.size):
+        at_lead = xg[j] * mass
+        for i in range(count[j]):
+            u = x[j, i]
+            spread = u * (1.0 - u) / (n - 1.0) if n > 1.0 else 0.0
+            lean = spread * (1.0 - 2.0 * u) / (n - 2.0) if n > 2.0 else 0.0
+            m = u * mean
+            v = spread * var
+            h = 0.5 * lean * skew / v if v > 1e-24 * m * m else 0.0
+            r = np.sqrt(h * h + v)
+            d1 = h + r
+            p1 = 0.5 * (1.0 - h / r) if r > 0.0 else 0.5
+            S1 = c * (m + d1)
+            S2 = c * (m + h - r)
+            outside = free + (1.0 - xg[j]) * mass + rho[j, i] * rest  # all but G and what w adds to the own area
+            V = rho[j, i] * one + rho2[j, i] * two
+            i_base, i_square, i_seen, i_key, i_12, i_112, i_1122 = zero, zero, zero, zero, zero, zero, zero
+            weight = xg_weight[j] * x_weight[j, i]
+            for at in range(0, padded, HALF_WIDTH):
+                t = load_at(pairs, BOTH * padded + at, zero) * weight
+                z_own, z_lead = load_at(pairs, OWN_Z * padded + at, zero), load_at(pairs, LEAD_Z * padded + at, zero)
+                square, square_lead = z_own * z_own, z_lead * z_lead
+                w_own, w_lead = load_at(w, at, zero), load_at(wg, at, zero)
+                lead, less = w_lead * at_lead, w_own - 1.0
+                b = lead + outside
+                f1, f2 = 1.0 / (less * S1 + b), 1.0 / (less * S2 + b)
+                y1, y2 = (b - S1) * f1, (b - S2) * f2  # 1 - A
+                a1, a2 = w_own * S1 * f1, w_own * S2 * f2
+                g1, g2 = lead * f1, lead * f2
+                r1, r2 = (outside - S1) * f1, (outside - S2) * f2  # 1 - A - A_g
+                t1 = t * p1
+                t2 = t - t1
+                q1, q2 = f1 * f1 * V, f2 * f2 * V
+                V1, V2 = square_lead * g1 * g1 + q1, square_lead * g2 * g2 + q2
+                e1, e2 = square * y1, square * y2
+                s_loss = s_loss + 0.5 * (t1 * (e1 * y1 + V1) + t2 * (e2 * y2 + V2))
+                s_own = s_own + (t1 * a1 + t2 * a2)
+                s_lead = s_lead + (t1 * g1 + t2 * g2)
+                # what each area takes from the other, and from all the rest
+                x1, x2 = a1 * g1 * (e1 + square_lead * g1), a2 * g2 * (e2 + square_lead * g2)
+                own1, own2 = a1 * (e1 * r1 + q1), a2 * (e2 * r2 + q2)
+                lead1, lead2 = g1 * (square_lead * g1 * r1 - q1), g2 * (square_lead * g2 * r2 - q2)
+                s_phi = s_phi - z_own * (t1 * (x1 + own1) + t2 * (x2 + own2))
+                s_by_lead = s_by_lead + z_lead * (t1 * (x1 + lead1) + t2 * (x2 + lead2))
+                s_slide = s_slide + (
+                    z_lead * low * (t1 * lead1 + t2 * lead2) - z_own * top * (t1 * own1 + t2 * own2)
+                    - load_at(pairs, SLIDE * padded + at, zero) * (t1 * x1 + t2 * x2)
+                )
+                tf1, tf2 = t1 * f1, t2 * f2
+                i_base = i_base + (tf1 * (e1 * a1 - V1) + tf2 * (e2 * a2 - V2))
+                i_square = i_square + 0.5 * (tf1 * f1 + tf2 * f2)
+                i_seen = i_seen + (tf1 + tf2)
+                i_key = i_key + w_lead * (
+                    tf1 * (square_lead * g1 * (a1 + r1) + e1 * a1 - q1) + tf2 * (square_lead * g2 * (a2 + r2) + e2 * a2 - q2)
+                )
+                # divided differences as in closure.expectation, V paired with two of the f
+                y12, f12 = y1 + y2, f1 + f2
+                s1, s2 = less * f1 * c, less * f2 * c
+                b_w = b * w_own * c
+                h1, h2 = b_w * f1, b_w * f2
+                half, W = 0.5 * square * t, (square_lead * g1 * g2 + f1 * f2 * V) * t
+                i_12 = i_12 - (half * h1 * f2 * y12 + 0.5 * W * (s1 + s2))
+                i_112 = i_112 + (half * h1 * f1 * (s2 * y12 + h1 * f2) + 0.5 * W * s1 * (2.0 * s1 + s2))
+                i_1122 = i_1122 - (half * h1 * s1 * f2 * (s2 * y12 + h2 * f12) + W * s1 * s2 * (s1 + s2))
+            s_base = s_base + i_base
+            s_rest = s_rest + i_base * rho[j, i]
+            s_one = s_one + i_square * rho[j, i]
+            s_two = s_two + i_square * rho2[j, i]
+            s_seen = s_seen + i_seen * rho[j, i]
+            s_key = s_key + (i_key * xg[j] + i_base * (1.0 - xg[j]))
+            if u > 0.0:
+                alpha = i_112 - i_1122 * d1
+                s_mean = s_mean + (i_12 - alpha * (2.0 * h) + i_1122 * (2.0 * v)) * u
+                s_var = s_var + (alpha - i_1122 * (2.0 * h)) * spread
+                s_skew = s_skew + i_1122 * lean
+    out[LOSS], out[OWN], out[SEEN], out[LEAD] = total(s_loss), total(s_own), total(s_seen), total(s_lead)
+    out[D_PHI], out[D_LEAD], out[GIVEN_UP] = total(s_phi), total(s_by_lead), total(s_slide)
+    out[D_BASE], out[D_REST], out[KEY_LEAD] = total(s_base), total(s_rest), total(s_key)
+    out[D_ONE], out[D_TWO] = total(s_one), total(s_two)
+    out[D_MEAN], out[D_VAR], out[D_SKEW] = total(s_mean), total(s_var), total(s_skew)
+
+
+@njit(nogil=True, error_model="numpy")
 def own_statistics(E, keys, n, pair):
     """Mean and held second and third central moments of E (S,) over the n keys of an own area, keys (S,) of each class; as
     closure.orbit_query has them. Returns (mean, var, skew, whole, reach)."""
@@ -144,27 +157,29 @@ def own_statistics(E, keys, n, pair):
     return mean, pair * var, pair * skew, whole, np.sqrt(var * max(0.0, whole - 1.0)) * pair
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def two_area_query(
-    y, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, x, x_weight, rho, rho2, x_count,
-    xg, xg_weight, xo, xo_weight, rho_o, rho2_o, xo_count, dy, attention,
+    y, E, w, wo, wg, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas, dy,
+    attention,
 ):
-    """Velocity and area attention of reconstruction of one query type, the global area summed over; returns its loss.
+    """Velocity and area attention of reconstruction of one query type, the global area summed over; returns its loss and how fast
+    its own and global correlation slide up together.
 
-    As closure.orbit_query, with both cluster types at all times (L, G; clusters (2,) may be zero): y, dy (6 + S + 1). xg,
-    xg_weight (Jg,): law of the unmasked fraction of the global area of a local query; xo ... (Jg, Jo), xo_count (Jg,): of the
-    own area given it. x ... (2, J): of the own area alone (used where own and global are one)."""
+    As closure.orbit_query, with both cluster types at all times (L, G; clusters (2,) may be zero): y, dy (6 + S + 1), E (S + 1,)
+    its exp, w (2, 3, nodes), wo, wg (padded,) as `pairs_of_areas.weigh` has them. law: x, weight, rho, rho2 (2, J), count (2,)
+    of the own area alone (used where own and global are one). two_areas: x, weight (Jg,) of the global area of a local query; x,
+    weight, rho, rho2 (Jg, Jo), count (Jg,) of the own area given it. slide: see `pairs_of_areas.push_local`."""
     S = lies.shape[2]
-    share, nodes = 1.0 / P, z.size
+    share = 1.0 / P
     rate = masked_share / clusters.sum()
-    E, dupsilon = np.exp(y[6:]), np.zeros(S + 1)
+    x, x_weight, rho, rho2, x_count = law
+    xg, xg_weight, xo, xo_weight, rho_o, rho2_o, xo_count = two_areas
+    dupsilon = np.zeros(S + 1)
     mass, mass2 = np.empty(3), np.empty(3)
-    w0, w1, zw, z2w2, z3w2 = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
-    w, wg = np.empty(nodes), np.empty(nodes)
-    out, sums = np.empty(WITH_LEAD), np.empty(WITH_LEAD)
-    loss = 0.0
-    dy[:6] = 0.0
-    attention[:] = 0.0
+    out = np.zeros(WITH_LEAD)
+    loss, together = 0.0, 0.0
+    for i in range(6):
+        dy[i], attention[i // 3, i % 3] = 0.0, 0.0
     for k in range(2):
         if clusters[k] == 0:
             continue
@@ -177,55 +192,41 @@ def two_area_query(
             mass[d] = one / copies[k, d]
             mass2[d] = two / copies[k, d]
         mean, var, skew, whole, reach = own_statistics(E[:S], keys[k, 0], n[k], 1.0)
-        for d in range(1, 3):
-            w0[d], w1[d], zw[d], z2w2[d], z3w2[d] = amplitude_means(y[3 * k + d], z, z_weight)
-        for i in range(nodes):
-            w[i] = np.exp(min(z[i] * y[3 * k], SATURATED))
-            wg[i] = np.exp(min(z[i] * y[3 * k + 1], SATURATED))
+        w0, w1, zw, z2w2, z3w2 = amplitude_means(y[3 * k + 2], z, z_weight)
         others = copies[k, 2] * mass[2]
-        rest, one = others * w1[2], copies[k, 2] * z2w2[2] * mass2[2]
-        two = copies[k, 2] * z2w2[2] * (mass[2] * mass[2] - mass2[2])
+        rest, one = others * w1, copies[k, 2] * z2w2 * mass2[2]
+        two = copies[k, 2] * z2w2 * (mass[2] * mass[2] - mass2[2])
         base = mass[0] + share * E[S] + others
-        sums[:] = 0.0
-        by_global, global_slope = 0.0, 0.0
         if k == 1:  # own and global are one
             count = x_count[1]
             expectation(
-                n[k] * share, whole, mean, var, skew, base, rest, one, two, z, z_weight, w,
-                x[k, :count], x_weight[k, :count], rho[k, :count], rho2[k, :count], sums,
+                n[k] * share, whole, mean, var, skew, base, rest, one, two, z, z_weight, w[1, 0],
+                x[k, :count], x_weight[k, :count], rho[k, :count], rho2[k, :count], out,
             )
         else:
-            for j in range(xg.size):
-                count = xo_count[j]
-                for b in range(nodes):
-                    lead = wg[b] * xg[j] * mass[1]
-                    expectation_with_lead(
-                        n[k] * share, whole, mean, var, skew, base + (1.0 - xg[j]) * mass[1], lead, z[b], rest, one, two,
-                        z, z_weight, w, xo[j, :count], xo_weight[j, :count], rho_o[j, :count], rho2_o[j, :count], out,
-                    )
-                    weight = xg_weight[j] * z_weight[b]
-                    for i in range(WITH_LEAD):
-                        sums[i] += weight * out[i]
-                    by_global += weight * z[b] * lead * out[D_LEAD]
-                    global_slope += weight * (xg[j] * wg[b] * out[D_LEAD] + (1.0 - xg[j]) * out[D_BASE])
-            attention[k, 1] = sums[LEAD]
-        loss += sums[LOSS] * clusters[k] / clusters.sum()
-        dy[3 * k] = -rate * sums[D_PHI]
-        dy[3 * k + 1] = -rate * by_global
-        by_v = sums[D_ONE] * mass2[2] + sums[D_TWO] * (mass[2] * mass[2] - mass2[2])
-        dy[3 * k + 2] = -rate * (sums[D_REST] * mass[2] * zw[2] + by_v * z3w2[2])
-        attention[k, 0] = sums[OWN]
-        attention[k, 2] = sums[SEEN] * mass[2] * w0[2]
+            expectation_with_lead(
+                n[k] * share, whole, mean, var, skew, base, mass[1], rest, one, two, slide[0], slide[1], pairs, wo, wg,
+                xg, xg_weight, xo, xo_weight, rho_o, rho2_o, xo_count, out,
+            )
+            attention[k, 1] = out[LEAD]
+            dy[1] = -rate * out[D_LEAD]
+            together = -rate * out[GIVEN_UP]
+        loss += out[LOSS] * clusters[k] / clusters.sum()
+        dy[3 * k] = -rate * out[D_PHI]
+        by_v = out[D_ONE] * mass2[2] + out[D_TWO] * (mass[2] * mass[2] - mass2[2])
+        dy[3 * k + 2] = -rate * (out[D_REST] * mass[2] * zw + by_v * z3w2)
+        attention[k, 0] = out[OWN]
+        attention[k, 2] = out[SEEN] * mass[2] * w0
         for s in range(S):
             e = min(max(E[s] - mean, -reach), reach)
             slope = (mean + e) * (
-                share * sums[D_BASE] + (sums[D_MEAN] + 2.0 * e * sums[D_VAR] + 3.0 * (e * e - var) * sums[D_SKEW]) / n[k]
+                share * out[D_BASE] + (out[D_MEAN] + 2.0 * e * out[D_VAR] + 3.0 * (e * e - var) * out[D_SKEW]) / n[k]
             ) if n[k] > 0.0 else 0.0
-            dupsilon[s] += lies[k, 0, s] * slope + lies[k, 1, s] * share * E[s] * global_slope
+            dupsilon[s] += lies[k, 0, s] * slope + lies[k, 1, s] * share * E[s] * out[KEY_LEAD]
             e = share * E[s]
-            slope = sums[D_BASE] + w1[2] * sums[D_REST] + 2.0 * z2w2[2] * (sums[D_ONE] * e + sums[D_TWO] * (mass[2] - e))
+            slope = out[D_BASE] + w1 * out[D_REST] + 2.0 * z2w2 * (out[D_ONE] * e + out[D_TWO] * (mass[2] - e))
             dupsilon[s] += lies[k, 2, s] * E[s] * share * slope
-        dupsilon[S] += clusters[k] * share * E[S] * sums[D_BASE]
+        dupsilon[S] += clusters[k] * share * E[S] * out[D_BASE]
     for s in range(S + 1):
         dy[6 + s] = -rate * dupsilon[s]
-    return loss
+    return loss, together

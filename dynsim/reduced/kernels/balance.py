@@ -1,0 +1,33 @@
+"""The clock of a flow that slides along balances of opposite pushes."""
+
+import numpy as np
+from numba import njit
+
+from dynsim.reduced.kernels.elementary import log
+
+FASTEST = 1e11  # relaxation to a balance, in units of the clock: beyond, rounding of the state is all that moves
+LOG10 = 2.302585092994046
+NOISE = 1e-8  # of opposite pushes on an entry, what a solver may leave of them at a balance
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def rate(v, pushes, pace, out):
+    """(du/ds, dtau/ds) of a state that moves as du/dt = v, written to out (n + 1,); returns dt/ds.
+
+    With dt/ds = pace / (1 + pace x speed). Where the pushes on an entry cancel to a fraction x of their sum, it counts in the
+    speed as v x^2, times a smooth step from 0 to 1 in log10 x over the two decades above NOISE: what is left below is the error
+    of the solver times a large rate, and a clock that followed it would stop. (The square lets the problem turn stiff step by
+    step, for the solver to notice.) And du/ds is slowed to what comes to its balance within 1 / FASTEST."""
+    total = 0.0
+    for i in range(v.size):
+        if abs(v[i]) > NOISE * pushes[i]:
+            x = abs(v[i]) / pushes[i]
+            step = min(1.0, 0.5 * log(x / NOISE) / LOG10)
+            moving = v[i] * (x * x * step * step * step * (10.0 - step * (15.0 - 6.0 * step)))
+            total += moving * moving
+    left = 1.0 / (1.0 + pace * np.sqrt(total))
+    unit = pace * left
+    for i in range(v.size):
+        out[i] = v[i] * (unit / (1.0 + pushes[i] * (unit / FASTEST)))
+    out[v.size] = left
+    return unit

@@ -1,0 +1,89 @@
+"""Gradient flow of a field that comes to balances of opposite pushes and then slides along them.
+
+Where pushes of size g balance, what is left of the velocity is rounding, 1e-16 g, and a solver that takes it for motion stops.
+Two things keep it going. Where two correlations slide up together, what they take from each other leaves no digit of their slow
+motion; a field knows that motion on its own, and the solver is given it in place of one of the two (`Field.slides`). And an entry
+comes to a balance within 1 / FASTEST of a unit of the clock instead of whatever fraction of it, and lags behind by as much.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from dynsim.reduced.flow_run import Flow
+from dynsim.reduced.kernels import balance
+from dynsim.reduced.kernels.elementary import exp
+from dynsim.reduced.recording import State
+
+
+class StiffFlow(Flow):
+    """A flow of a field that is ``stiff``: Y = (u, tau), u the coordinates in which the field slides.
+
+    In one go, as LSODA starts with a method that a balance stops: it starts afresh only where other pairs slide, or where it
+    fails.
+    """
+
+    sliding: np.ndarray
+    failed = -np.inf  # where the solver failed last
+
+    def prepare(self, start: State) -> State:
+        """The state in the coordinates of its own slides."""
+        y = start.y[:-1].reshape(self.shape)
+        self.sliding = self.field.slides(y)
+        return State(start.step, np.append(self.field.to_slide(y, self.sliding), start.y[-1]), start.memory, start.kept)
+
+    def state(self, Y: np.ndarray) -> np.ndarray:
+        """The state of the field, within its range: a solver tries more than it accepts."""
+        y = self.field.from_slide(Y[:-1], self.sliding)
+        return np.minimum(np.maximum(y, -self.limit), self.limit)
+
+    def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
+        """(du/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0)): see kernels/balance.py."""
+        dY = np.empty_like(Y)
+        balance.rate(*self.field.pushes(self.state(Y), self.sliding), self.t0 * exp(min(Y[-1], 700.0)), dY)
+        return dY
+
+    def jacobian(self, s: float, Y: np.ndarray) -> np.ndarray:
+        """d(rate)/dY; how the clock and the slowing depend on u is left out, as they do so gently."""
+        y, dY = self.state(Y), np.empty_like(Y)
+        v, pushes = self.field.pushes(y, self.sliding)
+        unit = balance.rate(v, pushes, self.t0 * exp(min(Y[-1], 700.0)), dY)
+        slower = 1.0 / (1.0 + pushes * (unit / balance.FASTEST))
+        J = np.zeros((Y.size, Y.size))
+        J[:-1, :-1] = self.field.jacobian(y, self.sliding, unit)
+        J[:-1, :-1] *= (unit * slower)[:, None]
+        J[:-1, -1] = dY[-1] * dY[:-1] * slower
+        J[-1, -1] = -(1.0 - dY[-1]) * dY[-1]
+        return J
+
+    def own_options(self) -> dict[str, Any]:
+        """The Jacobian, for solvers that take one."""
+        return {"jac": self.jacobian} if self.name in ("LSODA", "Radau") else {}
+
+    def advance(self) -> str | None:
+        """One step of the solver, afresh where it fails, but once."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of the failure
+            message = self.solver.step()
+            if self.solver.status == "failed" and self.solver.t > self.failed:
+                self.failed = self.solver.t
+                self.afresh(self.solver.y)
+                message = self.solver.step()
+        return message
+
+    def step(self) -> None:
+        """One step, and other coordinates where an event shows that other pairs slide now."""
+        before = self.signs
+        super().step()
+        if all((before[event] < 0) == (sign < 0) for event, sign in self.signs.items()):
+            return
+        y = self.state(self.solver.y)
+        sliding = self.field.slides(y)
+        if (sliding != self.sliding).any():
+            self.sliding = sliding
+            self.afresh(np.append(self.field.to_slide(y, sliding), self.solver.y[-1]))
+
+    def afresh(self, Y: np.ndarray) -> None:
+        """A new solver where this one stands."""
+        self.solver = self.begin(State(self.steps, Y, (np.array([self.solver.t, 0.0, self.solver.nfev, self.t0]),)))

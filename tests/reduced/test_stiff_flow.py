@@ -1,0 +1,133 @@
+"""Flows that slide along balances: coordinates, Jacobian, clock, and runs at any number of patches."""
+
+import numpy as np
+import pytest
+
+import dynsim
+from dynsim import theory
+from dynsim.reduced import MixedOrbitField, flow
+from dynsim.reduced.kernels import balance
+
+ONE = dynsim.Fixed(1.0)
+LAWS = pytest.mark.parametrize("amplitude", [ONE, dynsim.Uniform(0.8, 1.2)], ids=["fixed", "random"])
+
+
+def some_state(field, own=0.6):
+    """A state of local queries that look at both areas, `own` log P in the own correlation of the first type."""
+    rng = np.random.default_rng(0)
+    y = 0.1 * rng.normal(size=field.start().size) * field.scale()
+    table = np.zeros((field.problem.K + 1) * (7 + field.number.shape[1]))
+    table[field._place] = np.arange(y.size)
+    first = table.reshape(field.problem.K + 1, -1)[:-1, :2].astype(int)  # own and global correlation of local clusters
+    y[first[:, 1]] += 3.0
+    y[first[0, 0]] += own * np.log(field.problem.P)
+    return y
+
+
+@LAWS
+@pytest.mark.parametrize("sliding", [[False, False, False], [True, True, False]])
+def test_coordinates_of_a_slide_and_back(amplitude, sliding):
+    """To rounding of the largest correlation; only the own correlations of sliding types change."""
+    field = MixedOrbitField(dynsim.Problem(K=2, P=1e12, amplitude=amplitude), weight=1.5)
+    y, sliding = some_state(field), np.array(sliding)
+    u = field.to_slide(y, sliding)
+    np.testing.assert_allclose(field.from_slide(u, sliding), y, rtol=0, atol=1e-14)
+    assert (u != y).sum() == sliding.sum()
+
+
+@LAWS
+@pytest.mark.parametrize("masks", ["two-areas", "own-area"])
+def test_the_slide_is_the_sum_of_both_velocities(amplitude, masks):
+    """slide . (own, global): to 1e-12 of the pushes where they are summed, and without loss where one is."""
+    field = MixedOrbitField(dynsim.Problem(K=2, P=1e6, amplitude=amplitude), weight=1.5, masks=masks)
+    y, sliding = some_state(field), np.array([True, True, False])
+    plain, pushes = (x.copy() for x in field.pushes(y, ~np.ones(3, dtype=bool)))
+    own = np.flatnonzero(field.to_slide(y, sliding) != y)
+    together = field.pushes(y, sliding)[0][own]
+    expected = field.slide[0] * plain[own] + field.slide[1] * plain[own + 1]
+    np.testing.assert_allclose(together, expected, rtol=0, atol=1e-12 * pushes[own].max())
+    wrong = field.slide[0] * plain[own] - field.slide[1] * plain[own + 1]
+    assert np.abs(together - wrong).max() > 1e-3 * pushes[own].max()  # control
+
+
+def test_the_slide_keeps_the_digits_that_the_sum_loses():
+    """Fixed amplitude, own and global area sharing all there is: A_rest (A_o h_o + A_g h_g) of size e^-60 beside pushes of size one.
+    One unit further up the slide, everything that is left to other areas is 1/e of what it was (to 1e-6); the sum of the
+    velocities is rounding."""
+    field = MixedOrbitField(dynsim.Problem(K=2, P=1e12, amplitude=ONE), weight=1.5)
+    y, sliding = field.start(), np.array([True, True, False])
+    own = np.flatnonzero(field.to_slide(y + 1.0, sliding) != y + 1.0)
+    y[own], y[own + 1] = 100.0, 84.0
+    further = y.copy()
+    further[own] += 1.0
+    further[own + 1] += 1.0
+    (here, there) = (field.pushes(state, sliding)[0][own] for state in (y, further))
+    np.testing.assert_allclose(there / here, np.exp(-1.0), rtol=1e-6)
+    sums = []
+    for state in (y, further):
+        plain = field.pushes(state, ~np.ones(3, dtype=bool))[0]
+        sums.append(plain[own] + plain[own + 1])
+    assert not np.allclose(sums[1], np.exp(-1.0) * sums[0], rtol=1e-1, atol=0)  # control
+
+
+@LAWS
+@pytest.mark.parametrize("sliding", [[False, False, False], [True, False, False]])
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_jacobian_against_central_differences(amplitude, sliding, stop_gradient):
+    """Of the velocity in the coordinates: by FP to 1e-6 of the pushes, as one-sided steps of 1e-7 are; by PP to 1e-4, as what it
+    does to the pooled attention, of which its type's own keys hold a small part, is left out."""
+    field = MixedOrbitField(dynsim.Problem(K=2, P=1e6, amplitude=amplitude), weight=1.5, stop_gradient=stop_gradient)
+    y, sliding = some_state(field), np.array(sliding)
+    pushes = field.pushes(y, sliding)[1].copy()
+    J = field.jacobian(y, sliding, pace=1e12)  # a pace at which PP is not left out
+    u = field.to_slide(y, sliding)
+    for column in range(u.size):
+        step = np.zeros(u.size)
+        step[column] = 1e-5
+        ahead, behind = (field.pushes(field.from_slide(u + s, sliding), sliding)[0].copy() for s in (step, -step))
+        bound = 1e-6 if column in field._fp else 1e-4
+        assert np.abs(J[:, column] - (ahead - behind) / 2e-5).max() < bound * pushes.max()
+    slow = field.jacobian(y, sliding, pace=0.0)
+    assert np.abs(slow).sum(axis=0).astype(bool).sum() == 3 * 2 + 2 * 2  # FP alone: three of L in two types, two of G in two
+
+
+def test_the_clock_leaves_out_what_is_in_balance():
+    """(3, 4) moves at speed 5; a residue of 1e-9 of its pushes does not count, one of 1e-3 as its cube."""
+    v, pushes, out = np.array([3.0, 4.0, 1e-9]), np.array([3.0, 4.0, 1.0]), np.empty(4)
+    unit = balance.rate(v, pushes, 1.0, out)
+    assert unit == pytest.approx(1 / 6, rel=1e-15) and out[-1] == pytest.approx(1 / 6, rel=1e-15)
+    np.testing.assert_allclose(out[:-1], v / 6, rtol=1e-10)
+    alone = balance.rate(np.array([1e-3]), np.ones(1), 1e9, np.empty(2))
+    assert alone == pytest.approx(1e9 / (1 + 1e9 * 1e-9), rel=1e-12)
+    assert balance.rate(np.array([1e-9]), np.ones(1), 1e9, np.empty(2)) == 1e9
+    slowed = np.empty(2)
+    balance.rate(np.array([1e-9]), np.ones(1), 1e20, slowed)
+    assert slowed[0] == pytest.approx(1e-9 * balance.FASTEST, rel=1e-6)  # not 1e11
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.5, 2.5])
+def test_a_balance_is_followed_at_any_number_of_patches(weight):
+    """To its escape and on along the slide, P = 1e100: in at most 20,000 evaluations (it takes 7 to 10 thousand; a solver that
+    follows rounding takes millions), the settled attention before the escape (D11) to 2e-3, the escape later by 1 / (1 - it)."""
+    problem = dynsim.Problem(K=4, P=1e100, amplitude=ONE)
+    field = MixedOrbitField(problem, weight=weight)
+    before = 1e-2 * theory.escape_time(problem)
+    run = flow(field, t_end=field.horizon(), keep=[before, field.horizon()], rtol=1e-6)
+    assert run.meta["evaluations"] < 20_000
+    settled = theory.collapsed_attention(problem, weight, 0.5) or 0.0
+    assert run.attention[run.t == before][0, 0, 0, 1] == pytest.approx(settled, abs=2e-3)
+    expected = theory.escape_time(problem) / (1 - settled)
+    assert run.meta["events"]["escape"] == pytest.approx(expected, rel=2e-2)
+    assert run.meta["events"]["escape"] != pytest.approx(2 * expected, rel=2e-2)  # control
+
+
+@LAWS
+def test_tolerance_holds_in_the_delayed_phase(amplitude):
+    """Own attention that waits for a balance, then slides: a hundredth of the tolerance moves events by less than it."""
+    problem = dynsim.Problem(K=3, P=1e12, amplitude=amplitude)
+    field = MixedOrbitField(problem, weight=1.8)
+    loose, tight = (flow(field, field.horizon(), 3, rtol=rtol).meta["events"] for rtol in (1e-6, 1e-8))
+    assert loose["escape"] and loose["collapse"]
+    for name, t in tight.items():
+        assert (t is None) == (loose[name] is None) and (t is None or abs(loose[name] / t - 1) < 1e-6), name
+    assert abs(flow(field, field.horizon(), 3, rtol=1e-3).meta["events"]["escape"] / tight["escape"] - 1) > 1e-6  # control
