@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dynsim.analysis.scaling import NOISE, Exponent, local_slopes
+from dynsim.analysis._slopes import NOISE, Exponent, local_slopes
 from dynsim.errors import InputError
 from dynsim.model.amplitude import is_number
 from dynsim.model.problem import Problem

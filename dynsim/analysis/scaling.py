@@ -1,19 +1,9 @@
-"""Exponents of escape time, depth, late loss and PP size, measured on orbit flows, beside what theory derives.
+"""Exponents of escape time, depth, late loss, PP size and collapse time, measured on orbit flows, beside what theory derives.
 
-A quantity y is followed along x (P at fixed exponents kappa, or t), and its *local slopes* d log y / d log x are taken
-between neighbours. The rule is the same for all:
-
-========  ======================================================================================================
-window    x from x_max^(1/3) to x_max: the upper two thirds on the log axis
-exponent  the last local slope
-error     how far the local slopes in the window lie apart, and what the integrator's accuracy leaves open
-========  ======================================================================================================
-
-A slope that tends to its limit as x^-b, b > 0, or as 1 / log x, has at x_max^(1/3) at least three times the error that it has
-at x_max, so the limit lies within the error (at most half of it, for a monotonic slope). It is an error of the window, not a
-statistical one: nothing is random.
+The rule by which an exponent and its error are measured is that of ``exponent``.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
@@ -22,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dynsim import reduced, theory
+from dynsim.analysis._slopes import Exponent, exponent, local_slopes
 from dynsim.analysis.columns import plane
 from dynsim.errors import InputError, Interrupted
 from dynsim.model.problem import Problem
@@ -29,142 +20,11 @@ from dynsim.trajectory import Progress, Trajectory
 
 DEFAULT_P = tuple(float(f"{P:.12g}") for P in np.geomspace(1e6, 1e30, 13))
 RTOL = 1e-8
-NOISE = 1e-6  # upper bound of the relative error of events and correlations at that rtol
+CONTRAST_RTOL, CONTRAST_NOISE = 1e-6, 1e-4  # of flows with contrast, whose quadratures are good to 1e-6; of their events
 LATE = 100.0  # escape times after which the late stage begins; it is followed to the third power of that time
 BEGIN = 1e16  # the late stage is measured at the largest P where it begins before this
-LEAST = 4  # points in a window
-Reals = Sequence[float] | np.ndarray
-QUANTITIES = ("escape_time", "depth", "late_loss", "pp_size")
-
-
-@dataclass(frozen=True)
-class Exponent:
-    """One measured exponent.
-
-    Parameters
-    ----------
-    quantity : str
-        Name in QUANTITIES.
-    meaning : str
-        What grows with what.
-    x, y : tuple of float
-        All that was measured.
-    window : tuple of float
-        Smallest and largest x used.
-    slopes : tuple of float
-        Local slopes in the window.
-    exponent : float
-        The last of them.
-    error : float
-        Its error, by the rule of this module.
-    derived : float
-        The limit of the exponent for large x.
-    expected : float
-        The last local slope of the closed form at the same finite x.
-    published : dict, optional
-        A bound from the paper.
-
-    Examples
-    --------
-    >>> import dynsim
-    >>> problem = dynsim.Problem(K=1, gamma=0.75)
-    >>> (found,) = dynsim.analysis.scaling.measure(problem, [1e9, 1e12, 1e15, 1e18, 1e21], ["escape_time"])
-    >>> found.meaning, round(found.exponent, 3), found.derived, found.agrees
-    ('t_esc ~ P^x', 0.6, 0.6, True)
-    """
-
-    quantity: str
-    meaning: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    window: tuple[float, float]
-    slopes: tuple[float, ...]
-    exponent: float
-    error: float
-    derived: float
-    expected: float
-    published: dict | None = None
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the derived exponent lies within the error."""
-        return bool(abs(self.exponent - self.derived) <= self.error)
-
-
-def local_slopes(x: Reals, y: Reals) -> np.ndarray:
-    """Return the slopes d log|y| / d log x between neighbours.
-
-    Parameters
-    ----------
-    x, y : array_like of shape (n,)
-        Coordinates of a curve, x positive.
-
-    Returns
-    -------
-    ndarray of shape (n - 1,)
-        The slopes.
-
-    Examples
-    --------
-    >>> from dynsim.analysis import scaling
-    >>> scaling.local_slopes([1.0, 2.0, 4.0], [1.0, 4.0, 16.0]).round(12)
-    array([2., 2.])
-    """
-    return np.diff(np.log(np.abs(y))) / np.diff(np.log(x))
-
-
-def exponent(
-    x: Reals, y: Reals, noise: float = NOISE
-) -> tuple[float, float, tuple[float, float], tuple[float, ...]]:
-    """Return the exponent of y along x, by the rule of this module.
-
-    Parameters
-    ----------
-    x : array_like of shape (n,)
-        Rising values > 1.
-    y : array_like of shape (n,)
-        Values of one sign.
-    noise : float
-        Relative accuracy of y.
-
-    Returns
-    -------
-    exponent : float
-        The last local slope.
-    error : float
-        Its error.
-    window : tuple of float
-        Smallest and largest x used.
-    slopes : tuple of float
-        Local slopes in the window.
-
-    Raises
-    ------
-    InputError
-        If the window holds fewer than four points, or y is not finite there.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from dynsim.analysis import scaling
-    >>> x = np.geomspace(1e3, 1e9, 7)
-    >>> slope, error, window, _ = scaling.exponent(x, x**0.5 + 1)
-    >>> round(slope, 4), round(error, 3), window
-    (0.5, 0.009, (1000.0, 1000000000.0))
-    """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    inside = x >= x[-1] ** (1 / 3) * (1 - 1e-9)
-    if inside.sum() < LEAST or not (np.diff(x) > 0).all() or x[0] <= 1:
-        raise InputError(
-            f"an exponent needs at least {LEAST} rising values from x_max^(1/3) to x_max, x > 1, got {inside.sum()}: "
-            f"give more, or a wider range"
-        )
-    a, b = x[inside], y[inside]
-    if not (np.isfinite(b).all() and b.all()):
-        raise InputError(f"an exponent needs finite values, got {b.tolist()}: leave out where the event does not come")
-    slopes = local_slopes(a, b)
-    error = np.ptp(slopes) + 2 * noise / np.diff(np.log(a)).min()
-    return float(slopes[-1]), float(error), (float(a[0]), float(a[-1])), tuple(slopes.tolist())
+QUANTITIES = ("escape_time", "depth", "late_loss", "pp_size")  # of reconstruction
+COLLAPSE = ("collapse_time", "delayed_escape")  # of contrastive learning alone; of both, at a weight
 
 
 def measure(
@@ -172,6 +32,8 @@ def measure(
     P: Iterable[float] = DEFAULT_P,
     quantities: Sequence[str] = QUANTITIES,
     progress: Progress | None = None,
+    weight: float = 1.0,
+    temperature: float = 0.5,
 ) -> list[Exponent]:
     """Measure exponents of the local queries of a problem.
 
@@ -182,9 +44,11 @@ def measure(
     P : iterable of float
         Numbers of patches.
     quantities : sequence of str
-        Names in QUANTITIES.
+        Names in QUANTITIES and COLLAPSE.
     progress : callable, optional
         Called with (done, total) after every run.
+    weight, temperature : float
+        Of the mixed objective, for "delayed_escape".
 
     Returns
     -------
@@ -207,24 +71,63 @@ def measure(
     [0.6, -0.2]
     """
     for name in quantities:
-        if name not in QUANTITIES:
-            raise InputError(f"quantities are {', '.join(QUANTITIES)}, got {name!r}: take one of them")
+        if name not in QUANTITIES + COLLAPSE:
+            raise InputError(f"quantities are {', '.join(QUANTITIES + COLLAPSE)}, got {name!r}: take one of them")
     P = sorted({float(value) for value in P})
     problems = [replace(problem, P=value) for value in P]
-    total = len(P) + ("late_loss" in quantities)
+    along_P = [name for name in quantities if name in QUANTITIES and name != "late_loss"]
+    collapsing = [name for name in quantities if name in COLLAPSE]
+    total = len(P) * (bool(along_P) + len(collapsing)) + ("late_loss" in quantities)
+    counted = itertools.count(1)
     report = progress or (lambda done, total: None)
+    rows: dict[str, Exponent] = {}
     try:
         found = []
-        for i, one in enumerate(problems):
+        for one in problems if along_P else []:
             found.append(_at_escape(one))
-            report(i + 1, total)
-        rows = [_along_P(name, problems, found) for name in quantities if name != "late_loss"]
+            report(next(counted), total)
+        rows |= {name: _along_P(name, problems, found) for name in along_P}
         if "late_loss" in quantities:
-            rows.insert(quantities.index("late_loss"), _late(problems))
-            report(total, total)
+            rows["late_loss"] = _late(problems)
+            report(next(counted), total)
+        for name in collapsing:
+            times = []
+            for one in problems:
+                times.append(_collapsing(name, one, weight, temperature))
+                report(next(counted), total)
+            rows[name] = _of_collapse(name, problems, times, weight, temperature)
     except KeyboardInterrupt:
         raise Interrupted("stopped before all exponents were measured: run it again") from None
-    return rows
+    return [rows[name] for name in quantities]
+
+
+def _collapsing(name: str, problem: Problem, weight: float, temperature: float) -> float:
+    """When attention collapses under contrast alone, or own attention escapes under both objectives."""
+    objective, event = {"collapse_time": ("contrastive", "collapse"), "delayed_escape": ("mixed", "escape")}[name]
+    options = {"temperature": temperature} | ({"weight": weight} if name == "delayed_escape" else {})
+    field = reduced.field_of_any_size(objective).from_options(problem, **options)
+    end = field.horizon()
+    time = reduced.flow(field, t_end=end, keep=2, rtol=CONTRAST_RTOL, until=event).meta["events"][event]
+    if time is None:
+        raise InputError(
+            f"the {event} must come, at P={problem.P:.4g} it did not by t={end:.4g}: take larger P or a smaller weight"
+        )
+    return float(time)
+
+
+def _of_collapse(
+    name: str, problems: Sequence[Problem], times: Sequence[float], weight: float, temperature: float
+) -> Exponent:
+    P, problem = [one.P for one in problems], problems[-1]
+    value, error, window, slopes = exponent(P, times, CONTRAST_NOISE)
+    if name == "collapse_time":
+        meaning, derived = "t_col ~ P^x", 1 + 2 * (1 - problem.kappa_c)
+        closed = [theory.collapse_time(one, finite=True, temperature=temperature) for one in problems[-2:]]
+    else:
+        meaning, derived = "t_esc ~ P^x, mixed", 1 - problem.kappa_s
+        closed = [theory.mixed_escape_time(one, weight, temperature, finite=True) for one in problems[-2:]]
+    expected = float(local_slopes(P[-2:], closed)[0])
+    return Exponent(name, meaning, tuple(P), tuple(times), window, slopes, value, error, derived, expected)
 
 
 def _at_escape(problem: Problem) -> dict[str, float]:
@@ -243,7 +146,7 @@ def _at_escape(problem: Problem) -> dict[str, float]:
 
 def _orbit(problem: Problem) -> Any:
     """The field that reaches any P: the first one registered."""
-    return reduced.field_class(reduced.method_key()).from_options(problem)
+    return reduced.field_of_any_size().from_options(problem)
 
 
 def _escape_index(traj: Trajectory, escape: float) -> int:

@@ -24,7 +24,8 @@ def add_parser(sub: _SubParsersAction) -> ArgumentParser:
         "scaling",
         help="measure exponents in P and t beside theory's",
         description="Measure how escape time, depth, late loss and PP size scale, on orbit flows at rising P, beside the derived "
-        "exponents, and bounds of your own. Exit status 1 where a derived exponent lies outside its error, or a bound fails.",
+        "exponents, and bounds of your own; with --weight also the time of the collapse under contrast alone and the escape that "
+        "contrast delays. Exit status 1 where a derived exponent lies outside its error, or a bound fails.",
     )
     group = parser.add_argument_group("problem")
     for name, default, text in PROBLEM:
@@ -34,6 +35,9 @@ def add_parser(sub: _SubParsersAction) -> ArgumentParser:
         else:
             option, default = "--" + name.replace("_", "-"), 1 if name == "K" else default
             group.add_argument(option, type=number, default=default, metavar="X", help=f"{text} ({default})")
+    group = parser.add_argument_group("collapse, of several clusters")
+    group.add_argument("--weight", type=number, metavar="A", help="alpha in L_rec + alpha P L_con (collapse is not measured)")
+    group.add_argument("--temperature", type=number, default=0.5, metavar="X", help="of the contrastive loss (0.5)")
     group = parser.add_argument_group("bounds of your own, as exponents; exit status 1 where one does not hold")
     group.add_argument("--bound", metavar="NAME=X", action="append", default=[], help="from above: e.g. escape_time=1.2")
     group.add_argument("--lower-bound", metavar="NAME=X", action="append", default=[], help="from below: e.g. depth=-0.5")
@@ -55,11 +59,12 @@ def run(args: Namespace) -> int:
     P = parse_axis(args.P, whole=True)
     problem = Problem(args.K, args.gamma, max(P), args.kappa_c, args.kappa_s, Uniform(args.L, args.U))
     given = [(text, False) for text in args.bound] + [(text, True) for text in args.lower_bound]
-    claims = [(*_claim(text, scaling.QUANTITIES), lower) for text, lower in given]
+    quantities = scaling.QUANTITIES + (scaling.COLLAPSE if args.weight is not None else ())
+    claims = [(*_claim(text, quantities), lower) for text, lower in given]
     folder = Folder(args.out) if args.out is not None else None
     try:
         with _show.progress(args, "measuring") as progress:
-            rows = scaling.measure(problem, P, progress=progress)
+            rows = scaling.measure(problem, P, quantities, progress, args.weight or 0.0, args.temperature)
     except BaseException:
         if folder is not None:
             folder.leave()
@@ -68,7 +73,8 @@ def run(args: Namespace) -> int:
     held = [bounds.hold(by_name[name], value, lower=lower) for name, value, lower in claims]
     result = {
         "K": problem.K, "gamma": problem.gamma, "kappa_c": problem.kappa_c, "kappa_s": problem.kappa_s, "L": args.L, "U": args.U,
-        "P": P, "information_gap": problem.Delta, "exponents": [{**asdict(row), "agrees": row.agrees} for row in rows],
+        "weight": args.weight, "temperature": args.temperature, "P": P, "information_gap": problem.Delta,
+        "exponents": [{**asdict(row), "agrees": row.agrees} for row in rows],
         "bounds": [bound.to_dict() for bound in held],
     }
     if folder is not None:

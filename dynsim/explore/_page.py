@@ -1,8 +1,8 @@
-"""The page: sliders, six pictures and a few lines of text. It draws what `answers.answer` says, and computes nothing itself."""
+"""The page: sliders, pictures and a few lines of text. It draws what `answers.answer` says, and computes nothing itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from math import log10, nan
 from typing import Any
@@ -17,15 +17,18 @@ from bokeh.models import (
     Div,
     HoverTool,
     Range1d,
+    Select,
     Slider,
+    Span,
     TextInput,
 )
 from bokeh.plotting import figure
 
 from dynsim.errors import DynsimError
-from dynsim.explore._run import DEFAULTS, text_of
+from dynsim.explore._run import objectives, sliding, text_of
 from dynsim.explore._template import TEMPLATE, TEXT_STYLE
-from dynsim.explore.answers import answer, read_settings
+from dynsim.explore._texts import code, facts, patches, shaded
+from dynsim.explore.answers import DEFAULTS, answer, read_settings
 
 PAUSE = 15  # ms to wait for further moves of a slider before computing
 ROLES = {  # as in dynsim.plots: colour says what is attended to, a line style each
@@ -33,14 +36,17 @@ ROLES = {  # as in dynsim.plots: colour says what is attended to, a line style e
     "masked": ("#E69F00", "dotted"), "self": ("#CC79A7", "dotted"),
 }
 BLACK, GREY, PURPLE = "#000000", "#666666", "#CC79A7"
-SHADES = ("#F2F2F2", "#E0E0E0", "#F2F2F2")
+DASHES = ([8, 3], [1, 3])  # the weight from which part of attention collapses, all of it; measured, theory for large P
 PICTURES = {"fp": "FP correlation Φ", "pp": "PP correlation Υ", "attention": "area attention", "loss": "loss per masked patch"}
+TERMS = {"reconstruction": BLACK, "contrastive": "#56B4E9"}  # parts of the loss, on an axis that is not logarithmic
+COLLAPSE = ROLES["global"][0]
 ADDRESS = "window.history.replaceState(null, '', cb_obj.text.replaceAll('&amp;', '&'))"  # the address bar follows the settings
 DRAWN = {
     "fp": ("own", "global", "others"),
     "pp": ("own", "global", "others", "self"),
     "attention": ("own", "global", "others", "masked"),
 }
+OF_FIELDS = [name for name in DEFAULTS if any(name in sliding(objective) for objective in objectives())]
 SLIDERS = {  # name: title, start, end, step
     "K": ("K, clusters", 1, 8, 1),
     "gamma": ("γ, masked fraction", 0.05, 0.95, 0.01),
@@ -49,6 +55,8 @@ SLIDERS = {  # name: title, start, end, step
     "kappa_s": ("κ_s, local areas P^κ_s", 0.0, 0.99, 0.01),
     "L": ("L, smallest amplitude", 0.1, 2.0, 0.05),
     "U": ("U, largest amplitude", 0.1, 2.0, 0.05),
+    "weight": ("α, weight of contrast", 0.0, 6.0, 0.05),
+    "temperature": ("τ, temperature", 0.05, 2.0, 0.05),
 }
 
 
@@ -59,23 +67,25 @@ class Page:
     ----------
     document : bokeh.document.Document
         To fill.
-    settings : mapping of str to float
+    settings : mapping
         What to begin with.
     refused : str
         Why a link was not taken; empty where it was.
     """
 
-    def __init__(self, document: Document, settings: Mapping[str, float], refused: str = "") -> None:
+    def __init__(self, document: Document, settings: Mapping[str, Any], refused: str = "") -> None:
         self.document, self.settings = document, {**DEFAULTS, **settings}
         self.waiting = self.quiet = False  # whether an answer is due; whether widgets are being set from here
         self.curves = ColumnDataSource(name="curves", data={"t": []})
         self.theory = ColumnDataSource(name="theory", data={"t": [], "loss": []})
         self.phases = ColumnDataSource(name="phases", data={"start": [], "end": [], "color": []})
         self.escapes = ColumnDataSource(name="escapes", data={"t": [], "dash": []})
-        self.levels = ColumnDataSource(name="levels", data={"depth": [], "floor": []})
+        self.collapses = ColumnDataSource(name="collapses", data={"t": [], "dash": []})
+        self.levels = ColumnDataSource(name="levels", data={"depth": [], "floor": [], "collapsed": []})
         self.time = Range1d(start=1, end=10)
         self.place = ColumnDataSource(name="place", data={"kappa_c": [], "kappa_s": []})
         self.lines = ColumnDataSource(name="lines", data={"kappa_c": [], "large": [], "here": []})
+        self.balance = ColumnDataSource(name="balance", data={"weight": [], "Delta": []})
         self.facts, self.code, self.message = (
             Div(name=name, sizing_mode="stretch_width", stylesheets=[TEXT_STYLE]) for name in ("facts", "code", "message")
         )
@@ -86,10 +96,17 @@ class Page:
         self.number = TextInput(name="P_exactly", title="P, exactly", sizing_mode="stretch_width")
         self.number.on_change("value", self._number)
         self.pictures = {name: self._picture(name) for name in PICTURES}
-        self.diagram = self._diagram()
-        widgets = [self.number if name == "number" else self.sliders[name] for name in (*SLIDERS, "number")]
+        self.terms = self._terms()
+        self.diagram, self.plane = self._diagram(), self._plane()
+        self.objective = Select(
+            name="objective", title="objective", options=list(objectives()), value=self.settings["objective"],
+            sizing_mode="stretch_width", css_classes=["select-objective"],
+        )
+        self.objective.on_change("value", self._choose)
+        widgets = [self.objective, *self.sliders.values(), self.number]
         controls = column(*widgets, name="controls", sizing_mode="stretch_width")
-        for root in (controls, self.message, *self.pictures.values(), self.diagram, self.facts, self.code, self.link):
+        pictures = (*self.pictures.values(), self.terms, self.diagram, self.plane)
+        for root in (controls, self.message, *pictures, self.facts, self.code, self.link):
             document.add_root(root)
         document.title, document.template = "dynsim explore", TEMPLATE
         self.show()
@@ -121,6 +138,11 @@ class Page:
         self.settings[name] = patches(value) if name == "P" else round(float(value), 6)  # 0.81, not 0.8099999999999999
         self._soon()
 
+    def _choose(self, attribute: str, old: str, new: str) -> None:
+        if not self.quiet:
+            self.settings["objective"] = new
+            self._soon()
+
     def _number(self, attribute: str, old: float, new: str) -> None:
         if self.quiet:
             return
@@ -137,11 +159,20 @@ class Page:
         self._set_widgets()
         self._soon()
 
+    def _tap_plane(self, event: Any) -> None:
+        """Take the weight, and the kappa_s that has this Delta, (7)."""
+        gap, kappa_c = float(event.y or 0.0), self.settings["kappa_c"]
+        self.settings["weight"] = max(round(float(event.x or 0.0), 2), 0.0)
+        self.settings["kappa_s"] = min(max(round(1 - gap - 2 * (1 - kappa_c), 2), 0.0), 0.99)
+        self._set_widgets()
+        self._soon()
+
     def _set_widgets(self) -> None:
         self.quiet = True
         for name, slider in self.sliders.items():
             slider.value = self._on_slider(name)
-        self.number.value = text_of(self.settings["P"])
+            slider.visible = name not in OF_FIELDS or name in sliding(self.settings["objective"])
+        self.number.value, self.objective.value = text_of(self.settings["P"]), self.settings["objective"]
         self.quiet = False
 
     def _soon(self) -> None:
@@ -175,6 +206,8 @@ class Page:
             for role in ROLES:
                 values = found[name].get(role)
                 columns[f"{name}_{role}"] = [nan if values is None or values[i] is None else values[i] for i in seen]
+        for name in TERMS:
+            columns[f"loss_{name}"] = [found["terms"][name][i] if name in found["terms"] else nan for i in seen]
         theory = found["predictions"]
         self.curves.data = columns
         self.theory.data = {"t": theory["late_t"], "loss": theory["late_loss"]}
@@ -183,8 +216,18 @@ class Page:
         escapes = [(theory["escape_time"], [8, 3]), (theory["escape_time_large"], [1, 3])]
         escapes = [one for one in escapes if one[0] is not None]
         self.escapes.data = {"t": [t for t, _ in escapes], "dash": [dash for _, dash in escapes]}
-        depth, floor = theory["global_depth"], theory["loss_floor"]
-        self.levels.data = {"depth": [nan if depth is None else depth], "floor": [floor if floor > 0 else nan]}
+        collapses = zip((found["events"].get("collapse"), theory["collapse_time_large"]), DASHES, strict=True)
+        known = [(t, dash) for t, dash in collapses if t is not None]
+        self.collapses.data = {"t": [t for t, _ in known], "dash": [dash for _, dash in known]}
+        depth, floor, collapsed = theory["global_depth"], theory["loss_floor"], theory.get("collapsed_attention")
+        self.levels.data = {
+            "depth": [nan if depth is None else depth],
+            "floor": [floor if floor else nan],
+            "collapsed": [nan if collapsed is None else collapsed],
+        }
+        weights = theory.get("critical_weight"), theory.get("collapse_weight")
+        for span, weight in zip(self.thresholds, weights, strict=True):
+            span.location, span.visible = weight, weight is not None
         s = found["settings"]
         across = [i / 100 for i in range(50, 101)]
         self.lines.data = {
@@ -193,6 +236,9 @@ class Page:
             "here": [1 - 2 * (1 - c) - found["boundary"] for c in across],
         }
         self.place.data = {"kappa_c": [s["kappa_c"]], "kappa_s": [s["kappa_s"]]}
+        self.balance.data = {"weight": [s.get("weight", nan)], "Delta": [theory["Delta"]]}
+        self.plane.visible, self.terms.visible = "weight" in s, bool(found["terms"])
+        self.pictures["loss"].visible = not found["terms"]  # which may be negative, on a logarithmic axis
         self.facts.text = facts(found)
         self.code.text = code(found)
         self.link.text = escape(found["link"], quote=False)
@@ -210,8 +256,10 @@ class Page:
         picture.vspan("t", source=self.escapes, line_dash="dash", line_color=GREY)
         if name == "fp":
             picture.hspan("depth", source=self.levels, line_color=ROLES["global"][0], line_dash=[2, 2])
+        picture.vspan("t", source=self.collapses, line_dash="dash", line_color=COLLAPSE)
         if name == "attention":
             picture.y_range = Range1d(start=-0.02, end=1.02)
+            picture.hspan("collapsed", source=self.levels, line_color=COLLAPSE, line_dash=[2, 2])
         drawn: list[Any]
         if name == "loss":
             purple: dict[str, Any] = {"line_color": PURPLE, "line_dash": [6, 2, 2, 2]}
@@ -226,6 +274,34 @@ class Page:
         at = "loss" if name == "loss" else f"{name}_own"
         shown = [("t", "@t{0.000e+0}"), (at, f"@{at}{{0.0000e+0}}")]
         picture.add_tools(HoverTool(renderers=drawn[:1], mode="vline", tooltips=shown))
+        return picture
+
+    def _terms(self) -> figure:
+        picture = figure(
+            name="terms", title="parts of the loss", height=250, sizing_mode="stretch_width",
+            x_axis_type="log", x_range=self.time,
+            tools="pan,box_zoom,wheel_zoom,reset,save", toolbar_location="above", x_axis_label="time t = η × step",
+        )
+        _plain(picture)
+        for name, color in TERMS.items():
+            picture.line("t", f"loss_{name}", source=self.curves, line_color=color, line_width=2, legend_label=name)
+        picture.legend.location, picture.legend.label_text_font_size = "bottom_left", "11px"
+        return picture
+
+    def _plane(self) -> figure:
+        """The place in the plane of the weight and Delta, with the weights of the collapse where Delta is positive."""
+        picture = figure(
+            name="plane", css_classes=["picture-plane"], title="the place between collapse and diversity (a click moves it)",
+            height=250, sizing_mode="stretch_width", x_range=Range1d(start=0.0, end=6.0), y_range=Range1d(start=-0.5, end=1.0),
+            tools="tap", toolbar_location=None, x_axis_label="α, weight of contrast", y_axis_label="Δ, information gap",
+        )
+        _plain(picture)
+        picture.line([0.0, 6.0], [0.0, 0.0], line_color="#E69F00", line_dash="dashed", line_width=2)
+        self.thresholds = [Span(dimension="height", line_color=BLACK, line_width=2, line_dash=dash) for dash in DASHES]
+        for span in self.thresholds:
+            picture.add_layout(span)
+        picture.scatter("weight", "Delta", source=self.balance, size=14, fill_color="#D55E00", line_color="white")
+        picture.on_event(Tap, self._tap_plane)
         return picture
 
     def _diagram(self) -> figure:
@@ -243,56 +319,6 @@ class Page:
         picture.scatter("kappa_c", "kappa_s", source=self.place, size=14, fill_color="#D55E00", line_color="white")
         picture.on_event(Tap, self._tap)
         return picture
-
-
-def patches(exponent: float) -> float:
-    """P from its logarithm, to three digits; whole below a thousand."""
-    P = float(f"{10.0**exponent:.3g}")
-    return float(round(P)) if P < 1e6 else P
-
-
-def shaded(phases: Sequence[Mapping[str, Any]], times: Sequence[float]) -> dict[str, list]:
-    """Where each phase that is on the picture begins and ends there, and its grey."""
-    rows = []
-    for phase, color in zip(phases, SHADES, strict=True):
-        if phase["start"] is not None:
-            start, end = max(phase["start"], times[0]), times[-1] if phase["end"] is None else phase["end"]
-            rows += [(start, end, color)] if end > start else []
-    return {name: [row[i] for row in rows] for i, name in enumerate(("start", "end", "color"))}
-
-
-def facts(found: Mapping[str, Any]) -> str:
-    """The numbers of an answer as an HTML table, measured beside predicted."""
-    theory = found["predictions"]
-    rows = [
-        ("escape time", found["events"]["escape"], theory["escape_time"], theory["escape_time_large"]),
-        ("global FP at the escape", found["measured_depth"], theory["global_depth"], theory["global_depth_large"]),
-        ("loss at the end, floor", found["loss"][-1], theory["loss_floor"], None),
-    ]
-    body = "".join(
-        f"<tr><th>{name}</th>" + "".join(f"<td>{'–' if v is None else f'{v:.4g}'}</td>" for v in values) + "</tr>"
-        for name, *values in rows
-    )
-    gap = f"Δ = {round(theory['Delta'], 9):.3g}: {theory['regime']} for large P; this run: {found['regime']}."
-    return (
-        f"<p>{gap}</p><table><tr><th></th><th>measured</th><th>theory, this P</th><th>theory, large P</th></tr>{body}</table>"
-    )
-
-
-def code(found: Mapping[str, Any]) -> str:
-    """The command, the Python and the links of an answer as HTML."""
-    query = escape(found["link"])
-    files = " ".join(
-        f'<a href="figure.{ending}{query}" download="dynsim.{ending}">{ending.upper()}</a>' for ending in ("png", "pdf", "svg")
-    )
-    data = " ".join(
-        f'<a href="data.{ending}{query}" download="dynsim.{ending}">{ending.upper()}</a>' for ending in ("csv", "json")
-    )
-    return (
-        f'<p>Figure: {files} · Data: {data} · <a class="link" href="{query}">a link to these settings</a></p>'
-        f"<p>The same run from the command line</p><pre>{escape(found['command'])}</pre>"
-        f"<p>and in Python</p><pre>{escape(found['python'])}</pre>"
-    )
 
 
 def _plain(picture: Any) -> None:

@@ -3,59 +3,112 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from dynsim.errors import InputError
 
 if TYPE_CHECKING:
     from dynsim.model.problem import Problem
     from dynsim.trajectory import Trajectory
 
-DEFAULTS = {"K": 4.0, "gamma": 0.8, "P": 1e12, "kappa_c": 0.9, "kappa_s": 0.4, "L": 0.8, "U": 1.2}
+NUMBERS = {"K": 4.0, "gamma": 0.8, "P": 1e12, "kappa_c": 0.9, "kappa_s": 0.4, "L": 0.8, "U": 1.2}
+FEW, ROUGH = 4, 1e-3  # amplitude nodes and accuracy of a flow that is stiff, so that it answers at once (docs/explore.md)
+Settings = Mapping[str, Any]  # "objective", a text; numbers
 
 
-def complete(settings: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    """(name, value) of every setting, in order; those left out have their default."""
-    return tuple((name, float(settings.get(name, value))) for name, value in DEFAULTS.items())
-
-
-def any_size() -> Any:
-    """The field that reaches any P: the first one registered."""
+@cache
+def objectives() -> dict[str, Any]:
+    """The first registered field of each objective that reaches any P: one without images, by its own flow."""
     from dynsim import reduced
 
-    return reduced.field_class(reduced.method_key())
+    found: dict[str, Any] = {}
+    for cls in map(reduced.field_class, reduced.FIELDS):
+        if cls.offered() and cls.integrator == "flow" and not cls.seeded:
+            found.setdefault(cls.objective, cls)
+    return found
+
+
+def sliding(objective: str) -> dict[str, float]:
+    """Options of the field of an objective that have a slider, and their defaults."""
+    return {option.name: option.default for option in objectives()[objective].options if option.type is float}
+
+
+def defaults() -> dict[str, Any]:
+    """Every setting and its default: the objective, the numbers of a problem, options of fields."""
+    names = objectives()
+    options = {name: value for objective in names for name, value in sliding(objective).items()}
+    return {"objective": next(iter(names)), **NUMBERS, **options}
+
+
+def complete(settings: Settings) -> tuple[tuple[str, Any], ...]:
+    """(name, value) of every setting that its objective has, in order; those left out have their default."""
+    first = next(iter(objectives()))
+    objective = str(settings.get("objective", first))
+    if objective not in objectives():
+        raise InputError(f"objective must be {', '.join(objectives())}, got {objective[:40]!r}: take {first}")
+    numbers = {**NUMBERS, **sliding(objective)}
+    return ("objective", objective), *((name, float(settings.get(name, value))) for name, value in numbers.items())
+
+
+def field_options(settings: Settings) -> dict[str, Any]:
+    """Options of the field of settings: those with a slider, an all-local query, few nodes where their number is open."""
+    known = {option.name: option for option in objectives()[settings["objective"]].options}
+    found = {name: settings[name] for name in sliding(settings["objective"])}
+    if "query" in known:
+        found["query"] = "L" * int(settings["K"])
+    if "nodes" in known and known["nodes"].default is None:
+        found["nodes"] = FEW
+    return found
+
+
+def flow_options(field: Any, problem: Problem) -> dict[str, Any]:
+    """Options of the flow: the field's own, less accurate where it is stiff."""
+    return {**field.run_options(problem), **({"rtol": ROUGH} if field.stiff else {})}
 
 
 @lru_cache(maxsize=8)
-def simulated(settings: tuple[tuple[str, float], ...]) -> tuple[Problem, Any, Trajectory]:
+def simulated(settings: tuple[tuple[str, Any], ...]) -> tuple[Problem, Any, Trajectory]:
     """(problem, field, trajectory) of settings; the last ones are remembered, so that a figure or a file takes no second run."""
     from dynsim.model.amplitude import Uniform
     from dynsim.model.problem import Problem
     from dynsim.reduced.gradient_flow import flow
 
     s = dict(settings)
-    problem = Problem(s["K"], s["gamma"], s["P"], s["kappa_c"], s["kappa_s"], Uniform(s["L"], s["U"]))  # type: ignore[arg-type]
-    field = any_size().from_options(problem)  # all-local by default
-    return problem, field, flow(field, **field.run_options(problem))
+    problem = Problem(s["K"], s["gamma"], s["P"], s["kappa_c"], s["kappa_s"], Uniform(s["L"], s["U"]))
+    field = objectives()[s["objective"]].from_options(problem, **field_options(s))
+    return problem, field, flow(field, **flow_options(field, problem))
 
 
-def command(settings: Mapping[str, float]) -> str:
-    """The command line that makes the same run; settings complete."""
-    options = [f"--{name.replace('_', '-')} {text_of(value)}" for name, value in settings.items()]
-    return " ".join(["dynsim simulate", *options, "--query", "L" * int(settings["K"])])
+def command(settings: Settings, field: Any, options: Settings) -> str:
+    """The command line that makes the same run; settings complete, options of the flow."""
+    words = ["dynsim simulate"]
+    if settings["objective"] != next(iter(objectives())):
+        words.append(f"--method {field.method}")
+    words += [f"--{name.replace('_', '-')} {text_of(settings[name])}" for name in NUMBERS]
+    words += [f"--{name.replace('_', '-')} {text_of(value)}" for name, value in field_options(settings).items()]
+    if options["rtol"] == ROUGH:
+        words.append(f"--rtol {text_of(ROUGH)}")
+    return " ".join(words)
 
 
-def python(settings: Mapping[str, float], options: Mapping[str, Any]) -> str:
+def python(settings: Settings, field: Any, options: Settings) -> str:
     """The lines of Python that make the same run; settings complete, options of the flow."""
-    s = {name: text_of(value) for name, value in settings.items()}
+    s = {name: text_of(settings[name]) for name in NUMBERS}
     numbers = ", ".join(f"{name}={s[name]}" for name in ("K", "gamma", "P", "kappa_c", "kappa_s"))
+    chosen = "".join(f", {name}={_literal(value)}" for name, value in field_options(settings).items())
     return (
         "import dynsim\n"
         f"problem = dynsim.Problem({numbers}, amplitude=dynsim.Uniform({s['L']}, {s['U']}))\n"
-        f"field = dynsim.reduced.{any_size().__name__}(problem, query=\"{'L' * int(settings['K'])}\")\n"
+        f"field = dynsim.reduced.{type(field).__name__}(problem{chosen})\n"
         f"run = dynsim.reduced.flow(field, {', '.join(f'{name}={value!r}' for name, value in options.items())})\n"
     )
+
+
+def _literal(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else text_of(value)
 
 
 def csv(found: Mapping[str, Any]) -> str:
@@ -63,7 +116,7 @@ def csv(found: Mapping[str, Any]) -> str:
     columns: dict[str, list] = {"t": found["t"]}
     for name in ("fp", "pp", "attention"):
         columns |= {f"{name}_{role}": values for role, values in found[name].items()}
-    columns["loss"] = found["loss"]
+    columns |= {"loss": found["loss"], **{f"loss_{name}": values for name, values in found["terms"].items()}}
     rows = zip(*columns.values(), strict=True)
     text = ("" if value is None else repr(value) for row in rows for value in row)
     width = len(columns)
@@ -83,7 +136,9 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def text_of(value: float) -> str:
-    """A setting as short text that reads back to the same number."""
+def text_of(value: Any) -> str:
+    """A setting as short text that reads back to the same value."""
+    if isinstance(value, str):
+        return value
     short = f"{value:g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
     return short if float(short) == value else repr(value)

@@ -29,8 +29,8 @@ h1 { font-size: 1.3rem; margin: 0; } header p { margin: .2rem 0; }
 <main>
 <header>
 <h1>dynsim explore</h1>
-<p>A query that is local in all K clusters: what gradient flow does to its correlations, expected over images and masks (closed),
-beside what theory predicts.</p>
+<p>A query that is local in all K clusters: what gradient flow of the chosen objective does to its correlations, expected over
+images and masks (closed), beside what theory predicts.</p>
 <p class="key">
 <span><i style="border-top: 3px solid #0072B2"></i>own area</span>
 <span><i style="border-top: 3px dashed #D55E00"></i>global area</span>
@@ -39,6 +39,8 @@ beside what theory predicts.</p>
 <span><i style="border-top: 3px dotted #CC79A7"></i>the query itself (PP); theory (loss)</span>
 <span><i style="border-top: 2px dashed #666"></i>escape, theory at this P</span>
 <span><i style="border-top: 2px dotted #666"></i>escape, theory for large P</span>
+<span><i style="border-top: 2px dashed #D55E00"></i>collapse, measured</span>
+<span><i style="border-top: 2px dotted #D55E00"></i>collapse, theory: its time, how far attention goes</span>
 <span><i style="background: #e0e0e0; height: 1em"></i>phase II, between I and convergence</span>
 
 <span><i style="border-top: 3px dashed #E69F00"></i>diagram: where the phases part for large P (Δ = 0)</span>
@@ -48,7 +50,7 @@ beside what theory predicts.</p>
 </header>
 <div>{{ embed(roots.controls) }}</div>
 <div class="pictures">
-{% for name in ("fp", "attention", "loss", "pp", "diagram") %}<div>{{ embed(roots[name]) }}</div>{% endfor %}
+{% for name in ("fp", "attention", "loss", "terms", "pp", "plane", "diagram") %}<div>{{ embed(roots[name]) }}</div>{% endfor %}
 <div>{{ embed(roots.facts) }}</div>
 </div>
 <div class="text"><div>{{ embed(roots.code) }}</div></div>

@@ -1,7 +1,8 @@
 """What the page shows, as plain data: settings -> curves, phases, predictions, and the commands that make the same run.
 
-The run is that of `dynsim simulate --query LL...L`: gradient flow of the orbit field (docs/model.md) of a query that is local in
-every cluster, with the field's own `run_options`. Nothing here knows of a browser.
+The run is that of `dynsim simulate`: gradient flow of the field that reaches any P under the chosen objective, with the field's
+own `run_options` (where it is stiff, few amplitude nodes and a rough accuracy); what is shown is a query that is local in every
+cluster. Nothing here knows of a browser.
 """
 
 from __future__ import annotations
@@ -13,21 +14,36 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.explore._run import DEFAULTS, any_size, command, complete, plain, python, simulated, text_of
+from dynsim.explore._run import (
+    NUMBERS,
+    Settings,
+    command,
+    complete,
+    defaults,
+    flow_options,
+    objectives,
+    plain,
+    python,
+    simulated,
+    text_of,
+)
 
 if TYPE_CHECKING:
+    from dynsim.model.problem import Problem
     from dynsim.trajectory import Trajectory
 
+DEFAULTS = defaults()
+MEASURED = ("escape_time", "global_depth", "collapse_time")  # what predictions stand beside
 LATE = 3  # escape times after which the late stage of theory is drawn
 
 
-def read_settings(pairs: Iterable[tuple[str, str]] | Mapping[str, str]) -> dict[str, float]:
+def read_settings(pairs: Iterable[tuple[str, str]] | Mapping[str, str]) -> dict[str, Any]:
     """Read settings from text, as in a link.
 
     Parameters
     ----------
     pairs : iterable of (str, str), or mapping of str to str
-        Names of DEFAULTS and numbers; those left out have their default.
+        Names of DEFAULTS, and numbers, or the name of an objective; those left out have their default.
 
     Returns
     -------
@@ -49,6 +65,9 @@ def read_settings(pairs: Iterable[tuple[str, str]] | Mapping[str, str]) -> dict[
     for name, text in pairs.items() if isinstance(pairs, Mapping) else pairs:
         if name not in DEFAULTS:
             raise InputError(f"a link holds settings, {', '.join(DEFAULTS)}, got {name[:40]!r}: drop it")
+        if name == "objective":
+            found[name] = text
+            continue
         try:
             found[name] = float(text)
         except ValueError:
@@ -56,7 +75,7 @@ def read_settings(pairs: Iterable[tuple[str, str]] | Mapping[str, str]) -> dict[
     return found
 
 
-def from_link(link: str) -> dict[str, float]:
+def from_link(link: str) -> dict[str, Any]:
     """Read the settings from a link of the page, or from what stands behind its question mark.
 
     Parameters
@@ -87,13 +106,13 @@ def from_link(link: str) -> dict[str, float]:
     return read_settings(pairs)
 
 
-def to_link(settings: Mapping[str, float]) -> str:
+def to_link(settings: Settings) -> str:
     """Write settings as the part of a link from the question mark on.
 
     Parameters
     ----------
-    settings : mapping of str to float
-        From `read_settings`.
+    settings : mapping
+        From `read_settings`. Those that the objective does not have, and the first objective, are left out.
 
     Returns
     -------
@@ -106,26 +125,31 @@ def to_link(settings: Mapping[str, float]) -> str:
     >>> dynsim.explore.to_link({"K": 2.0, "P": 1e30})
     '?K=2&P=1e30'
     """
-    return "?" + urlencode({name: text_of(value) for name, value in settings.items()})
+    first = next(iter(objectives()))
+    kept = {name for name, _ in complete(settings)} if settings.get("objective", first) in objectives() else set(settings)
+    said = {name: value for name, value in settings.items() if name in kept and value != first}
+    return "?" + urlencode({name: text_of(value) for name, value in said.items()})
 
 
-def answer(settings: Mapping[str, float]) -> dict[str, Any]:
+def answer(settings: Settings) -> dict[str, Any]:
     """Run the problem of the settings, and say what came of it and what theory predicts.
 
     Parameters
     ----------
-    settings : mapping of str to float
-        Names of DEFAULTS; those left out have their default. K in clusters, P in patches, amplitudes uniform on [L, U].
+    settings : mapping
+        Names of DEFAULTS; those left out have their default. "objective" is a text, all others are numbers: K in clusters, P in
+        patches, amplitudes uniform on [L, U], and the options that the objective has, such as "weight".
 
     Returns
     -------
     dict
         Plain data: ``settings``; ``t`` (T,), unit eta x step; ``fp``, ``pp`` and ``attention``, by role (T,), means over
-        clusters; ``loss`` (T,) per masked patch; ``events``, when each was passed, or None; ``regime`` and ``phases`` of the run;
-        ``predictions``: ``escape_time`` (eq. 15) and ``escape_time_large`` (eq. 8), ``global_depth`` (eq. 16) and
-        ``global_depth_large`` (eq. 9), ``loss_floor`` (eq. 6), ``late_t`` and ``late_loss`` (eq. 12), ``regime`` and ``Delta``
-        (eq. 7); ``boundary``, the Delta at which the global and the own correlation set out equally fast at this P; ``command``,
-        ``python`` and ``link``. Numbers that do not exist are None.
+        clusters; ``loss`` (T,) per masked patch, and ``terms``, its parts by name; ``events``, when each was passed, or None;
+        ``regime`` and ``phases`` of the run; ``predictions``: ``escape_time`` (eq. 15) and ``escape_time_large`` (eq. 8),
+        ``global_depth`` (eq. 16) and ``global_depth_large`` (eq. 9), ``collapse_time_large`` (E8), ``critical_weight``,
+        ``collapse_weight`` and ``collapsed_attention`` where the objective is mixed, ``loss_floor`` (eq. 6), ``late_t`` and
+        ``late_loss`` (eq. 12), ``regime`` and ``Delta`` (eq. 7); ``boundary``, the Delta at which the global and the own
+        correlation set out equally fast at this P; ``command``, ``python`` and ``link``. Numbers that do not exist are None.
 
     Raises
     ------
@@ -150,39 +174,50 @@ def answer(settings: Mapping[str, float]) -> dict[str, Any]:
 
     chosen = complete(settings)
     problem, field, traj = simulated(chosen)
-    events, escape = traj.meta["events"], theory.escape_time(problem)
-    late = np.geomspace(LATE * escape, traj.t[-1], 30)
-    run = phases.find(traj).to_dict()
+    s, query, events = dict(chosen), "L" * problem.K, traj.meta["events"]
+    options = {name: value for name, value in s.items() if name not in (*NUMBERS, "objective")}
+    found = field.predictions(problem, query, closed=not field.stiff, **options)
+    late = _late(problem, query, field.floor, traj.t[-1]) if found.get("global_depth_theory") is not None else ([], [])
+    run, flow = phases.find(traj).to_dict(), flow_options(field, problem)
     return plain({
-        "settings": dict(chosen),
+        "settings": s,
         "t": traj.t,
-        **_by_role(traj),
+        **_by_role(traj, query),
         "loss": traj.loss,
+        "terms": traj.terms,
         "events": events,
         "regime": run["regime"],
         "phases": run["phases"],
-        "measured_depth": summary.global_depth(traj, events["escape"]),
+        "measured_depth": summary.global_depth(traj, events["escape"], query),
         "predictions": {
             "Delta": problem.Delta,
             "regime": theory.regime(problem),
-            "escape_time": theory.escape_time(problem, finite=True),
-            "escape_time_large": escape,
-            "global_depth": theory.global_depth(problem, finite=True),
-            "global_depth_large": theory.global_depth(problem),
+            **{name: found.get(f"{name}_closed") for name in MEASURED},
+            **{f"{name}_large": found.get(f"{name}_theory") for name in MEASURED},
+            **field.thresholds(problem, **options),
             "loss_floor": field.floor,
-            "late_t": late,
-            "late_loss": theory.late_loss(problem, late, field.query) + field.floor,
+            "late_t": late[0],
+            "late_loss": late[1],
         },
         "boundary": scaling.expected_boundary(problem),
-        "command": command(dict(chosen)),
-        "python": python(dict(chosen), any_size().run_options(problem)),
-        "link": to_link(dict(chosen)),
+        "command": command(s, field, flow),
+        "python": python(s, field, flow),
+        "link": to_link(s),
     })
 
 
-def _by_role(traj: Trajectory) -> dict[str, dict[str, np.ndarray]]:
-    """fp, pp and attention by role along the run, each (T,): means over clusters."""
+def _late(problem: Problem, query: str, floor: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+    """Times of the late stage, and the loss that theory predicts there."""
+    from dynsim import theory
+
+    t = np.geomspace(LATE * theory.escape_time(problem), end, 30)
+    return t, theory.late_loss(problem, t, query) + floor
+
+
+def _by_role(traj: Trajectory, query: str) -> dict[str, dict[str, np.ndarray]]:
+    """fp, pp and attention of a query type by role along the run, each (T,): means over clusters."""
     rows = [traj.layout.areas(*tables) for tables in zip(traj.fp, traj.pp, traj.attention, strict=True)]
+    at = traj.layout.query_type == query
     return {
-        name: {role: np.array([row[name][role].mean() for row in rows]) for role in roles} for name, roles in rows[0].items()
+        name: {role: np.array([row[name][role][at].mean() for row in rows]) for role in roles} for name, roles in rows[0].items()
     }

@@ -27,12 +27,12 @@ HOST = "127.0.0.1"
 TYPES = {"png": "image/png", "pdf": "application/pdf", "svg": "image/svg+xml", "csv": "text/csv", "json": "application/json"}
 
 
-def make_server(settings: Mapping[str, float], port: int = 0, token: str | None = None) -> tuple[Server, str]:
+def make_server(settings: Mapping[str, Any], port: int = 0, token: str | None = None) -> tuple[Server, str]:
     """Make the server, not yet running.
 
     Parameters
     ----------
-    settings : mapping of str to float
+    settings : mapping
         What the page begins with, from `answers.read_settings`.
     port : int
         To listen on; 0 for one that is free.
@@ -126,7 +126,7 @@ def _free_port(port: int) -> int:
         return one.getsockname()[1]
 
 
-def _exported(name: str, settings: Mapping[str, float]) -> bytes:
+def _exported(name: str, settings: Mapping[str, Any]) -> bytes:
     """The figure (figure.png, .pdf, .svg: that of `dynsim plot`) or the data (data.csv, .json) of settings."""
     what, ending = name.split(".")
     if what == "data":
@@ -144,13 +144,13 @@ def _exported(name: str, settings: Mapping[str, float]) -> bytes:
 
 
 def serve(
-    settings: Mapping[str, float], port: int = 0, browser: bool = True, announce: Callable[[str, bool], object] | None = None
+    settings: Mapping[str, Any], port: int = 0, browser: bool = True, announce: Callable[[str, bool], object] | None = None
 ) -> None:
     """Serve the page until Ctrl-C.
 
     Parameters
     ----------
-    settings : mapping of str to float
+    settings : mapping
         What the page begins with.
     port : int
         To listen on; 0 for one that is free.
@@ -216,15 +216,15 @@ class Panel:
         return f'<iframe src="{self.address}" width="100%" height="900" style="border: 0" title="dynsim explore"></iframe>'
 
 
-def panel(port: int = 0, **settings: float) -> Panel:
+def panel(port: int = 0, **settings: float | str) -> Panel:
     """Open the explorer in a notebook whose browser runs on this machine.
 
     Parameters
     ----------
     port : int
         To listen on, on 127.0.0.1; 0 for one that is free.
-    **settings : float
-        What to begin with: K, gamma, P, kappa_c, kappa_s, L, U.
+    **settings : float or str
+        What to begin with: K, gamma, P, kappa_c, kappa_s, L, U, objective, and its options, such as weight.
 
     Returns
     -------
@@ -244,7 +244,7 @@ def panel(port: int = 0, **settings: float) -> Panel:
     """
     import asyncio
 
-    begin = answers.read_settings({name: repr(value) for name, value in settings.items()})
+    begin = answers.read_settings({name: str(value) for name, value in settings.items()})
     ready = threading.Event()
     made: dict[str, Any] = {}
 

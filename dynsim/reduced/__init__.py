@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "EmpiricalField", "MinibatchField", "PopulationField", "OrbitField", "ContrastiveField", "ImageField",
     "ImageContrastiveField", "MixedImageField", "MixedField", "ContrastiveOrbitField", "MixedOrbitField", "SumField",
-    "Field", "Option", "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class", "method_key",
+    "Field", "Option", "descend", "flow", "Descent", "Momentum", "Adam", "Sign", "FIELDS", "field_class",
+    "field_of_any_size", "method_key",
 ]
 
 FIELDS = {  # the first of an objective is what is run where no method is named
@@ -127,6 +128,38 @@ def method_key(objective: str = "reconstruction", method: str | None = None) -> 
         what = f"method must be one of {', '.join(of)}, got {method!r}" if of else f"objective must be known, got {objective!r}"
         raise InputError(f"{what}: see dynsim.reduced.FIELDS")
     return of[method] if method is not None else next(iter(of.values()))
+
+
+def field_of_any_size(objective: str = "reconstruction") -> Any:
+    """Return the field of an objective that needs no images and reaches any P by its own flow: the first one registered.
+
+    Parameters
+    ----------
+    objective : str
+        What is minimised.
+
+    Returns
+    -------
+    type
+        A class derived from Field.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> dynsim.reduced.field_of_any_size("mixed").__name__
+    'MixedOrbitField'
+    """
+    for cls in map(field_class, FIELDS):
+        if cls.objective == objective and cls.offered() and cls.integrator == "flow" and not cls.seeded:
+            return cls
+    from dynsim.errors import InputError
+
+    raise InputError(f"objective must be one with a field of any size, got {objective!r}: see dynsim.reduced.FIELDS")
 
 
 def __getattr__(name: str) -> object:

@@ -8,7 +8,10 @@ contrastive.py, f = z (c + (1 - c) A_g) with c = C_g / P; once it has escaped, t
 Class *asymptotic*: large P; *closed* (finite=True): c counted, all other areas and PP left out.
 """
 
+from __future__ import annotations
+
 import math
+from functools import lru_cache
 
 import numpy as np
 from scipy import optimize, special
@@ -155,7 +158,7 @@ def collapsed_attention(problem: Problem, weight: float, temperature: float = 0.
     _check_weight(weight)
     law, K, gamma = problem.amplitude, problem.K, problem.masked / problem.P
     if finite:
-        return _Settled(problem, weight, temperature).attention()
+        return _settled(problem, weight, temperature).attention()
     if weight <= critical_weight(problem):
         return 0.0
     if law.L == law.U:
@@ -218,7 +221,7 @@ def mixed_escape_time(problem: Problem, weight: float, temperature: float = 0.5,
     if law.L == law.U:
         left = 1.0 - collapsed_attention(problem, weight, temperature, finite)
         return base / left if left > 0 and weight < collapse_weight(problem, temperature) else math.inf
-    settled = _Settled(problem, weight, temperature)
+    settled = _settled(problem, weight, temperature)
     a, b = settled.left()
     gamma = problem.masked / problem.P
 
@@ -355,6 +358,12 @@ def overtaking_weight(problem: Problem) -> float:
     if left(low) <= 0:
         return lowest
     return math.exp(optimize.brentq(left, low, low - math.log(goal) + 9.0, xtol=1e-12))
+
+
+@lru_cache(maxsize=16)
+def _settled(problem: Problem, weight: float, temperature: float) -> _Settled:
+    """One search for all that is asked of it."""
+    return _Settled(problem, weight, temperature)
 
 
 class _Settled:

@@ -142,3 +142,26 @@ def test_the_command_fails_where_an_exponent_does(capsys, monkeypatch):
     true = scaling._fallen
     monkeypatch.setattr(scaling, "_fallen", lambda problem, depth: true(problem, 1.05 * depth))  # a depth 5 % off
     assert main(["scaling", "--P", "1e8:1e24:7:log", "--kappa-c", "0.8"]) == 1 and "NO" in capsys.readouterr().out
+
+
+def test_exponents_of_the_collapse():
+    """P to 1e20 and fixed amplitudes: closed forms have the sizes of this P, and leave out its PP and local areas."""
+    problem = dynsim.Problem(K=3, gamma=0.75, kappa_c=0.8, kappa_s=0.3, amplitude=dynsim.Fixed(1.0))
+    P = sweep.span(1e8, 1e20, 5, log=True)
+    collapse, delayed = scaling.measure(problem, P, scaling.COLLAPSE, weight=1.5)
+    assert (collapse.derived, delayed.derived) == (pytest.approx(1.4), pytest.approx(0.7))
+    for row in (collapse, delayed):
+        assert row.agrees and abs(row.exponent - row.expected) < 2e-3, row
+        for wrong in (1 + (1 - 0.8), 2 * (1 - 0.8), 1 - 0.8):  # controls: one power of the share less, none of P, the wrong area
+            assert not replace(row, derived=wrong).agrees
+    assert delayed.y[-1] > 1.5 * theory.escape_time(replace(problem, P=1e20))  # it is the delayed one
+    with pytest.raises(dynsim.InputError, match="the escape must come"):
+        scaling.measure(problem, [1e8, 1e10], ["delayed_escape"], weight=50.0)
+
+
+def test_the_command_measures_the_collapse_at_a_weight(capsys):
+    sizes = "--K 3 --gamma 0.75 --P 1e8:1e20:5:log --kappa-c 0.8 --kappa-s 0.3 --L 1 --U 1"
+    assert main(["scaling", *sizes.split(), "--weight", "1.2", "--temperature", "0.4", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [row["quantity"] for row in record["exponents"]] == [*scaling.QUANTITIES, *scaling.COLLAPSE]
+    assert record["weight"] == 1.2 and record["temperature"] == 0.4

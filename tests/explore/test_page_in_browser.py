@@ -97,6 +97,62 @@ def test_every_slider_and_the_diagram_do_something(chromium, address):
     watched.page.close()
 
 
+def test_the_mixed_objective_has_its_sliders_curves_and_plane(chromium, address):
+    watched = opened(chromium, address)
+    page = watched.page
+    page.evaluate(WATCH)
+    weight, plane = page.locator(".slider-weight .noUi-handle"), page.locator(".picture-plane .bk-events")
+    assert not weight.is_visible() and not plane.is_visible()
+    before = page.evaluate("window.answers.length")
+    page.get_by_label("objective").select_option("mixed")
+    page.wait_for_function(f"window.answers.length > {before}", timeout=20000)
+    weight.wait_for(state="visible")
+    plane.wait_for(state="visible")
+    settings = {**answers.DEFAULTS, "objective": "mixed"}
+    assert page.url == address + answers.to_link(settings) and "weight=1&temperature=0.5" in page.url
+    for name, value in (("weight", 1.05), ("temperature", 0.55)):
+        press(watched, name)
+        settings[name] = value
+        found, curves = answers.answer(settings), page.evaluate(DATA, "curves")
+        assert same(curves, found) and not same(curves, answers.answer({**settings, name: value + 0.5}))  # control
+        assert curves["attention_global"] == found["attention"]["global"][1:]
+        assert curves["loss_contrastive"] == found["terms"]["contrastive"][1:]
+        assert page.evaluate(DATA, "levels")["collapsed"] == [found["predictions"]["collapsed_attention"]]
+        assert page.evaluate(DATA, "balance") == {"weight": [settings["weight"]], "Delta": [found["predictions"]["Delta"]]}
+    assert answers.answer(settings)["command"] in page.locator("pre").first.inner_text()
+    before = page.evaluate("window.answers.length")
+    plane.click(position={"x": 200, "y": 110})
+    page.wait_for_function(f"window.answers.length > {before}", timeout=20000)
+    moved = page.evaluate(DATA, "balance")
+    assert moved["weight"][0] > 1.5 and moved["Delta"] != [found["predictions"]["Delta"]]
+    assert page.evaluate(DATA, "collapses")["t"]  # that much weight lets attention collapse
+    again = opened(chromium, page.url)
+    assert again.page.evaluate(DATA, "balance") == moved and again.wide() <= 0
+    before = page.evaluate("window.answers.length")
+    page.get_by_label("objective").select_option("reconstruction")
+    page.wait_for_function(f"window.answers.length > {before}", timeout=20000)
+    weight.wait_for(state="hidden")
+    assert page.evaluate(DATA, "collapses")["t"] == [] and "weight" not in page.url
+    for one in (watched, again):
+        assert one.complaints == [] and one.left == [] and one.failed == []
+        one.page.close()
+
+
+def test_mixed_answers_come_quickly(chromium, address):
+    watched = opened(chromium, address + "?objective=mixed&gamma=0.6")
+    watched.page.evaluate(WATCH)
+    took, alone = [], []
+    for i in range(11):
+        took.append(press(watched, "weight"))
+        began = time.perf_counter()
+        answers.answer({**answers.DEFAULTS, "objective": "mixed", "gamma": 0.6005, "weight": 1.05 + 0.05 * i})
+        alone.append(time.perf_counter() - began)
+    middle, compute = statistics.median(took[1:]), statistics.median(alone[1:])
+    print(f"\nmixed: from a key to new curves: median {middle:.3f} s; the answer alone: {compute:.3f} s")
+    assert middle <= max(MEDIAN, TIMES * compute)
+    watched.page.close()
+
+
 @pytest.mark.parametrize("link", ["?K=two", "?nonsense=1", "?gamma=1.5", "?K=4&P=%3Cscript%3Ealert(1)%3C/script%3E"])
 def test_a_nonsense_link_is_refused_kindly(chromium, address, link):
     watched = opened(chromium, address + link)
