@@ -37,7 +37,7 @@ class Twin:
 
     def pooled(self, fp, pp):
         """f (J, nodes) of the global area by its unmasked fraction and amplitude, l (nodes,) of a local one: (E1)."""
-        x, _, xo, xo_weight, rho, count, rest, _ = self.con
+        x, _, xo, xo_weight, rho, count, rest = self.con
         z = self.nodes[0]
         f, local = np.zeros((x.size, z.size)), np.zeros(z.size)
         for g, share in enumerate(self.share):
