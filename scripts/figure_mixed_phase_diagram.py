@@ -1,12 +1,12 @@
 """Phase diagram of contrast beside reconstruction
-================================================
+===============================================
 
 Where attention of local queries ends under L_rec + alpha P L_con: over weight and information gap, at three sizes.
 
 Colour: attention on the global area of the cluster when the own area would have escaped without contrast, from gradient flows
 on orbits of all query types (kappa_s = .4, so that kappa_c sets Delta). Lines are predictions: critical weight (E13, solid),
-collapse weight (E15, dashed), and the weight at which the global area takes off before the own one escapes (E21, dotted); Delta
-= 0 in grey. As P grows the diverse phase takes the whole left side. Equations: docs/contrastive-population.md.
+collapse weight (E15, dashed), and the weight at which the global area takes off before the own one escapes (E21, dotted);
+Delta = 0 in grey. As P grows the diverse phase takes the whole left side. Equations: docs/contrastive-population.md.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def attention(problem, weight):
     return flow(MixedOrbitField(problem, weight=weight), t_end=t, keep=[t], rtol=1e-5).attention[-1, 0, 0, 1]
 
 
-across, up = (6, 5) if args.quick else (25, 19)
+across, up = (6, 5) if args.quick else (22, 17)
 gaps, weights = np.linspace(-0.25, 0.45, across), np.geomspace(0.3, 300.0, up)
 sizes = (1e6, 1e12, 1e30)
 figure, axes = plots.figure(1, len(sizes), plots.DOUBLE, 2.4, sharey=True)

@@ -65,6 +65,12 @@ class Parser(argparse.ArgumentParser):
         self.declare()
         return super().parse_known_args(*args, **kwargs)
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Refuse -- as a value: argparse drops it and hands on an empty list."""
+        if action.option_strings and arg_strings == ["--"]:
+            self.error(f"argument {action.option_strings[0]}: expected one argument")
+        return super()._get_values(action, arg_strings)
+
     def error(self, message: str) -> NoReturn:
         if "expected one argument" in message:
             message += " (a negative one as --option=-1)"
