@@ -65,6 +65,11 @@ class Parser(argparse.ArgumentParser):
         self.declare()
         return super().parse_known_args(*args, **kwargs)
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if arg_strings == ["--"] and action.nargs is None and action.option_strings:  # of --K=--, which argparse makes a list
+            self.error(f"argument {'/'.join(action.option_strings)}: expected one argument")
+        return super()._get_values(action, arg_strings)
+
     def error(self, message: str) -> NoReturn:
         if "expected one argument" in message:
             message += " (a negative one as --option=-1)"

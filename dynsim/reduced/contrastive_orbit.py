@@ -38,6 +38,7 @@ SHARP = 1e-4  # relative spread of that fraction below which its mean serves, to
 SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver needs its derivative
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
+NO_TABLES = (np.zeros(0), np.zeros(0), *np.zeros((3, 0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 1)))  # without contrast
 MOST_NUMBERS = 4000  # in the state: a stiff solver's Jacobian is dense
 
 
@@ -151,7 +152,7 @@ class MixedOrbitField(Field):
         self._fp = np.flatnonzero(entry < 6)
         self._own = np.append(np.flatnonzero(entry == 0), 0)  # by type; the last has no local cluster
         n = own - 1.0
-        con, rec = _contrastive_tables(problem, own, self.weight > 0), _reconstruction_tables(problem, n)
+        con, rec = _contrastive_tables(problem, own) if self.weight else NO_TABLES, _reconstruction_tables(problem, n)
         self.slide = np.array([z.max(), z.min()])
         self._fixed: tuple = (
             float(K), P, self.temperature, float(problem.n_local), self.share, self._clusters, lies, keys, copies,
@@ -577,11 +578,9 @@ def _pairs(z: np.ndarray, weight: np.ndarray, slide: np.ndarray) -> np.ndarray:
     return np.pad(np.array(rows), ((0, 0), (0, -(z.size**2) % HALF_WIDTH)))
 
 
-def _contrastive_tables(problem: Problem, own: np.ndarray, used: bool) -> tuple[np.ndarray, ...]:
+def _contrastive_tables(problem: Problem, own: np.ndarray) -> tuple[np.ndarray, ...]:
     """Of a query masked or not: x, weight of the global area; x, weight, rho of the own one given it, count; rho of all
-    others. Empty where there is no contrast."""
-    if not used:
-        return np.zeros(0), np.zeros(0), *np.zeros((3, 0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 1))
+    others."""
     P, unmasked, size = float(problem.P), float(problem.unmasked), float(problem.C_global)
     x, weight = _global_law(P + 1.0, unmasked, size)
     xo, xo_weight, rho, _, count = _given_global(P + 1.0, unmasked, size, x, own[0])
