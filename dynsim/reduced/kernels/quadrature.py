@@ -26,7 +26,8 @@ def gauss_rule(x, weight, nodes):
     reorthogonalisation."""
     center = dot(weight, x)
     basis = np.empty((nodes + 1, x.size))
-    basis[0] = np.sqrt(weight)
+    for i in range(x.size):
+        basis[0, i] = math.sqrt(weight[i])
     diagonal, off = np.empty(nodes), np.empty(nodes)
     for k in range(nodes):
         image = basis[k + 1]
@@ -38,11 +39,14 @@ def gauss_rule(x, weight, nodes):
                 share = dot(basis[b], image)
                 for i in range(x.size):
                     image[i] -= share * basis[b, i]
-        off[k] = np.sqrt(dot(image, image))
+        off[k] = math.sqrt(dot(image, image))
         for i in range(x.size):
             image[i] /= off[k]
-    values, first = eigenvalues(diagonal, off[: nodes - 1])
-    return values + center, first * first
+    values, first = eigenvalues(diagonal, off)
+    for k in range(nodes):
+        values[k] += center
+        first[k] *= first[k]
+    return values, first
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -50,7 +54,7 @@ def eigenvalues(diagonal, off):
     """Eigenvalues of a symmetric tridiagonal matrix in ascending order, and the first entries of the eigenvectors: QL steps with
     implicit shifts (Golub and Welsch).
 
-    diagonal: (n,). off: (n - 1,)."""
+    diagonal: (n,). off: (n - 1,), or longer."""
     n = diagonal.size
     d, e, v = np.zeros(n), np.zeros(n), np.zeros(n)
     v[0] = 1.0
