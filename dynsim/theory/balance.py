@@ -24,6 +24,7 @@ from dynsim.theory.averages import amplitude_nodes, fading_integral, tilted
 from dynsim.theory.reconstruction import escape_time
 
 LOWEST, STEPS = -30.0, 2000  # where the search for a settled correlation begins, and how finely it looks
+NODES = np.polynomial.legendre.leggauss(48)  # for averages over a part of a uniform law
 FAR = 60.0  # largest z phi at which two pushes are compared while attention is small
 
 
@@ -421,7 +422,7 @@ def _by_global_queries(law: Law, K: int, phi: np.ndarray) -> np.ndarray:
 
 def _log_pile(law: Law, K: int, tau: float, edge: float) -> float:
     """log(1 + E[e^(edge z / tau) - 1; z > edge] / K) of uniform amplitudes."""
-    x, w = np.polynomial.legendre.leggauss(48)
+    x, w = NODES
     z = edge + (law.U - edge) * (1 + x) / 2
     return math.log1p(float(w @ np.expm1(edge * z / tau)) / 2 * (law.U - edge) / (law.U - law.L) / K)
 
