@@ -22,7 +22,8 @@ THREADS = int(os.environ.setdefault("NUMBA_NUM_THREADS", str(len(os.sched_getaff
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(THREADS))
 
-import numpy as np  # noqa: E402 (after the thread counts)
+import joblib  # noqa: E402 (after the thread counts)
+import numpy as np  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from scipy.integrate import solve_ivp  # noqa: E402
@@ -281,6 +282,51 @@ def flow_rows(rows, turns):
     rows.add("plain solve_ivp on Q / flow, P=64 n=64, same tolerance", *in_turn(unreduced, reduced, 3))
 
 
+def mixed_run(P, weight, amplitude=None):
+    """One mixed run to its horizon, K=4: all query types, contrast against reconstruction."""
+    problem = dynsim.Problem(P=P, K=4, **({} if amplitude is None else {"amplitude": amplitude}))
+
+    def run():
+        field = dynsim.reduced.MixedOrbitField(problem, weight=weight)
+        try:
+            dynsim.reduced.flow(field, field.horizon(), keep=100, rtol=1e-6)
+        except dynsim.Diverged:  # random amplitudes, late: correlations grow beyond what exponentials hold
+            pass
+
+    return run
+
+
+def plane_point(weight, kappa_s):
+    """Escape and collapse at one point of the plane of weight and information gap, P=1e12, K=4, fixed amplitude."""
+    problem = dynsim.Problem(P=1e12, K=4, kappa_s=kappa_s, amplitude=dynsim.Fixed(1.0))
+    field = dynsim.reduced.MixedOrbitField(problem, weight=weight)
+    return dynsim.reduced.flow(field, field.horizon(), keep=2, rtol=1e-4, until="escape").meta["events"]
+
+
+def mixed_orbit_rows(rows, quick):
+    code = (
+        "import dynsim; f = dynsim.reduced.MixedOrbitField(dynsim.Problem(K=2, P=1e12), weight=2.0);"
+        "import os; a = os.times(); f.velocity(f.start()); b = os.times(); print(b.user + b.system - a.user - a.system)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
+        printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment).stdout
+    rows.add("mixed orbit: compiling its kernels, CPU / 6 s", [float(printed)], [6.0], "<= 1")
+    for amplitude, name in ((dynsim.Fixed(1.0), "fixed z"), (None, "random z")):
+        for P in (1e3, 1e12, 1e100):
+            for weight in (0.0, 0.5, 1.5, 2.5, 5.0):
+                run = mixed_run(P, weight, amplitude)
+                times = [seconds(run) for _ in range(2 if quick else 4)][1:]
+                rows.add(f"mixed run K=4, P={P:g}, weight {weight:g}, {name} / 500 ms", times, [0.5] * len(times), "<= 1")
+    side = 8 if quick else 40
+    points = [(w, k) for w in np.linspace(0.1, 4.0, side) for k in np.linspace(0.1, 0.85, side)]
+    pool = joblib.Parallel(n_jobs=2)
+    pool(joblib.delayed(plane_point)(*point) for point in points[:2])
+    taken = seconds(lambda: pool(joblib.delayed(plane_point)(*point) for point in points))
+    name = f"plane of {side} x {side} weights and gaps, P=1e12, two workers / 60 s for 40 x 40"
+    rows.add(name, [taken], [60.0 * len(points) / 1600], "<= 1")
+
+
 def sweep_row(rows, quick):
     grid = "--K 1 --P 1e12 --kappa-c 0.5:0.98:51 --kappa-s 0.05:0.5:46 --quiet".split()
     if quick:
@@ -337,7 +383,7 @@ def memory_rows(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer sizes and turns")
-    names = ["recursion", "kernel", "stochastic", "contrastive", "flow", "sweep", "start", "memory", "images"]
+    names = ["recursion", "kernel", "stochastic", "contrastive", "flow", "mixed-orbit", "sweep", "start", "memory", "images"]
     parser.add_argument("--only", choices=names, help="one group of rows")
     parser.add_argument("--out", default="benchmark.json", help="where the rows go as JSON")
     options = parser.parse_args()
@@ -349,6 +395,7 @@ def main():
         "stochastic": lambda: stochastic_row(rows, turns),
         "contrastive": lambda: contrastive_rows(rows, turns, options.quick),
         "flow": lambda: flow_rows(rows, turns),
+        "mixed-orbit": lambda: mixed_orbit_rows(rows, options.quick),
         "sweep": lambda: sweep_row(rows, options.quick),
         "start": lambda: start_rows(rows, turns),
         "memory": lambda: memory_rows(rows),

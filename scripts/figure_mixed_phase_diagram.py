@@ -1,12 +1,12 @@
 """Phase diagram of contrast beside reconstruction
-================================================
+===============================================
 
 Where attention of local queries ends under L_rec + alpha P L_con: over weight and information gap, at three sizes.
 
 Colour: attention on the global area of the cluster when the own area would have escaped without contrast, from gradient flows
 on orbits of all query types (kappa_s = .4, so that kappa_c sets Delta). Lines are predictions: critical weight (E13, solid),
-collapse weight (E15, dashed), and the weight at which the global area takes off before the own one escapes (E21, dotted); Delta
-= 0 in grey. As P grows the diverse phase takes the whole left side. Equations: docs/contrastive-population.md.
+collapse weight (E15, dashed), and the weight at which the global area takes off before the own one escapes (E21, dotted);
+Delta = 0 in grey. As P grows the diverse phase takes the whole left side. Equations: docs/contrastive-population.md.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import os
 
 import matplotlib
 import numpy as np
+from matplotlib.patheffects import withStroke
 
 from dynsim import Fixed, Problem, plots, theory
 from dynsim.reduced import MixedOrbitField, flow
@@ -26,6 +27,7 @@ os.makedirs(args.out, exist_ok=True)
 matplotlib.rcParams.update(plots.STYLE)
 
 KAPPA_S = 0.4
+EDGE = [withStroke(linewidth=2.2, foreground="black")]  # white lines on yellow
 
 
 def problem_of(P, gap):
@@ -39,7 +41,7 @@ def attention(problem, weight):
     return flow(MixedOrbitField(problem, weight=weight), t_end=t, keep=[t], rtol=1e-5).attention[-1, 0, 0, 1]
 
 
-across, up = (6, 5) if args.quick else (25, 19)
+across, up = (6, 5) if args.quick else (22, 17)
 gaps, weights = np.linspace(-0.25, 0.45, across), np.geomspace(0.3, 300.0, up)
 sizes = (1e6, 1e12, 1e30)
 figure, axes = plots.figure(1, len(sizes), plots.DOUBLE, 2.4, sharey=True)
@@ -54,7 +56,7 @@ for ax, P in zip(axes, sizes, strict=True):
         (theory.overtaking_weight, fine, ":", "(E21)"),
     )
     for weight_of, x, dashes, name in lines:
-        ax.plot(x, [weight_of(problem_of(P, gap)) for gap in x], color="white", ls=dashes, label=name)
+        ax.plot(x, [weight_of(problem_of(P, gap)) for gap in x], color="white", ls=dashes, label=name, path_effects=EDGE)
     ax.axvline(0, color=plots.GREY, lw=0.6)
     ax.set(yscale="log", ylim=(weights[0], weights[-1]), xlim=(gaps[0], gaps[-1]), xlabel=r"information gap $\Delta$")
     ax.set_title(f"$P=10^{{{np.log10(P):.0f}}}$")

@@ -88,7 +88,7 @@ def test_a_wrong_number_in_a_document_is_found(tmp_path, monkeypatch):
     assert not run_page(right, "right")
     assert "Expected" in run_page(right.replace("\n2\n", "\n3\n"), "wrong")
     assert "printed" in run_page(right.replace("\ndynsim ...", "\nnothing"), "wrong")
-    assert not run_page("```console\n$ dynsim simulate --K 0\ndynsim: K must ...\n```\n", "right")
+    assert not run_page("```console\n$ dynsim simulate --K 0\ndynsim: --K must ...\n```\n", "right")
     assert "printed" in run_page("```console\n$ dynsim simulate --K 0\ndynsim: P must ...\n```\n", "wrong")
     assert "ended with 2" in run_page("```console\n$ dynsim simulate --K 0\n```\n", "wrong")
 

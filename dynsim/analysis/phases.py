@@ -174,9 +174,9 @@ def events(traj: Trajectory, floor: float | None = None, part: Partition | None 
     >>> import dynsim
     >>> problem = dynsim.Problem(K=2, gamma=0.75, P=36, kappa_c=0.8, kappa_s=0.4)
     >>> field = dynsim.reduced.PopulationField(problem, dynsim.Partition.blocks(problem))
-    >>> found = dynsim.analysis.phases.events(dynsim.reduced.descend(field, eta=2.0, steps=200))
+    >>> found = dynsim.analysis.phases.events(dynsim.reduced.descend(field, eta=2.0, steps=400))
     >>> {name: round(time) for name, time in found.items()}
-    {'escape': 112, 'half': 76, 'excess': 376}
+    {'escape': 160, 'half': 51, 'excess': 405}
     """
     found = dict(traj.meta.get("events", {}))
     if found and (floor is None or traj.meta.get("integrator") == "flow"):

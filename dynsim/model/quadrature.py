@@ -1,9 +1,10 @@
-"""Gauss-Legendre nodes and weights by +, -, *, / in a fixed order: the same bits on every machine, which LAPACK's are not."""
+"""Gauss-Legendre nodes and whole powers by +, -, *, / in a fixed order: the same bits on every machine."""
 
 from functools import lru_cache
 from math import pi
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 NEWTON = 4  # steps; the start is good to 1/n^3 or so, and every step squares the error
 COSINE = 14  # terms of its series: the next one is below 1e-24 at pi / 2
@@ -49,6 +50,31 @@ def legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
     x.setflags(write=False)
     weight.setflags(write=False)
     return x, weight
+
+
+def whole_powers(x: ArrayLike, most: int) -> np.ndarray:
+    """Return x^0, x^1, .., x^most, factor by factor: the same bits on every machine, unlike those of ``**``.
+
+    Parameters
+    ----------
+    x : array_like of shape (n,)
+        Numbers.
+    most : int
+        The largest exponent.
+
+    Returns
+    -------
+    ndarray of shape (most + 1, n)
+        A row for each exponent.
+
+    Examples
+    --------
+    >>> from dynsim.model.quadrature import whole_powers
+    >>> whole_powers([2.0, 0.0], 2).tolist()
+    [[1.0, 1.0], [2.0, 0.0], [4.0, 0.0]]
+    """
+    x = np.asarray(x, dtype=float)
+    return np.cumprod(np.concatenate([np.ones((1, x.size)), np.tile(x, (most, 1))]), axis=0)
 
 
 def _polynomial(n: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

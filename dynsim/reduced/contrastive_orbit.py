@@ -27,6 +27,7 @@ from dynsim.errors import InputError
 from dynsim.model.amplitude import Law, is_number
 from dynsim.model.areas import query_types
 from dynsim.model.problem import Problem
+from dynsim.model.quadrature import whole_powers
 from dynsim.model.type_areas import TypesLayout
 from dynsim.reduced.field import ATTENTION_EVENTS, EVENTS, Field, Observation, Option, Recipe, by_query_type, check_nodes
 
@@ -37,6 +38,7 @@ SHARP = 1e-4  # relative spread of that fraction below which its mean serves, to
 SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver needs its derivative
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
+NO_TABLES = (np.zeros(0), np.zeros(0), *np.zeros((3, 0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 1)))  # without contrast
 MOST_NUMBERS = 4000  # in the state: a stiff solver's Jacobian is dense
 
 
@@ -136,7 +138,8 @@ class MixedOrbitField(Field):
         z, z_weight = problem.amplitude.nodes(_enough_nodes(problem) if nodes is None else nodes)
         self.limit = SATURATED / max(1.0, z.min())
         K, P, c = problem.K, float(problem.P), problem.C_global / problem.P
-        self.share = np.array([comb(K, g) * c**g * (1 - c) ** (K - g) for g in range(K + 1)])
+        chances = whole_powers([c, 1 - c], K)
+        self.share = np.array([comb(K, g) * chances[g, 0] * chances[K - g, 1] for g in range(K + 1)])
         self._clusters = np.array([[K - g, g] for g in range(K + 1)])
         own = np.array([_typical_local(problem), float(problem.C_global)])
         copies = np.array([[1.0, 1.0, max(1.0, problem.n_local - 1.0)], [1.0, 1.0, float(problem.n_local)]])
@@ -149,7 +152,7 @@ class MixedOrbitField(Field):
         self._fp = np.flatnonzero(entry < 6)
         self._own = np.append(np.flatnonzero(entry == 0), 0)  # by type; the last has no local cluster
         n = own - 1.0
-        con, rec = _contrastive_tables(problem, own, self.weight > 0), _reconstruction_tables(problem, n)
+        con, rec = _contrastive_tables(problem, own) if self.weight else NO_TABLES, _reconstruction_tables(problem, n)
         self.slide = np.array([z.max(), z.min()])
         self._fixed: tuple = (
             float(K), P, self.temperature, float(problem.n_local), self.share, self._clusters, lies, keys, copies,
@@ -160,7 +163,7 @@ class MixedOrbitField(Field):
         self._kernel: Any = kernels.mixed_types
         floors = np.array([all_masked(P, float(problem.unmasked), m) for m in n])
         if self.weight == 0.0:
-            self.floor = 0.5 * problem.amplitude.moment(2) * float(self.share @ self._clusters @ floors) / K
+            self.floor = 0.5 * problem.amplitude.moment(2) * float((self.share * (self._clusters * floors).sum(axis=1)).sum()) / K
         self._attention, self._terms = np.zeros((K + 1, 2, 3)), np.zeros(2)
         self._gross, self._together = np.zeros(self._place.size), np.zeros((K + 1, 2))
         self.pooled = np.zeros((con[0].size, z.size))
@@ -183,13 +186,14 @@ class MixedOrbitField(Field):
         self._width = [(g + 1) * comb(problem.K - g + 2, 2) for g in range(problem.K + 1)]
         others = P - 1.0 if self.intersections == "independent" else P
         beside = sizes - (np.array([1.0, 0.0, 0.0]) if self.intersections == "independent" else 0.0)
+        powers = whole_powers((beside / others).ravel(), problem.K)
         for g in range(problem.K + 1):
             n = problem.K - g
             local = [(a, b, n - a - b) for a in range(n, -1, -1) for b in range(n - a, -1, -1)]
             for s, (in_local, in_global) in enumerate((x, (d, 0, g - d)) for x in local for d in range(g, -1, -1)):
                 lies[g, 0, :, s], lies[g, 1, :, s] = in_local, in_global
                 ways = [comb(sum(m), m[0]) * comb(m[1] + m[2], m[1]) for m in (in_local, in_global)]
-                chance = np.prod((beside / others) ** np.array([in_local, in_global], dtype=float))
+                chance = np.prod(powers[(*in_local, *in_global), range(6)])
                 number[g, s] = others * ways[0] * ways[1] * chance
             if self.intersections == "product":
                 if number[g, 0] < 1.0 - 1e-9:
@@ -338,11 +342,11 @@ class MixedOrbitField(Field):
         area; means over queries and clusters."""
         K, own, at_global = self.problem.K, local[:, 0], local[:, 1]
         pairs = self.share * self._clusters[:, 0]
-        found = {"escape": float(pairs @ own / pairs.sum()) - 0.5}
+        found = {"escape": float((pairs * own).sum() / pairs.sum()) - 0.5}
         for g, query in enumerate(query_types(K)):
             found[f"escape {query}"] = (float(own[g]) if g < K else of_global) - 0.5
         if self.weight:
-            found["collapse"] = float(pairs @ at_global / pairs.sum()) - 0.5
+            found["collapse"] = float((pairs * at_global).sum() / pairs.sum()) - 0.5
             found.update({f"collapse {query}": float(at_global[g]) - 0.5 for g, query in enumerate(query_types(K)[:K])})
         return found
 
@@ -574,11 +578,9 @@ def _pairs(z: np.ndarray, weight: np.ndarray, slide: np.ndarray) -> np.ndarray:
     return np.pad(np.array(rows), ((0, 0), (0, -(z.size**2) % HALF_WIDTH)))
 
 
-def _contrastive_tables(problem: Problem, own: np.ndarray, used: bool) -> tuple[np.ndarray, ...]:
+def _contrastive_tables(problem: Problem, own: np.ndarray) -> tuple[np.ndarray, ...]:
     """Of a query masked or not: x, weight of the global area; x, weight, rho of the own one given it, count; rho of all
-    others. Empty where there is no contrast."""
-    if not used:
-        return np.zeros(0), np.zeros(0), *np.zeros((3, 0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 1))
+    others."""
     P, unmasked, size = float(problem.P), float(problem.unmasked), float(problem.C_global)
     x, weight = _global_law(P + 1.0, unmasked, size)
     xo, xo_weight, rho, _, count = _given_global(P + 1.0, unmasked, size, x, own[0])

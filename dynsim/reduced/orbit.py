@@ -20,11 +20,11 @@ from math import comb
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from dynsim.errors import InputError
 from dynsim.model.areas import ROLES, Layout, Table, divide, query_types
 from dynsim.model.problem import Problem
+from dynsim.model.quadrature import whole_powers
 from dynsim.reduced.field import Field, Observation, Option, Recipe, check_nodes
 
 OWN, GLOBAL, OTHER = 0, 1, 2
@@ -410,31 +410,6 @@ class OrbitField(Field):
             "method": self.method, "query": self.query, "masks": self.masks, "intersections": self.intersections,
             "other_areas": self.layout.copies[:, OTHER].tolist(), "loss_floor": self.floor, **left_out,
         }
-
-
-def whole_powers(x: ArrayLike, most: int) -> np.ndarray:
-    """Return x^0, x^1, .., x^most, factor by factor: the same bits on every machine, unlike those of ``**``.
-
-    Parameters
-    ----------
-    x : array_like of shape (n,)
-        Numbers.
-    most : int
-        The largest exponent.
-
-    Returns
-    -------
-    ndarray of shape (most + 1, n)
-        A row for each exponent.
-
-    Examples
-    --------
-    >>> from dynsim.reduced.orbit import whole_powers
-    >>> whole_powers([2.0, 0.0], 2).tolist()
-    [[1.0, 1.0], [2.0, 0.0], [4.0, 0.0]]
-    """
-    x = np.asarray(x, dtype=float)
-    return np.cumprod(np.concatenate([np.ones((1, x.size)), np.tile(x, (most, 1))]), axis=0)
 
 
 def _typical_local(problem: Problem) -> float:

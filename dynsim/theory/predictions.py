@@ -94,7 +94,7 @@ def mixed_predictions(
     query : str
         Query type: L or G for each cluster.
     weight : float
-        alpha.
+        The alpha of the loss.
     temperature : float
         The tau of the contrastive loss.
     closed : bool
@@ -131,7 +131,7 @@ def mixed_thresholds(problem: Problem, weight: float = 1.0, temperature: float =
     problem : Problem
         What is simulated.
     weight : float
-        alpha.
+        The alpha of the loss.
     temperature : float
         The tau of the contrastive loss.
 
@@ -146,7 +146,7 @@ def mixed_thresholds(problem: Problem, weight: float = 1.0, temperature: float =
     >>> import dynsim
     >>> problem = dynsim.Problem(K=4, gamma=0.8, P=1e12, amplitude=dynsim.Fixed(1.0))
     >>> {name: round(value, 3) for name, value in dynsim.theory.mixed_thresholds(problem, 2.0).items()}
-    {'critical_weight': 1.067, 'collapse_weight': 2.77, 'collapsed_attention': 0.867}
+    {'critical_weight': 1.067, 'collapse_weight': 2.77, 'collapsed_attention': 0.863}
     """
     names = ("critical_weight", "collapse_weight", "collapsed_attention")
     if problem.Delta <= 0:

@@ -160,8 +160,8 @@ def test_exponents_of_the_collapse():
 
 
 def test_the_command_measures_the_collapse_at_a_weight(capsys):
-    sizes = "--K 3 --gamma 0.75 --P 1e8:1e20:5:log --kappa-c 0.8 --kappa-s 0.3 --L 1 --U 1"
-    assert main(["scaling", *sizes.split(), "--weight", "1.2", "--temperature", "0.4", "--json"]) == 0
+    sizes = "--K 2 --P 1e8:1e24:5:log --L 1 --U 1"
+    assert main(["scaling", *sizes.split(), "--weight", "2", "--temperature", "0.4", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert [row["quantity"] for row in record["exponents"]] == [*scaling.QUANTITIES, *scaling.COLLAPSE]
-    assert record["weight"] == 1.2 and record["temperature"] == 0.4
+    assert record["weight"] == 2.0 and record["temperature"] == 0.4

@@ -42,6 +42,8 @@ BAD = [
     ("simulate --gamma nan", "gamma"),
     ("simulate --gamma half", "gamma"),
     ("simulate --gamma", "gamma"),
+    ("simulate --K=--", "expected one argument"),
+    ("sweep --K=-- --out x.db", "expected one argument"),
     ("simulate --P 10 --gamma 0.01", "none"),
     ("simulate --P 10 --gamma 0.99", "all"),
     ("simulate --K 0", "K"),

@@ -52,10 +52,13 @@ def eigenvalues(diagonal, off):
 
     diagonal: (n,). off: (n - 1,)."""
     n = diagonal.size
-    d, e, v = diagonal.copy(), np.zeros(n), np.zeros(n)
-    e[: n - 1] = off
+    d, e, v = np.zeros(n), np.zeros(n), np.zeros(n)
     v[0] = 1.0
-    small = CONVERGED * max(np.max(np.abs(d)), np.max(np.abs(e)))
+    small = 0.0
+    for i in range(n):
+        d[i] = diagonal[i]
+        e[i] = off[i] if i < n - 1 else 0.0
+        small = max(small, CONVERGED * abs(d[i]), CONVERGED * abs(e[i]))
     for first in range(n):
         while True:
             last = first
@@ -87,8 +90,11 @@ def eigenvalues(diagonal, off):
                 continue
             d[i + 1] -= p
             e[last] = 0.0
-    order = np.argsort(d)
-    return d[order], v[order]
+    for i in range(1, n):  # (NumPy's sort would take seconds to compile)
+        for k in range(i, 0, -1):
+            if d[k] < d[k - 1]:
+                d[k], d[k - 1], v[k], v[k - 1] = d[k - 1], d[k], v[k - 1], v[k]
+    return d, v
 
 
 @lru_cache
