@@ -94,7 +94,7 @@ def eigenvalues(diagonal, off):
                 continue
             d[i + 1] -= p
             e[last] = 0.0
-    for i in range(1, n):  # (NumPy's sort would take seconds to compile)
+    for i in range(1, n):  # (NumPy's own would take seconds to compile)
         for k in range(i, 0, -1):
             if d[k] < d[k - 1]:
                 d[k], d[k - 1], v[k], v[k - 1] = d[k - 1], d[k], v[k - 1], v[k]
