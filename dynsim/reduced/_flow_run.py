@@ -105,6 +105,10 @@ class Flow:
         """(loss, each event as a number that turns positive where it happens)."""
         return self.field.crossings(self.state(Y))
 
+    def reached(self) -> tuple[float, dict[str, float]]:
+        """The same where the last step ended."""
+        return self.crossings(self.solver.y)
+
     def begin(self, state: State) -> Any:
         """A solver that starts afresh from a state."""
         s, h, evaluations, _ = state.memory[0]
@@ -142,7 +146,7 @@ class Flow:
             self.leave()
             return
         before, loss = self.signs, self.loss
-        self.loss, self.signs = self.crossings(self.solver.y)
+        self.loss, self.signs = self.reached()
         if self.loss > loss + max(self.rise, self.rtol * abs(loss)):
             raise self.stopped(f"its loss rises, so the closure is off: end at t_end={self.t:.4g}")
         self.tau, self.steps = self.solver.y[-1], self.steps + 1

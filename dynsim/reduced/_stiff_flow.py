@@ -57,6 +57,10 @@ class StiffFlow(Flow):
         J[-1, -1] = -(1.0 - dY[-1]) * dY[-1]
         return J
 
+    def reached(self) -> tuple[float, dict[str, float]]:
+        """The same where the last step ended, as the solver has evaluated it: to its tolerance."""
+        return self.field.crossings_seen()
+
     def largest(self) -> float:
         """The largest correlation, in size."""
         return float(np.abs(self.field.from_slide(self.solver.y[:-1], self.sliding)).max())

@@ -142,6 +142,8 @@ class MixedOrbitField(Field):
         chances = whole_powers([c, 1 - c], K)
         self.share = np.array([comb(K, g) * chances[g, 0] * chances[K - g, 1] for g in range(K + 1)])
         self._clusters = np.array([[K - g, g] for g in range(K + 1)])
+        pairs = (self.share * self._clusters[:, 0])[:K]
+        self._pairs, self._queries = (pairs / pairs.sum()).tolist(), query_types(K)
         own = np.array([_typical_local(problem), float(problem.C_global)])
         copies = np.array([[1.0, 1.0, max(1.0, problem.n_local - 1.0)], [1.0, 1.0, float(problem.n_local)]])
         lies, number = self._classes(own)
@@ -345,7 +347,12 @@ class MixedOrbitField(Field):
 
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
         """(loss, each of `events` as a number that turns positive where it happens)."""
-        loss, _ = self.velocity(y)
+        self.velocity(y)
+        return self.crossings_seen()
+
+    def crossings_seen(self) -> tuple[float, dict[str, float]]:
+        """The same at the state that was evaluated last."""
+        loss = self._loss()
         found = self._event_values(self._attention[:, 0], float(self._attention[-1, 1, 0]))
         return loss, found if self.weight else {**found, **self.standard_crossings(loss, found["escape"] + 0.5)}
 
@@ -360,14 +367,13 @@ class MixedOrbitField(Field):
     def _event_values(self, local: np.ndarray, of_global: float) -> dict[str, float]:
         """From the attention (types, 3) of queries in a cluster in which they are local, and that of all-global ones on their own
         area; means over queries and clusters."""
-        K, own, at_global = self.problem.K, local[:, 0], local[:, 1]
-        pairs = self.share * self._clusters[:, 0]
-        found = {"escape": float((pairs * own).sum() / pairs.sum()) - 0.5}
-        for g, query in enumerate(query_types(K)):
-            found[f"escape {query}"] = (float(own[g]) if g < K else of_global) - 0.5
+        K, own, at_global = self.problem.K, local[:, 0].tolist(), local[:, 1].tolist()
+        own[K] = of_global
+        found = {"escape": sum(p * a for p, a in zip(self._pairs, own[:K], strict=True)) - 0.5}
+        found.update({f"escape {query}": a - 0.5 for query, a in zip(self._queries, own, strict=True)})
         if self.weight:
-            found["collapse"] = float((pairs * at_global).sum() / pairs.sum()) - 0.5
-            found.update({f"collapse {query}": float(at_global[g]) - 0.5 for g, query in enumerate(query_types(K)[:K])})
+            found["collapse"] = sum(p * a for p, a in zip(self._pairs, at_global[:K], strict=True)) - 0.5
+            found.update({f"collapse {query}": a - 0.5 for query, a in zip(self._queries[:K], at_global[:K], strict=True)})
         return found
 
     # ---- how it is built and stored
