@@ -66,9 +66,8 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(*args, **kwargs)
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """Refuse -- as a value: argparse drops it and hands on an empty list."""
-        if action.option_strings and arg_strings == ["--"]:
-            self.error(f"argument {action.option_strings[0]}: expected one argument")
+        if arg_strings == ["--"] and action.nargs is None and action.option_strings:  # of --K=--, which argparse makes a list
+            self.error(f"argument {'/'.join(action.option_strings)}: expected one argument")
         return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:

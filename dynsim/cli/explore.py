@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 
-from dynsim.cli import _show
+from dynsim.cli import _show, process
 from dynsim.cli._options import PROBLEM, number, whole
 from dynsim.errors import InputError
 
@@ -47,6 +47,7 @@ def run(args: Namespace) -> int:
         _show.remark(args, "a browser opens with it; Ctrl-C ends it" if opens else "open it in a browser; Ctrl-C ends it")
 
     logging.getLogger("tornado.access").setLevel(logging.ERROR)  # a refused request is none of the reader's business
+    process.collected_as_usual()
     with _show.telling_of_compilation(args):
         server.serve(settings, args.port, not args.no_browser, announce)
     return 0

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+USUAL = gc.get_threshold()
+
 
 def drop_stdout() -> None:
     """The reader has gone (`| head`): let nothing more be written, not even at exit."""
@@ -29,6 +31,11 @@ def rarely_collected() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+def collected_as_usual() -> None:
+    """Undo `rarely_collected`, in a command that goes on for long: figures and pages hold themselves in cycles."""
+    gc.set_threshold(*USUAL)
 
 
 class interruptible:

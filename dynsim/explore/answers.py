@@ -126,8 +126,8 @@ def to_link(settings: Settings) -> str:
     '?K=2&P=1e30'
     """
     first = next(iter(objectives()))
-    kept = {name for name, _ in complete(settings)} if settings.get("objective", first) in objectives() else set(settings)
-    said = {name: value for name, value in settings.items() if name in kept and value != first}
+    names = [name for name, _ in complete(settings)]  # in one order, whatever that of the settings
+    said = {name: settings[name] for name in names if name in settings and settings[name] != first}
     return "?" + urlencode({name: text_of(value) for name, value in said.items()})
 
 

@@ -62,8 +62,8 @@ def descend(
         If a value breaks a rule, the optimiser does not reduce exactly under the field's embedding, or the run should end by the
         loss and the field knows no floor.
     Diverged
-        If correlations leave the range of the softmax, or plain descent ends above its first loss. It carries the trajectory so
-        far, and says a step size to try.
+        If correlations leave the range of the softmax, or plain descent of a gradient ends above its first loss. It carries the
+        trajectory so far, and says a step size to try.
     Interrupted
         On Ctrl-C, with the trajectory so far.
 
@@ -127,7 +127,7 @@ def _bounds(field: Field, optimiser: Rule, until: str | None) -> tuple[float, fl
     """(loss above which a run has diverged, excess at which it ends)."""
     if until not in (None, *ENDS):
         raise InputError(f"until must be {' or '.join(ENDS)} for a descent, got {until!r}: leave it out")
-    falls = field.deterministic and type(optimiser) is Descent
+    falls = field.deterministic and field.conservative and type(optimiser) is Descent
     first = field.velocity(field.start())[0] if falls or until is not None else np.inf
     if until is None:
         return (first if falls else np.inf), -np.inf

@@ -4,10 +4,10 @@ from numpy.typing import ArrayLike
 
 from dynsim.errors import InputError, Interrupted
 from dynsim.model.amplitude import is_number
+from dynsim.reduced._flow_run import SOLVERS, Flow
+from dynsim.reduced._stiff_flow import StiffFlow
 from dynsim.reduced.field import Field
-from dynsim.reduced.flow_run import SOLVERS, Flow
 from dynsim.reduced.recording import Checkpoint, State
-from dynsim.reduced.stiff_flow import StiffFlow
 from dynsim.trajectory import Progress, Trajectory
 
 SEGMENT = {"LSODA": 500, "Radau": 50, "DOP853": 10, "RK45": 20}  # steps after which a solver starts afresh, see flow

@@ -178,7 +178,7 @@ class LSODA(OdeSolver):
         self.t += self.h
         self.steps += 1
         self.used = self.h, self.order
-        kernels.correct(self.history, self.order, self.weights, self.found)
+        kernels.correct(self.history, self.order, np.array(self.weights), self.found)  # a tuple would be a type by its length
         self.y = self.history[0].copy()
         self.look -= 1
         if self.look < 0 and self._turned(error, size):

@@ -63,7 +63,7 @@ INTEGRATORS = {  # their options
     ),
 }
 GENERALISATION = Option("generalisation", bool, False, "also the population loss at the end, and the gap")
-_ALONE = threading.Lock()  # LSODA runs once per process; a Dask worker may have several threads
+_ALONE = threading.Lock()  # warnings are caught for a whole process; a Dask worker may have several threads
 
 
 def run_field(

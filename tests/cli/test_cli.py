@@ -282,3 +282,9 @@ def test_cite_names_the_paper_in_text_and_bibtex(capsys):
         status, out, err = run(capsys, *argv)
         assert status == 0 and "2403.02233" in out and "Huang" in out and not err
     assert out.count("@") == len(cite.REFERENCES) and out.count("{") == out.count("}")
+
+
+@pytest.mark.parametrize("line", ["simulate --K=--", "sweep --K=--", "scaling --bound=--", "simulate --method=--"])
+def test_two_hyphens_are_no_value(line, capsys):
+    assert main(line.split()) == 2
+    assert "expected one argument" in capsys.readouterr().err

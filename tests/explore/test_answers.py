@@ -67,6 +67,7 @@ def test_links_bring_the_settings_back():
         link = answers.to_link(settings)
         assert answers.from_link("http://127.0.0.1:1/token/" + link) == settings
         assert answers.from_link(link[1:]) == settings
+    assert answers.to_link(dict(reversed(mixed.items()))) == answers.to_link(mixed)
     assert answers.from_link("?K=2") == {**answers.DEFAULTS, "K": 2.0}
 
 

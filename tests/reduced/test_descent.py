@@ -177,3 +177,25 @@ BAD = [{"steps": -1}, {"steps": 1.5}, {"keep": 0}, {"steps": 3, "keep": [4]}, {"
 def test_bad_options_are_named(field, options):
     with pytest.raises(dynsim.InputError, match="must be .*got .*: "):
         descend(field, **options)
+
+
+@pytest.mark.parametrize("conservative", [True, False])
+def test_a_rise_is_a_divergence_where_a_gradient_is_followed(part, data, conservative):
+    """With a stopped gradient, say, what is followed is none, and the loss may rise."""
+
+    class Rising(EmpiricalField):
+        observe = Field.observe
+
+        def velocity(self, y, step=0, out=None):
+            loss, dy = super().velocity(y, step, out)
+            dy *= -1
+            return loss, dy
+
+    field = Rising(part, data)
+    field.conservative = conservative
+    if conservative:
+        with pytest.raises(dynsim.Diverged, match="above .* at the start"):
+            descend(field, eta=0.1, steps=5)
+    else:
+        run = descend(field, eta=0.1, steps=5)
+        assert run.loss[-1] > run.loss[0]

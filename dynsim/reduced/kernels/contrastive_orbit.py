@@ -53,9 +53,9 @@ def drawn(z, z_weight, w_others, d_local, out):
     """E[w z D_l], E[w z^2 D_l] of an other area, out[4] and out[6]."""
     out[4], out[6] = 0.0, 0.0
     for a in range(z.size):
-        pull = z_weight[a] * w_others[a] * z[a] * d_local[a]
-        out[4] += pull
-        out[6] += pull * z[a]
+        term = z_weight[a] * w_others[a] * z[a] * d_local[a]
+        out[4] += term
+        out[6] += term * z[a]
 
 
 @njit(nogil=True, error_model="numpy")

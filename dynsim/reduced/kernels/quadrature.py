@@ -26,7 +26,8 @@ def gauss_rule(x, weight, nodes):
     reorthogonalisation."""
     center = dot(weight, x)
     basis = np.empty((nodes + 1, x.size))
-    basis[0] = np.sqrt(weight)
+    for i in range(x.size):
+        basis[0, i] = math.sqrt(weight[i])
     diagonal, off = np.empty(nodes), np.empty(nodes)
     for k in range(nodes):
         image = basis[k + 1]
@@ -38,11 +39,14 @@ def gauss_rule(x, weight, nodes):
                 share = dot(basis[b], image)
                 for i in range(x.size):
                     image[i] -= share * basis[b, i]
-        off[k] = np.sqrt(dot(image, image))
+        off[k] = math.sqrt(dot(image, image))
         for i in range(x.size):
             image[i] /= off[k]
-    values, first = eigenvalues(diagonal, off[: nodes - 1])
-    return values + center, first * first
+    values, first = eigenvalues(diagonal, off)
+    for k in range(nodes):
+        values[k] += center
+        first[k] *= first[k]
+    return values, first
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -50,12 +54,15 @@ def eigenvalues(diagonal, off):
     """Eigenvalues of a symmetric tridiagonal matrix in ascending order, and the first entries of the eigenvectors: QL steps with
     implicit shifts (Golub and Welsch).
 
-    diagonal: (n,). off: (n - 1,)."""
+    diagonal: (n,). off: (n - 1,), or longer."""
     n = diagonal.size
-    d, e, v = diagonal.copy(), np.zeros(n), np.zeros(n)
-    e[: n - 1] = off
+    d, e, v = np.zeros(n), np.zeros(n), np.zeros(n)
     v[0] = 1.0
-    small = CONVERGED * max(np.max(np.abs(d)), np.max(np.abs(e)))
+    small = 0.0
+    for i in range(n):
+        d[i] = diagonal[i]
+        e[i] = off[i] if i < n - 1 else 0.0
+        small = max(small, CONVERGED * abs(d[i]), CONVERGED * abs(e[i]))
     for first in range(n):
         while True:
             last = first
@@ -87,8 +94,11 @@ def eigenvalues(diagonal, off):
                 continue
             d[i + 1] -= p
             e[last] = 0.0
-    order = np.argsort(d)
-    return d[order], v[order]
+    for i in range(1, n):  # (NumPy's own would take seconds to compile)
+        for k in range(i, 0, -1):
+            if d[k] < d[k - 1]:
+                d[k], d[k - 1], v[k], v[k - 1] = d[k - 1], d[k], v[k - 1], v[k]
+    return d, v
 
 
 @lru_cache

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.reduced.flow_run import Flow
+from dynsim.reduced._flow_run import Flow
 from dynsim.reduced.kernels import balance
 from dynsim.reduced.kernels.elementary import exp
 from dynsim.reduced.recording import State
