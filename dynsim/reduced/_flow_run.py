@@ -26,6 +26,7 @@ class Flow:
     """A gradient flow in progress: Y = (y, tau) with tau = log(1 + t / t0), integrated over s."""
 
     until: str | None = None
+    ended: str | None = None  # how, where it is neither by time nor by an event
 
     def __init__(
         self, field: Field, t_end: float, keep: ArrayLike | None, rtol: float, name: str, start: State | None, segment: int
@@ -104,6 +105,10 @@ class Flow:
         """(loss, each event as a number that turns positive where it happens)."""
         return self.field.crossings(self.state(Y))
 
+    def reached(self) -> tuple[float, dict[str, float]]:
+        """The same where the last step ended."""
+        return self.crossings(self.solver.y)
+
     def begin(self, state: State) -> Any:
         """A solver that starts afresh from a state."""
         s, h, evaluations, _ = state.memory[0]
@@ -121,7 +126,7 @@ class Flow:
             checkpoint(self.start, self.record)
         if self.waiting and self.waiting[0][0] == 0.0:
             self.save(self.waiting.pop(0)[0], self.start.y)
-        while self.tau < self.end and (self.until is None or self.events[self.until] is None):
+        while self.tau < self.end and self.ended is None and (self.until is None or self.events[self.until] is None):
             self.step()
             if progress is not None:
                 progress(min(self.tau, self.end), self.end)
@@ -135,11 +140,13 @@ class Flow:
     def step(self) -> None:
         """One step of the solver; saves events and times that it passes. Raises Diverged."""
         message = self.advance()
-        if self.solver.status == "failed" or not np.abs(self.solver.y[:-1]).max() <= self.limit:
-            left = f"a correlation left +-{self.limit:.4g}, beyond which the softmax overflows: end at t_end={self.t:.4g}"
-            raise self.stopped(f"{message}: try method='Radau' or a larger rtol" if message else left)
+        if self.solver.status == "failed":
+            raise self.stopped(f"{message}: try method='Radau' or a larger rtol")
+        if not self.largest() <= self.limit:
+            self.leave()
+            return
         before, loss = self.signs, self.loss
-        self.loss, self.signs = self.crossings(self.solver.y)
+        self.loss, self.signs = self.reached()
         if self.loss > loss + max(self.rise, self.rtol * abs(loss)):
             raise self.stopped(f"its loss rises, so the closure is off: end at t_end={self.t:.4g}")
         self.tau, self.steps = self.solver.y[-1], self.steps + 1
@@ -148,6 +155,14 @@ class Flow:
         del self.waiting[: len(due)]
         if found or due:
             self.save_passed(found, due)
+
+    def largest(self) -> float:
+        """The largest correlation, in size."""
+        return float(np.abs(self.solver.y[:-1]).max())
+
+    def leave(self) -> None:
+        """What to do where a correlation has left the range of the softmax. Raises Diverged."""
+        raise self.stopped(f"a correlation left +-{self.limit:.4g}, beyond which the softmax overflows: end at t_end={self.t:.4g}")
 
     def save_passed(self, found: Sequence[str], due: Sequence[tuple[float, float]]) -> None:
         """Save the events found and the times due in the last step, in their order, from the solver's dense output."""

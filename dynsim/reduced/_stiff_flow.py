@@ -57,6 +57,20 @@ class StiffFlow(Flow):
         J[-1, -1] = -(1.0 - dY[-1]) * dY[-1]
         return J
 
+    def reached(self) -> tuple[float, dict[str, float]]:
+        """The same where the last step ended, as the solver has evaluated it: to its tolerance."""
+        return self.field.crossings_seen()
+
+    def largest(self) -> float:
+        """The largest correlation, in size."""
+        return float(np.abs(self.field.from_slide(self.solver.y[:-1], self.sliding)).max())
+
+    def leave(self) -> None:
+        """End in front of the step that leaves the range of the softmax: attention is a step of the amplitudes by then, and
+        goes on to sharpen only."""
+        self.save(self.t, self.solver.dense_output()(self.solver.t_old))
+        self.ended = f"ended at t={self.t:.6g}, where a correlation passes {self.limit:.4g}"
+
     def own_options(self) -> dict[str, Any]:
         """The Jacobian, for solvers that take one."""
         return {"jac": self.jacobian} if self.name in ("LSODA", "Radau") else {}
@@ -76,7 +90,7 @@ class StiffFlow(Flow):
         """One step, and other coordinates where an event shows that other pairs slide now."""
         before = self.signs
         super().step()
-        if all((before[event] < 0) == (sign < 0) for event, sign in self.signs.items()):
+        if self.ended or all((before[event] < 0) == (sign < 0) for event, sign in self.signs.items()):
             return
         y = self.state(self.solver.y)
         sliding = self.field.slides(y)

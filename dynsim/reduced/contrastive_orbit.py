@@ -39,6 +39,7 @@ SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
 NO_TABLES = (np.zeros(0), np.zeros(0), *np.zeros((3, 0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 1)))  # without contrast
+FEWEST = 0.5  # keys that a class holds for its PP to grow as far as it will
 MOST_NUMBERS = 4000  # in the state: a stiff solver's Jacobian is dense
 
 
@@ -136,11 +137,13 @@ class MixedOrbitField(Field):
         self.reconstruction, self.stop_gradient = bool(reconstruction), bool(stop_gradient)
         self.masks, self.intersections, self.nodes = masks, intersections, nodes
         z, z_weight = problem.amplitude.nodes(_enough_nodes(problem) if nodes is None else nodes)
-        self.limit = SATURATED / max(1.0, z.min())
+        self.limit = SATURATED / max(1.0, z.max())  # own and global area both draw attention: no exponent may be cut short
         K, P, c = problem.K, float(problem.P), problem.C_global / problem.P
         chances = whole_powers([c, 1 - c], K)
         self.share = np.array([comb(K, g) * chances[g, 0] * chances[K - g, 1] for g in range(K + 1)])
         self._clusters = np.array([[K - g, g] for g in range(K + 1)])
+        pairs = (self.share * self._clusters[:, 0])[:K]
+        self._pairs, self._queries = (pairs / pairs.sum()).tolist(), query_types(K)
         own = np.array([_typical_local(problem), float(problem.C_global)])
         copies = np.array([[1.0, 1.0, max(1.0, problem.n_local - 1.0)], [1.0, 1.0, float(problem.n_local)]])
         lies, number = self._classes(own)
@@ -150,6 +153,10 @@ class MixedOrbitField(Field):
         self._place = self._places(number)
         entry = self._place % (7 + number.shape[1])
         self._fp = np.flatnonzero(entry < 6)
+        scarce = np.pad(number < FEWEST, ((0, 0), (6, 1)))
+        scarce[:, :6] = False
+        self._scarce = np.flatnonzero(scarce.ravel()[self._place])
+        self._heaviest = log(min(problem.C_local, problem.C_global))
         self._own = np.append(np.flatnonzero(entry == 0), 0)  # by type; the last has no local cluster
         n = own - 1.0
         con, rec = _contrastive_tables(problem, own) if self.weight else NO_TABLES, _reconstruction_tables(problem, n)
@@ -227,6 +234,18 @@ class MixedOrbitField(Field):
         """Velocity, and columns of its derivative, by the kernel."""
         seen = (self._gross, self._together, self._attention, self._terms, self.pooled)
         self._kernel(y, self._place, *self._how, *self._fixed, dy, *seen, columns, found)
+        slower = self._held_back(y)
+        if slower is not None:
+            dy[self._scarce] *= slower
+            self._gross[self._scarce] *= slower
+
+    def _held_back(self, y: np.ndarray) -> np.ndarray | None:
+        """By how much PP is slowed of classes that hold less than one key: it comes to rest where one key would weigh as much as
+        a whole area. The mean over queries does not know that such a key, where there is one, saturates its own softmax."""
+        if not (self._scarce.size and y[self._scarce].max() > 0.5 * self._heaviest):
+            return None
+        left = np.minimum(np.maximum(2.0 - 2.0 * y[self._scarce] / self._heaviest, 0.0), 1.0)
+        return left * left * (3.0 - 2.0 * left)
 
     def _loss(self) -> float:
         rec, con = float(self._terms[0]), float(self._terms[1])
@@ -313,6 +332,9 @@ class MixedOrbitField(Field):
         derivatives = np.zeros((columns.size, self.problem.K + 1, width + 1))
         self._evaluate(y, np.empty_like(y), self._place[columns], derivatives)
         by_column = derivatives[:, :, :width].reshape(columns.size, -1)[:, self._place]
+        slower = self._held_back(y)
+        if slower is not None:
+            by_column[:, self._scarce] *= slower
         own = self._own[sliding]
         by_column[:, own] = derivatives[:, sliding, width]
         found = np.zeros((y.size, y.size))
@@ -325,7 +347,12 @@ class MixedOrbitField(Field):
 
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
         """(loss, each of `events` as a number that turns positive where it happens)."""
-        loss, _ = self.velocity(y)
+        self.velocity(y)
+        return self.crossings_seen()
+
+    def crossings_seen(self) -> tuple[float, dict[str, float]]:
+        """The same at the state that was evaluated last."""
+        loss = self._loss()
         found = self._event_values(self._attention[:, 0], float(self._attention[-1, 1, 0]))
         return loss, found if self.weight else {**found, **self.standard_crossings(loss, found["escape"] + 0.5)}
 
@@ -340,14 +367,13 @@ class MixedOrbitField(Field):
     def _event_values(self, local: np.ndarray, of_global: float) -> dict[str, float]:
         """From the attention (types, 3) of queries in a cluster in which they are local, and that of all-global ones on their own
         area; means over queries and clusters."""
-        K, own, at_global = self.problem.K, local[:, 0], local[:, 1]
-        pairs = self.share * self._clusters[:, 0]
-        found = {"escape": float((pairs * own).sum() / pairs.sum()) - 0.5}
-        for g, query in enumerate(query_types(K)):
-            found[f"escape {query}"] = (float(own[g]) if g < K else of_global) - 0.5
+        K, own, at_global = self.problem.K, local[:, 0].tolist(), local[:, 1].tolist()
+        own[K] = of_global
+        found = {"escape": sum(p * a for p, a in zip(self._pairs, own[:K], strict=True)) - 0.5}
+        found.update({f"escape {query}": a - 0.5 for query, a in zip(self._queries, own, strict=True)})
         if self.weight:
-            found["collapse"] = float((pairs * at_global).sum() / pairs.sum()) - 0.5
-            found.update({f"collapse {query}": float(at_global[g]) - 0.5 for g, query in enumerate(query_types(K)[:K])})
+            found["collapse"] = sum(p * a for p, a in zip(self._pairs, at_global[:K], strict=True)) - 0.5
+            found.update({f"collapse {query}": a - 0.5 for query, a in zip(self._queries[:K], at_global[:K], strict=True)})
         return found
 
     # ---- how it is built and stored

@@ -484,6 +484,18 @@ class Field:
             self._first_loss = self.velocity(self.start())[0]
         return seen.loss, self.event_values(seen.loss, seen.attention, self._first_loss)
 
+    def crossings_seen(self) -> tuple[float, dict[str, float]]:
+        """Return the ``crossings`` of the state that was evaluated last, of a field that is ``stiff``.
+
+        Returns
+        -------
+        loss : float
+            Loss per masked patch.
+        crossings : dict
+            A number for each name in ``events``.
+        """
+        raise NotImplementedError
+
     def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
         """Return each event as a number that turns positive where it happens, from what is saved of a state.
 

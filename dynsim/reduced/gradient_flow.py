@@ -99,7 +99,8 @@ def flow(
         run.go(progress, checkpoint)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped at t={run.t:.4g} of {t_end:.4g}", run.record.trajectory()) from None
-    status = f"reached t_end={t_end:.6g}" if run.tau >= run.end else f"ended by {until} at t={run.events[str(until)]:.6g}"
+    by_event = f"ended by {until} at t={run.events[until]:.6g}" if until is not None and run.events[until] is not None else None
+    status = f"reached t_end={t_end:.6g}" if run.tau >= run.end else run.ended or by_event
     traj = run.record.trajectory(status=status, evaluations=int(run.solver.nfev))
     assert traj is not None  # Flow has checked that a time is saved
     return traj

@@ -26,6 +26,7 @@ from dynsim.reduced.kernels.two_areas import two_area_query
 PP_PUSHED = 1e-2  # of the pushes on FP of its type, what counts as pushes on PP: less, as PP has no fast balance of its own
 STEP = 1e-7  # of a correlation, for differences: what a stiff solver's Jacobian needs
 SMALL = 1e-9  # part of the pooled attention below which a change is not followed to other types
+SMALL_PP = 1e-3  # the same for PP, which moves it less
 IS_GLOBAL = np.array([False, True])
 NONE, OWN_AREA, TWO_AREAS = 0, 1, 2  # how reconstruction averages over masks
 
@@ -350,8 +351,6 @@ def mixed_types(
         for i in range(width):
             found[c, t, i] = (moved[i] - dy[t, i]) / STEP
         found[c, t, width] = (fast[0] - together[t, 0]) / STEP
-        if columns[c] % width >= 6:
-            continue  # PP hardly moves the targets
         # of all types by the targets, in which the velocity is linear
         most, largest = 0.0, 0.0
         for b in range(nodes):
@@ -360,7 +359,7 @@ def mixed_types(
             for j in range(J):
                 part[j, b] = (part[j, b] - parts[t, j, b]) / STEP
                 most, largest = max(most, abs(part[j, b])), max(largest, pooled[j, b])
-        if not most > SMALL * largest:
+        if not most > (SMALL if columns[c] % width < 6 else SMALL_PP) * largest:
             continue
         step = 1e-6 * largest / most
         for b in range(nodes):

@@ -105,15 +105,15 @@ def expectation_with_lead(
                 i_key = i_key + w_lead * (
                     tf1 * (square_lead * g1 * (a1 + r1) + e1 * a1 - q1) + tf2 * (square_lead * g2 * (a2 + r2) + e2 * a2 - q2)
                 )
-                # divided differences as in closure.expectation, V paired with two of the f
-                y12, f12 = y1 + y2, f1 + f2
+                # divided differences as in closure.expectation, every large factor paired with an f: nothing overflows
+                y12 = y1 + y2
                 s1, s2 = less * f1 * c, less * f2 * c
-                b_w = b * w_own * c
-                h1, h2 = b_w * f1, b_w * f2
-                half, W = 0.5 * square * t, (square_lead * g1 * g2 + f1 * f2 * V) * t
-                i_12 = i_12 - (half * h1 * f2 * y12 + 0.5 * W * (s1 + s2))
-                i_112 = i_112 + (half * h1 * f1 * (s2 * y12 + h1 * f2) + 0.5 * W * s1 * (2.0 * s1 + s2))
-                i_1122 = i_1122 - (half * h1 * s1 * f2 * (s2 * y12 + h2 * f12) + W * s1 * s2 * (s1 + s2))
+                h1, h2 = b * f1, b * f2
+                k1, k2 = w_own * f1 * c, w_own * f2 * c
+                half, W = 0.5 * square * t * h1, (square_lead * g1 * g2 + f1 * f2 * V) * t
+                i_12 = i_12 - (half * k2 * y12 + 0.5 * W * (s1 + s2))
+                i_112 = i_112 + (half * k1 * (s2 * y12 + h1 * k2) + 0.5 * W * s1 * (2.0 * s1 + s2))
+                i_1122 = i_1122 - (half * k2 * s1 * (s2 * y12 + k2 * (h1 + h2)) + W * s1 * s2 * (s1 + s2))
             s_base = s_base + i_base
             s_rest = s_rest + i_base * rho[j, i]
             s_one = s_one + i_square * rho[j, i]
