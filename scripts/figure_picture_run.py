@@ -18,11 +18,11 @@ from dynsim.analysis import areas, image_attention
 from dynsim.validation import prediction
 
 parser = argparse.ArgumentParser(description="A run on faces, and what their areas predict")
-parser.add_argument("--quick", action="store_true", help="fewer pictures and steps")
+parser.add_argument("--quick", action="store_true", help="fewer steps")
 parser.add_argument("--out", default=".", help="folder for picture_run.png and .pdf")
 args = parser.parse_args()
 os.makedirs(args.out, exist_ok=True)
-pictures, steps = (40, 20) if args.quick else (100, 2000)
+pictures, steps = 100, 20 if args.quick else 2000
 
 try:
     faces = import_module("skimage.data").lfw_subset()[:pictures]

@@ -50,8 +50,9 @@ images and masks (closed), beside what theory predicts.</p>
 </header>
 <div>{{ embed(roots.controls) }}</div>
 <div class="pictures">
-{% for name in ("fp", "attention", "loss", "terms", "pp", "plane", "diagram") %}<div>{{ embed(roots[name]) }}</div>{% endfor %}
-<div>{{ embed(roots.facts) }}</div>
+<div>{{ embed(roots.fp) }}</div><div>{{ embed(roots.attention) }}</div>
+<div>{{ embed(roots.loss) }}{{ embed(roots.terms) }}</div><div>{{ embed(roots.pp) }}</div>
+<div>{{ embed(roots.diagram) }}</div><div>{{ embed(roots.plane) }}{{ embed(roots.facts) }}</div>
 </div>
 <div class="text"><div>{{ embed(roots.code) }}</div></div>
 {{ embed(roots.link) }}

@@ -162,7 +162,8 @@ class Flow:
 
     def leave(self) -> None:
         """What to do where a correlation has left the range of the softmax. Raises Diverged."""
-        raise self.stopped(f"a correlation left +-{self.limit:.4g}, beyond which the softmax overflows: end at t_end={self.t:.4g}")
+        beyond = f"a correlation left +-{self.limit:.4g}, beyond which the softmax overflows"
+        raise self.stopped(f"{beyond}: end at t_end={self.t:.4g}")
 
     def save_passed(self, found: Sequence[str], due: Sequence[tuple[float, float]]) -> None:
         """Save the events found and the times due in the last step, in their order, from the solver's dense output."""

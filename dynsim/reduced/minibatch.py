@@ -7,6 +7,7 @@ repeated, continued, and followed by full.descend, which takes the same draw in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from dynsim.model.problem import Problem
 from dynsim.reduced.batch import BatchField
 from dynsim.reduced.draws import EPOCHS, Chosen, Fresh, Resampled
 from dynsim.reduced.explicit import PARTITION, VECTORS, choose_partition, choose_vectors, part_of, vectors_of
-from dynsim.reduced.field import Option, Recipe, prefixed, without_prefix
+from dynsim.reduced.field import LOSS_EVENTS, Option, Recipe, prefixed, without_prefix
 
 
 class MinibatchField(BatchField):
@@ -246,7 +247,12 @@ class MinibatchField(BatchField):
         """Return the loss and the events, on the images of the last step."""
         first_loss = self.velocity(self.start(), self._step)[0]
         seen = self._observed(y, None)
-        return seen.loss, self.event_values(seen.loss, seen.attention, first_loss)
+        return seen.loss, super().event_values(seen.loss, seen.attention, first_loss)
+
+    def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
+        """Return those of attention; what the loss has come to is not known, as every batch has a floor of its own."""
+        found = super().event_values(loss, attention, first_loss)
+        return {name: nan if name in LOSS_EVENTS else value for name, value in found.items()}
 
     def _at(self, step: int) -> None:
         if step != self._step:

@@ -14,12 +14,12 @@ A level is a function (quick, seed, progress) -> rows. Bounds are derived, or a 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 from dynsim.errors import InputError
 from dynsim.trajectory import Progress
-from dynsim.validation import _asymptotic, _exact, _finite_size, _statistical, bits, prediction
+from dynsim.validation import _asymptotic, _contrast, _exact, _finite_size, _statistical, bits, prediction
 from dynsim.validation._comparison import BOUNDS, Comparison, Difference, Row, compare, verdict
 from dynsim.validation._exact import exact
 from dynsim.validation._fields import Check, FieldReport, check_field
@@ -30,11 +30,29 @@ __all__ = [
     "compare", "exact", "prediction", "run", "same_bits",
 ]
 
-LEVELS = {
+Level = Callable[[bool, int, Progress | None], list[Row]]
+
+
+def _part_of(progress: Progress | None, before: float, share: float, total: float) -> Progress | None:
+    """The progress of a level, as progress of the whole."""
+    return progress and (lambda done, of: progress(before + share * done / of, total))
+
+
+def _joined(first: Level, second: Level, share: float) -> Level:
+    """Rows of both, the first of which takes a share of the time."""
+
+    def level(quick: bool, seed: int, progress: Progress | None) -> list[Row]:
+        rows = first(quick, seed, _part_of(progress, 0.0, share, 1.0))
+        return rows + second(quick, seed, _part_of(progress, share, 1.0 - share, 1.0))
+
+    return level
+
+
+LEVELS: dict[str, Level] = {
     "exact": _exact.level,
-    "statistical": _statistical.level,
+    "statistical": _joined(_statistical.level, _contrast.statistical, 0.9),
     "finite-size": _finite_size.level,
-    "asymptotic": _asymptotic.level,
+    "asymptotic": _joined(_asymptotic.level, _contrast.asymptotic, 0.7),
 }
 SECONDS = {"exact": 50.0, "statistical": 90.0, "finite-size": 15.0, "asymptotic": 12.0}  # a level's share of the progress bar
 
@@ -144,8 +162,3 @@ def run(
         rows += LEVELS[name](quick, seed, _part_of(progress, before, SECONDS[name], total))
         before += SECONDS[name]
     return Report(tuple(rows), bool(quick), seed)
-
-
-def _part_of(progress: Progress | None, before: float, share: float, total: float) -> Progress | None:
-    """The progress of a level, as progress of the whole."""
-    return progress and (lambda done, of: progress(before + share * done / of, total))

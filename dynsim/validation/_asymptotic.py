@@ -22,7 +22,6 @@ from dynsim.model.amplitude import Fixed, Law, Uniform
 from dynsim.model.problem import Problem
 from dynsim.reduced import OrbitField, flow
 from dynsim.trajectory import Progress
-from dynsim.validation import _contrast
 from dynsim.validation._comparison import Row
 from dynsim.validation._workers import in_parallel
 
@@ -37,7 +36,7 @@ def level(quick: bool, seed: int, progress: Progress | None) -> list[Row]:
     """Rows of the asymptotic level; nothing in it is random."""
     sizes = (1e6, 1e18, 1e30) if quick else (1e6, 1e9, 1e12, 1e18, 1e24, 1e30)
     tasks = [(regime, *law, P) for law in LAWS for regime in REGIMES for P in sizes]
-    return [row for rows in in_parallel(case, tasks, progress) for row in rows] + _contrast.asymptotic(quick, seed, None)
+    return [row for rows in in_parallel(case, tasks, progress) for row in rows]
 
 
 def case(regime: str, K: int, law: str, P: float) -> list[Row]:

@@ -4,7 +4,7 @@ Statistical rows. PAIRS fresh pairs of views, and for a mixed objective as many 
 partitions; the orbit run takes the same steps. m = PAIRS - 1 negatives make contrast weaker by m / (m + 1)
 (docs/contrastive.md), so the weight is that much larger. Correlations and attention are means over partitions and over all
 queries of one type and areas of one role, at SAVED times; one factor is fitted to all of them. Bounds are what closures are taken
-to be good to; standard errors over partitions stand in the notes.
+to be good to, some four standard errors over partitions or more; the errors stand in the notes.
 
 Asymptotic rows. With c = C_g / P and eps = rho c, relatively,
 
@@ -34,7 +34,7 @@ from dynsim.trajectory import Progress, Trajectory
 from dynsim.validation._comparison import Row
 from dynsim.validation._workers import in_parallel
 
-PAIRS, PARTS = 400, 6
+PAIRS, PARTS = 400, 12
 BOUNDS = {"fp": 0.01, "pp": 0.03, "attention": 0.01, "loss": 0.01, "collapse time": 0.01}
 RANDOM = Problem(K=3, gamma=0.75, P=100, kappa_c=0.85, kappa_s=0.45, amplitude=Uniform(0.8, 1.2))
 HALF = Problem(K=3, gamma=0.5, P=100, kappa_c=log(50) / log(100), kappa_s=0.45, amplitude=Fixed(1.0))

@@ -27,7 +27,6 @@ from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
 from dynsim.reduced import PopulationField, descend
 from dynsim.trajectory import Progress, Trajectory
-from dynsim.validation import _contrast
 from dynsim.validation._comparison import Row
 from dynsim.validation._workers import in_parallel
 
@@ -90,7 +89,7 @@ def level(quick: bool, seed: int, progress: Progress | None) -> list[Row]:
     for case, part in zip(chosen, parts, strict=True):
         runs = {n: [next(found) for _ in range(case.replicates)] for n in case.sizes[::-1]}
         rows += judge(case, part, {n: runs[n] for n in case.sizes})
-    return rows + _contrast.statistical(quick, seed, None)
+    return rows
 
 
 def replicate(problem: Problem, part: Partition, n: int, seed: Sequence[int], run: dict) -> Saved:

@@ -104,7 +104,7 @@ HASHES: dict[str, str] = {
     "contrastive-any-images, flow": "bfc7f819a5f726ea",
     "mixed-any-images, flow": "04e218f4f9e8d1f0",
     "mixed-samples, flow": "5ae796b09b22e2ea",
-    "mixed-orbit, flow": "7badb2f895a32967",
+    "mixed-orbit, flow": "af67d93377cf1e9b",
     "contrastive-orbit, flow": "1640bded3b337d75",
 }
 

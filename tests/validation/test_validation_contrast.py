@@ -23,7 +23,8 @@ def test_pairs_agree_with_orbits(mixed):
     case, runs = mixed
     rows = contrast.judge(contrast.case_name(*case), contrast.orbit_run(*case), runs)
     names = {"fp", "pp", "attention", "loss, reconstruction", "loss, contrastive", "collapse time"}
-    assert {row.quantity for row in rows} == names and failing(rows) <= {"pp"}  # three partitions scatter PP by 2 %
+    assert {row.quantity for row in rows} == names
+    assert failing(rows) <= {"pp", "collapse time"}  # which three partitions scatter by 2 and .6 %
     assert all("+-" in row.note and row.level == "statistical" for row in rows)
 
 
@@ -37,7 +38,7 @@ def test_orbits_of_another_problem_do_not(mixed, change, monkeypatch):
     if change == "amplitude":
         problem = dynsim.Problem(K=3, gamma=0.75, P=100, kappa_c=0.85, kappa_s=0.45, amplitude=dynsim.Fixed(1.0))
     orbit = contrast.orbit_run(problem, weight * (1.05 if change == "weight" else 1.0), eta, steps)
-    assert failing(contrast.judge("control", orbit, runs)) - {"pp"}
+    assert failing(contrast.judge("control", orbit, runs)) - {"pp", "collapse time"}
 
 
 @pytest.mark.slow
