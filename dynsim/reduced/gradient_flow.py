@@ -60,7 +60,8 @@ def flow(
     InputError
         If a value breaks a rule, or the field is not deterministic.
     Diverged
-        If a correlation leaves the range of the softmax, or the loss rises. It carries the trajectory so far.
+        If a correlation leaves the range of the softmax, or the loss rises. It carries the trajectory so far. (Where the field
+        is ``stiff``, a run ends in front of that step, and its status says so.)
     Interrupted
         On Ctrl-C, with the trajectory so far.
 
