@@ -134,3 +134,66 @@ def test_tolerance_holds_in_the_delayed_phase(amplitude):
     for name, t in tight.items():
         assert (t is None) == (loose[name] is None) and (t is None or abs(loose[name] / t - 1) < 1e-6), name
     assert abs(flow(field, field.horizon(), 3, rtol=1e-3).meta["events"]["escape"] / tight["escape"] - 1) > 1e-6  # control
+
+
+QUICK = {(1e3, 1.5), (1e20, 2.7), (1e30, 2.5), (1e100, 5.0)}
+
+
+@LAWS
+@pytest.mark.parametrize(
+    "P, weight",
+    [
+        pytest.param(P, weight, marks=() if (P, weight) in QUICK else pytest.mark.slow)
+        for P in (1e3, 1e12, 1e20, 1e30, 1e40, 1e50, 1e100)
+        for weight in (0.1, 1.5, 2.0, 2.5, 2.7, 3.0, 5.0)
+    ],
+)
+def test_runs_of_any_size_and_weight_end(amplitude, P, weight):
+    """In at most 20,000 evaluations (up to 17,000 are needed), at t_end or where attention has become a step of the amplitudes,
+    with one correlation near the end of the range."""
+    problem = dynsim.Problem(K=4, gamma=0.8, P=P, amplitude=amplitude)
+    field = MixedOrbitField(problem, weight=weight)
+    run = flow(field, **field.run_options(problem))
+    assert run.meta["evaluations"] < 20_000
+    assert run.meta["events"]["escape GGGG"] and (weight < 1 or amplitude != ONE or run.meta["events"]["collapse"])
+    if run.meta["status"].startswith("ended at"):
+        assert amplitude != ONE and np.abs(run.fp[-1]).max() > 0.5 * field.limit and run.t[-1] > theory.escape_time(problem)
+    else:
+        assert run.t[-1] == run.meta["t_end"] and np.abs(run.fp[-1]).max() < field.limit
+
+
+@LAWS
+def test_the_exponents_of_two_areas_do_not_add_up(amplitude):
+    """A velocity up to the limit of both correlations. Fixed z: what both have in common is without effect there, to what is
+    left to other areas (e^-250), so to rounding."""
+    field = MixedOrbitField(dynsim.Problem(K=2, P=1e30, amplitude=amplitude), weight=1.5)
+    y, own = field.start(), field._own[:-1]
+    y[own], y[own + 1] = 0.99 * field.limit, 0.97 * field.limit
+    v = field.velocity(y)[1]
+    assert np.isfinite(v).all() and np.abs(v).max() > 0
+    if amplitude == ONE:
+        y[own], y[own + 1] = y[own] - 0.6 * field.limit, y[own + 1] - 0.6 * field.limit
+        np.testing.assert_allclose(v[own], field.velocity(y)[1][own], rtol=1e-10, atol=0)
+        y[own + 1] -= 1.0
+        assert not np.allclose(v[own], field.velocity(y)[1][own], rtol=1e-2, atol=0)  # control
+
+
+def test_pp_of_a_class_without_a_key_comes_to_rest():
+    """Where one key would weigh as much as an area; untouched up to the root of that, and in classes that hold keys."""
+    field = MixedOrbitField(dynsim.Problem(K=4, P=1e20), weight=1.5)
+    scarce, top = field._scarce, np.log(field.problem.C_local)
+    table = np.zeros((5, 7 + field.number.shape[1]))
+    table[:, 6:-1] = field.number
+    held = table.ravel()[field._place]
+    assert (held[scarce] < 0.5).all() and scarce.size > 5
+    y = field.start()
+    y[scarce] = 0.49 * top
+    free = field.velocity(y)[1][scarce]
+    assert np.abs(free).min() > 0
+    y[scarce] = 0.75 * top
+    slowed = field.velocity(y)[1]
+    y[scarce] = top
+    rest = field.velocity(y)[1]
+    assert (rest[scarce] == 0).all() and (slowed[scarce] != 0).all()
+    plenty = np.setdiff1d(np.flatnonzero(held >= 0.5), scarce)
+    assert (rest[plenty] != 0).all()  # control
