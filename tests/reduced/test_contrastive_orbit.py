@@ -27,6 +27,7 @@ def state(field, seed=0):
 # ---- the kernel against its twin
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("name", CASES)
 def test_both_losses_are_those_of_the_twin(name):
     """The same sums in another order: 1e-13; 1e-10 where the spread of PP in an own area nearly vanishes beside its mean."""
@@ -40,6 +41,7 @@ def test_both_losses_are_those_of_the_twin(name):
     assert abs(twin.contrast(other, other) / found["contrastive"] - 1) > 1e-4
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("name", ["K=1", "K=2"])
 @pytest.mark.parametrize("stop_gradient", [True, False])
 def test_velocity_is_minus_the_gradient_by_the_first_view_or_by_both(name, stop_gradient):

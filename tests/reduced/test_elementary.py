@@ -9,6 +9,8 @@ from numba import njit
 from dynsim.reduced.kernels import elementary
 from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load, load_head, new_table, store, total
 
+pytestmark = pytest.mark.kernel
+
 DRAW = np.random.default_rng(0)
 EXTENDED = np.finfo(np.longdouble).nmant >= 63  # else the reference would be no better than what is held against it
 

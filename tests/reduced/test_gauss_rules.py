@@ -6,6 +6,8 @@ from scipy.linalg import eigh_tridiagonal
 
 from dynsim.reduced.kernels.quadrature import dot, eigenvalues, gauss_rule, hermite
 
+pytestmark = pytest.mark.kernel
+
 DRAW = np.random.default_rng(1)
 MATRICES = {
     "one": (np.array([0.7]), np.empty(0)),

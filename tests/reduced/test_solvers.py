@@ -7,6 +7,8 @@ from scipy import integrate
 from dynsim.reduced import dop853, lsoda
 from dynsim.reduced.kernels import solvers
 
+pytestmark = pytest.mark.kernel
+
 DRAW = np.random.default_rng(2)
 
 
