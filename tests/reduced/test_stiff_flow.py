@@ -148,7 +148,7 @@ QUICK = {(1e3, 1.5), (1e20, 2.7), (1e30, 2.5), (1e100, 5.0)}
         for weight in (0.1, 1.5, 2.0, 2.5, 2.7, 3.0, 5.0)
     ],
 )
-def test_runs_of_any_size_and_weight_end(amplitude, P, weight):
+def test_runs_over_sizes_and_weights_end(amplitude, P, weight):
     """In at most 20,000 evaluations (up to 17,000 are needed), at t_end or where attention has become a step of the amplitudes,
     with one correlation near the end of the range."""
     problem = dynsim.Problem(K=4, gamma=0.8, P=P, amplitude=amplitude)
