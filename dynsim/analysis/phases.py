@@ -182,7 +182,7 @@ def events(traj: Trajectory, floor: float | None = None, part: Partition | None 
     if found and (floor is None or traj.meta.get("integrator") == "flow"):
         return found
     floor = traj.meta.get("loss_floor", 0.0) if floor is None else floor
-    left = (traj.loss - floor) / (traj.loss[0] - floor)
+    left = (traj.loss - floor) / (traj.loss[0] - floor) if traj.loss[0] > floor else np.zeros(len(traj))
     of_loss = {"half": passage(traj.t, 0.5 - left), "excess": passage(traj.t, LEFT - left)}
     if found:
         return {**found, **{name: time for name, time in of_loss.items() if name in found}}

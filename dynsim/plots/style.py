@@ -133,7 +133,8 @@ def few_log_labels(ax: Axes) -> None:
     >>> ax.set(yscale="log", ylim=(0.15, 0.9))
     [...]
     >>> plots.few_log_labels(ax)
-    >>> [label.get_text()[-9:] for label in ax.get_yticklabels(minor=True) if label.get_text()]
+    >>> inside = [label for label in ax.get_yticklabels(minor=True) if 0.15 <= label.get_position()[1] <= 0.9]
+    >>> [label.get_text()[-9:] for label in inside if label.get_text()]
     ['10^{-1}}$', '10^{-1}}$']
     """
     for axis in (ax.xaxis, ax.yaxis):

@@ -29,7 +29,17 @@ from dynsim.model.areas import query_types
 from dynsim.model.problem import Problem
 from dynsim.model.quadrature import whole_powers
 from dynsim.model.type_areas import TypesLayout
-from dynsim.reduced.field import ATTENTION_EVENTS, EVENTS, Field, Observation, Option, Recipe, by_query_type, check_nodes
+from dynsim.reduced.field import (
+    ATTENTION_EVENTS,
+    EVENTS,
+    Field,
+    Observation,
+    Option,
+    Recipe,
+    by_query_type,
+    check_nodes,
+    excess_left,
+)
 
 MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
@@ -360,7 +370,7 @@ class MixedOrbitField(Field):
         """Each of `events` as a number that turns positive where it happens."""
         found = self._event_values(attention[:, 0], float(attention[-1, 0, 0]))
         if self.weight == 0:
-            left = (loss - (self.floor or 0.0)) / (first_loss - (self.floor or 0.0))
+            left = excess_left(loss, first_loss, self.floor or 0.0)
             found |= {"half": 0.5 - left, "excess": 0.01 - left}
         return found
 

@@ -516,7 +516,7 @@ class Field:
             A number for each name in ``events``; NaN where nothing is known of it.
         """
         floor, found = self.floor or 0.0, {}
-        left = (loss - floor) / (first_loss - floor)
+        left = excess_left(loss, first_loss, floor)
         by_role = self.layout.areas(attention=attention)["attention"]
         for name in self.events:
             what, _, query = name.partition(" ")
@@ -554,7 +554,7 @@ class Field:
         if self._first_loss is None:
             self._first_loss = self.velocity(self.start())[0]
         floor = self.floor or 0.0
-        left = (loss - floor) / (self._first_loss - floor)
+        left = excess_left(loss, self._first_loss, floor)
         return {"escape": own - 0.5, "half": 0.5 - left, "excess": 0.01 - left}
 
     # ---- how it is built and stored
@@ -811,6 +811,28 @@ class Field:
                 f"take fields of one partition (images) and one kind"
             )
         return self
+
+
+def excess_left(loss: float, first_loss: float, floor: float) -> float:
+    """Return how much of the excess of the first loss over the floor is left.
+
+    Parameters
+    ----------
+    loss, first_loss, floor : float
+        Losses per masked patch.
+
+    Returns
+    -------
+    float
+        1 at the start, 0 at the floor, and where there is no excess to lose.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.field import excess_left
+    >>> excess_left(0.25, 0.5, 0.0), excess_left(0.1, 0.1, 0.1)
+    (0.5, 0.0)
+    """
+    return (loss - floor) / (first_loss - floor) if first_loss > floor else 0.0
 
 
 def by_query_type(events: Mapping[str, str], types: Iterable[str]) -> dict[str, str]:

@@ -227,8 +227,8 @@ def run(case: str, **options: Any) -> Trajectory:
     Examples
     --------
     >>> from dynsim.validation import bits
-    >>> bits.run("samples, descend").step[-1]
-    np.int64(30)
+    >>> int(bits.run("samples, descend").step[-1])
+    30
     """
     _, integrator, settings = CASES[case]
     return getattr(reduced, integrator)(field(case), **{**settings, **options})

@@ -87,3 +87,11 @@ def test_names_of_events_by_type():
     assert list(by_query_type({"escape": "", "half": ""}, ["LL", "GG"])) == ["escape", "half", "escape LL", "escape GG"]
     assert passage([0.0, 1.0, 3.0], [np.nan, 1.0, 2.0]) == 1.0 and passage([1.0, 2.0], [0.5, 1.0]) == 1.0
     assert passage([0.0, 1.0], [-1.0, np.nan]) is None
+
+
+def test_where_nothing_can_be_learned_the_loss_is_at_its_floor_from_the_start():
+    """Areas of one patch: the first loss is the floor, and no share of an excess is left."""
+    problem = dynsim.Problem(K=1, gamma=0.5, P=1e16, kappa_c=0.0, kappa_s=0.0, amplitude=dynsim.Fixed(1.0))
+    field = dynsim.reduced.OrbitField(problem, "L")
+    run = dynsim.reduced.descend(field, eta=1.0, steps=2, keep=1)
+    assert run.loss[0] == field.floor and run.meta["events"]["excess"] == 0.0 and run.meta["events"]["escape"] is None
