@@ -33,6 +33,7 @@ class Watched:
 
     def __init__(self, context, width=1300, height=900):
         self.page = context.new_page()
+        self.page.set_default_timeout(120_000)  # ms: pages of many formulas on a busy machine
         self.page.set_viewport_size({"width": width, "height": height})
         self.complaints, self.left, self.failed = [], [], []
         self.page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
