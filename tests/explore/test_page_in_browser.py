@@ -84,11 +84,9 @@ def test_every_slider_and_the_diagram_do_something(chromium, address):
         press(watched, name)
         seen.append(watched.page.evaluate(DATA, "curves"))
         assert seen[-1] != seen[-2], name
-    before = watched.page.evaluate("window.answers.length")
     watched.page.get_by_label("P, exactly").fill("196")
     watched.page.keyboard.press("Enter")
-    watched.page.wait_for_function(f"window.answers.length > {before}")
-    assert "--P 196 " in watched.page.locator("pre").first.inner_text()
+    watched.page.locator("pre", has_text="--P 196 ").wait_for()
     before = watched.page.evaluate("window.answers.length")
     watched.page.locator(".picture-diagram .bk-events").click(position={"x": 180, "y": 120})
     watched.page.wait_for_function(f"window.answers.length > {before}")
@@ -119,7 +117,7 @@ def test_the_mixed_objective_has_its_sliders_curves_and_plane(chromium, address)
         assert curves["loss_contrastive"] == found["terms"]["contrastive"][1:]
         assert page.evaluate(DATA, "levels")["collapsed"] == [found["predictions"]["collapsed_attention"]]
         assert page.evaluate(DATA, "balance") == {"weight": [settings["weight"]], "Delta": [found["predictions"]["Delta"]]}
-    assert answers.answer(settings)["command"] in page.locator("pre").first.inner_text()
+    page.locator("pre", has_text=answers.answer(settings)["command"]).wait_for()
     plane.click(position={"x": 200, "y": 110})
     for _ in range(200):  # answers to the sliders may still be under way
         moved = page.evaluate(DATA, "balance")
