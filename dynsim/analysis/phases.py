@@ -24,10 +24,10 @@ import numpy as np
 from dynsim.errors import InputError
 from dynsim.model.areas import Layout, PartitionLayout, local_pairs
 from dynsim.model.partition import Partition
+from dynsim.reduced.field import LOSS_EVENTS
 from dynsim.trajectory import Trajectory, passage
 
 TAKE_OFF = 0.5  # own attention at escape
-LEFT = 0.01  # of the excess loss, at the end of the convergence
 APART = 1e-6  # saved times closer than this (relative) are one: their difference is rounding
 CURVES = (("fp", "own"), ("fp", "global"), ("attention", "own"))
 GLOBAL_FASTER = "the global FP correlation moves faster than the own one"
@@ -183,7 +183,7 @@ def events(traj: Trajectory, floor: float | None = None, part: Partition | None 
         return found
     floor = traj.meta.get("loss_floor", 0.0) if floor is None else floor
     left = (traj.loss - floor) / (traj.loss[0] - floor) if traj.loss[0] > floor else np.zeros(len(traj))
-    of_loss = {"half": passage(traj.t, 0.5 - left), "excess": passage(traj.t, LEFT - left)}
+    of_loss = {name: passage(traj.t, share - left) for name, share in LOSS_EVENTS.items()}
     if found:
         return {**found, **{name: time for name, time in of_loss.items() if name in found}}
     return {"escape": passage(traj.t, _curves(traj, part)[2] - TAKE_OFF), **of_loss}

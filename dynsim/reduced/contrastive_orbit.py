@@ -38,7 +38,7 @@ from dynsim.reduced.field import (
     Recipe,
     by_query_type,
     check_nodes,
-    excess_left,
+    loss_crossings,
 )
 
 MASKS = ("two-areas", "own-area")
@@ -370,8 +370,7 @@ class MixedOrbitField(Field):
         """Each of `events` as a number that turns positive where it happens."""
         found = self._event_values(attention[:, 0], float(attention[-1, 0, 0]))
         if self.weight == 0:
-            left = excess_left(loss, first_loss, self.floor or 0.0)
-            found |= {"half": 0.5 - left, "excess": 0.01 - left}
+            found |= loss_crossings(loss, first_loss, self.floor or 0.0)
         return found
 
     def _event_values(self, local: np.ndarray, of_global: float) -> dict[str, float]:

@@ -30,7 +30,7 @@ EVENTS = {
     "half": "the loss has come half way from its start to its floor",
     "excess": "the loss is within 1 % of its start above its floor",
 }
-LOSS_EVENTS = ("half", "excess")  # of them, those that need a floor
+LOSS_EVENTS = {"half": 0.5, "excess": 0.01}  # of them, those that need a floor: share of the excess that is left by then
 ATTENTION_EVENTS = {
     "escape": "own attention of local queries passes one half",
     "collapse": "attention of local queries on the global area passes one half",
@@ -480,9 +480,7 @@ class Field:
             A number for each name in ``events``.
         """
         seen = self.observe(y)
-        if self._first_loss is None:
-            self._first_loss = self.velocity(self.start())[0]
-        return seen.loss, self.event_values(seen.loss, seen.attention, self._first_loss)
+        return seen.loss, self.event_values(seen.loss, seen.attention, self._loss_at_start())
 
     def crossings_seen(self) -> tuple[float, dict[str, float]]:
         """Return the ``crossings`` of the state that was evaluated last, of a field that is ``stiff``.
@@ -515,13 +513,12 @@ class Field:
         dict
             A number for each name in ``events``; NaN where nothing is known of it.
         """
-        floor, found = self.floor or 0.0, {}
-        left = excess_left(loss, first_loss, floor)
+        found, of_loss = {}, loss_crossings(loss, first_loss, self.floor or 0.0)
         by_role = self.layout.areas(attention=attention)["attention"]
         for name in self.events:
             what, _, query = name.partition(" ")
-            if what in LOSS_EVENTS:
-                found[name] = (0.5 if what == "half" else 0.01) - left
+            if what in of_loss:
+                found[name] = of_loss[what]
                 continue
             values = by_role["own" if what == "escape" else "global"][self._pairs_of(query)]
             values = values[np.isfinite(values)]
@@ -551,11 +548,12 @@ class Field:
         dict
             A number for each name in EVENTS.
         """
+        return {"escape": own - 0.5, **loss_crossings(loss, self._loss_at_start(), self.floor or 0.0)}
+
+    def _loss_at_start(self) -> float:
         if self._first_loss is None:
             self._first_loss = self.velocity(self.start())[0]
-        floor = self.floor or 0.0
-        left = excess_left(loss, self._first_loss, floor)
-        return {"escape": own - 0.5, "half": 0.5 - left, "excess": 0.01 - left}
+        return self._first_loss
 
     # ---- how it is built and stored
 
@@ -813,26 +811,27 @@ class Field:
         return self
 
 
-def excess_left(loss: float, first_loss: float, floor: float) -> float:
-    """Return how much of the excess of the first loss over the floor is left.
+def loss_crossings(loss: float, first_loss: float, floor: float) -> dict[str, float]:
+    """Return the events of the loss alone as numbers that turn positive where they happen.
 
     Parameters
     ----------
     loss, first_loss, floor : float
-        Losses per masked patch.
+        Losses per masked patch: now, at zero correlations, and that no attention can lower.
 
     Returns
     -------
-    float
-        1 at the start, 0 at the floor, and where there is no excess to lose.
+    dict
+        A number for each name in LOSS_EVENTS; where there is no excess over the floor to lose, all of it is lost.
 
     Examples
     --------
-    >>> from dynsim.reduced.field import excess_left
-    >>> excess_left(0.25, 0.5, 0.0), excess_left(0.1, 0.1, 0.1)
-    (0.5, 0.0)
+    >>> from dynsim.reduced.field import loss_crossings
+    >>> loss_crossings(0.25, 0.5, 0.0), loss_crossings(0.1, 0.1, 0.1)
+    ({'half': 0.0, 'excess': -0.49}, {'half': 0.5, 'excess': 0.01})
     """
-    return (loss - floor) / (first_loss - floor) if first_loss > floor else 0.0
+    left = (loss - floor) / (first_loss - floor) if first_loss > floor else 0.0
+    return {name: share - left for name, share in LOSS_EVENTS.items()}
 
 
 def by_query_type(events: Mapping[str, str], types: Iterable[str]) -> dict[str, str]:

@@ -5,12 +5,11 @@ from numpy.typing import ArrayLike
 
 from dynsim.errors import Diverged, InputError, Interrupted
 from dynsim.model.amplitude import is_number
-from dynsim.reduced.field import Field
+from dynsim.reduced.field import LOSS_EVENTS, Field
 from dynsim.reduced.optimisers import Descent, Rule, check
 from dynsim.reduced.recording import Checkpoint, Record, State, plain
 from dynsim.trajectory import Progress, Trajectory, steps_to_keep
 
-ENDS = {"half": 0.5, "excess": 0.01}  # events of the loss alone: share of its way to the floor that is left when they happen
 RISE = 1e-9  # of the first loss: plain descent on a fixed loss does not end above its start; rounding stays far below this
 
 
@@ -125,15 +124,15 @@ def descend(
 
 def _bounds(field: Field, optimiser: Rule, until: str | None) -> tuple[float, float]:
     """(loss above which a run has diverged, excess at which it ends)."""
-    if until not in (None, *ENDS):
-        raise InputError(f"until must be {' or '.join(ENDS)} for a descent, got {until!r}: leave it out")
+    if until not in (None, *LOSS_EVENTS):
+        raise InputError(f"until must be {' or '.join(LOSS_EVENTS)} for a descent, got {until!r}: leave it out")
     falls = field.deterministic and field.conservative and type(optimiser) is Descent
     first = field.velocity(field.start())[0] if falls or until is not None else np.inf
     if until is None:
         return (first if falls else np.inf), -np.inf
     if field.floor is None:
         raise InputError(f"until={until!r} needs the floor of the loss, which {field.method} does not know: leave it out")
-    return (first if falls else np.inf), ENDS[until] * (first - field.floor)
+    return (first if falls else np.inf), LOSS_EVENTS[until] * (first - field.floor)
 
 
 def _diverged(what: str, step: int, eta: float, field: Field, record: Record) -> Diverged:
