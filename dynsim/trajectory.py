@@ -5,7 +5,7 @@ Time is the leading axis of every array and t = eta x step. The loss is per mask
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,30 @@ class Trajectory:
             what.append(f"loss {self.loss[0]:.4g} -> {self.loss[-1]:.4g}{terms}")
         what.append(f"fp {self.fp.shape}, pp {self.pp.shape}, attention {self.attention.shape}")
         return "\n".join(what)
+
+    def at(self, rows: ArrayLike) -> "Trajectory":
+        """Return the run at some of its saved times.
+
+        Parameters
+        ----------
+        rows : array_like of int
+            Their numbers, from 0; negative ones count from the end.
+
+        Returns
+        -------
+        Trajectory
+            With all else as it is.
+
+        Examples
+        --------
+        >>> import dynsim
+        >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, gamma=0.75, P=1e6), "L")
+        >>> dynsim.reduced.descend(field, steps=4, keep=1).at([0, -1]).step
+        array([0, 4])
+        """
+        rows = np.asarray(rows, dtype=np.intp)
+        arrays = {name: getattr(self, name)[rows] for name in ("t", "step", "loss", "fp", "pp", "attention")}
+        return replace(self, **arrays, terms={name: values[rows] for name, values in self.terms.items()})
 
     def to_xarray(self) -> Any:
         """Return the run as an xarray data set, with named axes, units, and all that was run as text.

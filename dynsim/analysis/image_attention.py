@@ -190,8 +190,7 @@ def overview(
     at = np.unique(np.linspace(0, len(traj) - 1, times).astype(int))
     rows = max(1, min(rows, ENTRIES // images.P**2))
     some = images.take(np.unique(np.linspace(0, images.n - 1, rows).astype(int))) if images.n > rows else images
-    found = [measures(some, traj.fp[i], traj.pp[i], token) for i in at]
-    return {"t": traj.t[at], **{name: np.array([one[name] for one in found]) for name in found[0]}}
+    return {"t": traj.t[at], **along(some, traj.at(at), token)}
 
 
 def _maps(

@@ -1,7 +1,6 @@
 """What an integrator saves along a run, and what it needs to resume from a step or time."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,8 +131,7 @@ class Record:
         row = (0.0, 0, seen.loss, *self.field.correlations(y), seen.attention)
         empty = self._as_trajectory([row], [seen.terms], {})
         self._values.clear()
-        columns = {name: getattr(empty, name)[:0] for name in ("t", "step", "loss", "fp", "pp", "attention")}
-        return replace(empty, **columns, terms={name: values[:0] for name, values in empty.terms.items()})
+        return empty.at([])
 
     def _as_trajectory(self, rows: list[tuple], terms: list[Mapping[str, float]], meta: dict) -> Trajectory:
         t, step, loss, fp, pp, attention = (np.array(column) for column in zip(*rows, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,9 +77,7 @@ def of_population(field: Field, traj: Trajectory, problem: Problem) -> dict[str,
     """
     from dynsim.analysis import generalisation
 
-    names = ("t", "step", "loss", "fp", "pp", "attention")
-    last = replace(traj, **{name: getattr(traj, name)[-1:] for name in names}, terms={})
-    gap = generalisation.of_run(field, last, problem)
+    gap = generalisation.of_run(field, traj.at([-1]), problem)
     if gap is None:
         return {}
     return {
