@@ -37,10 +37,10 @@ def predictions(problem: Problem, query: str, closed: bool = True) -> Numbers:
     ['global_depth_closed', 'global_depth_theory']
     """
     area = max(query)  # "L" where a query is local in any cluster: whose attention is measured
-    which = {"theory": False, "closed": True} if closed else {"theory": False}
+    forms = _forms(closed)
     return {
-        **{f"escape_time_{name}": escape_time(problem, area, finite) for name, finite in which.items()},
-        **{f"global_depth_{name}": global_depth(problem, finite) if area == "L" else None for name, finite in which.items()},
+        **{f"escape_time_{name}": escape_time(problem, area, finite) for name, finite in forms.items()},
+        **{f"global_depth_{name}": global_depth(problem, finite) if area == "L" else None for name, finite in forms.items()},
     }
 
 
@@ -76,10 +76,10 @@ def contrastive_predictions(
     True
     """
     local = "L" in query
-    found: Numbers = {"collapse_time_theory": collapse_time(problem, stop_gradient) if local else None}
-    if closed:
-        found["collapse_time_closed"] = collapse_time(problem, stop_gradient, True, temperature) if local else None
-    return found
+    return {
+        f"collapse_time_{name}": collapse_time(problem, stop_gradient, finite, temperature) if local else None
+        for name, finite in _forms(closed).items()
+    }
 
 
 def mixed_predictions(
@@ -117,7 +117,7 @@ def mixed_predictions(
     if weight > 0:
         found.update(dict.fromkeys([name for name in found if "depth" in name]))
     if "L" in query and problem.Delta > 0 and weight > 0:
-        for name, finite in {"theory": False, "closed": True}.items() if closed else [("theory", False)]:
+        for name, finite in _forms(closed).items():
             time = mixed_escape_time(problem, weight, temperature, finite)
             found[f"escape_time_{name}"] = time if time < float("inf") else None
     return {**found, "collapse_time_theory": None}
@@ -154,3 +154,8 @@ def mixed_thresholds(problem: Problem, weight: float = 1.0, temperature: float =
     attention = collapsed_attention(problem, weight, temperature, finite=True)
     values = critical_weight(problem), collapse_weight(problem, temperature), attention
     return {name: value if value < float("inf") else None for name, value in zip(names, values, strict=True)}
+
+
+def _forms(closed: bool) -> dict[str, bool]:
+    """Endings of names, and whether each takes the sizes of this P."""
+    return {"theory": False, "closed": True} if closed else {"theory": False}
