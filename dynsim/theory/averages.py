@@ -16,10 +16,11 @@ from scipy import integrate, optimize, special
 from dynsim.errors import InputError
 from dynsim.model.amplitude import Law, Uniform
 from dynsim.model.problem import Problem
+from dynsim.model.quadrature import legendre
 
 DIRECT = 4096  # sums up to this length are taken term by term, longer ones by quadrature
 COUNTS = 256  # own areas up to this size: the number of unmasked patches is summed, above it is its mean
-GAUSS = np.polynomial.legendre.leggauss(16)
+GAUSS = legendre(16)
 
 
 @overload

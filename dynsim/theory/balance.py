@@ -19,12 +19,13 @@ from scipy import optimize, special
 from dynsim.errors import InputError
 from dynsim.model.amplitude import Discrete, Law, Uniform, is_number
 from dynsim.model.problem import Problem
+from dynsim.model.quadrature import legendre
 from dynsim.theory._pairs import check_temperature, negatives, push
 from dynsim.theory.averages import amplitude_nodes, fading_integral, tilted
 from dynsim.theory.reconstruction import escape_time
 
 LOWEST, STEPS = -30.0, 2000  # where the search for a settled correlation begins, and how finely it looks
-NODES = np.polynomial.legendre.leggauss(48)  # for averages over a part of a uniform law
+NODES = legendre(48)  # for averages over a part of a uniform law
 FAR = 60.0  # largest z phi at which two pushes are compared while attention is small
 
 
