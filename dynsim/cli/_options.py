@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dynsim.errors import InputError
@@ -243,6 +242,8 @@ def given_of(args: argparse.Namespace, known: Mapping[str, Any], key: str, choos
 
 def read_axes(args: argparse.Namespace) -> None:
     """Put values in place of the texts of options declared with `axis`: one as it is, several as a tuple. Raises InputError."""
+    from dataclasses import replace
+
     from dynsim.sweep import parse_axis
 
     for name, users in options_of(fields()).items():

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from argparse import ArgumentParser, Namespace, _SubParsersAction
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from dynsim import __version__
@@ -49,6 +46,8 @@ def run(args: Namespace) -> int:
 
 def examine(args: Namespace) -> dict[str, Any]:
     """The report as plain data; "passed" is the verdict."""
+    import platform
+
     report: dict[str, Any] = {
         "dynsim": __version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
@@ -72,6 +71,8 @@ def examine(args: Namespace) -> dict[str, Any]:
 
 
 def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:
@@ -86,6 +87,8 @@ def _threads() -> dict[str, int]:
 
 def _cache() -> dict[str, Any]:
     """Where compiled kernels go, and whether they can."""
+    from pathlib import Path
+
     from dynsim.reduced.kernels.reconstruction import empirical_blocks
 
     if not hasattr(empirical_blocks, "stats"):  # NUMBA_DISABLE_JIT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 
 from dynsim.cli import _show, process
@@ -35,6 +34,8 @@ def add_parser(sub: _SubParsersAction) -> ArgumentParser:
 
 def run(args: Namespace) -> int:
     """Serve until Ctrl-C; exit status 0. Raises InputError."""
+    import logging
+
     from dynsim.explore import answers, server
 
     if args.port > LARGEST_PORT:

@@ -1,6 +1,5 @@
 """`dynsim sweep`: the same measurement over a grid of problems, in a store that can be resumed."""
 
-import csv
 from argparse import Namespace, _SubParsersAction
 from typing import Any
 
@@ -109,6 +108,8 @@ def _compute(args: Namespace, grid: dict[str, str]) -> dict:
 
 
 def _listed(path: str) -> list[dict[str, str]]:
+    import csv
+
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return [{name: text for name, text in row.items() if text} for row in csv.DictReader(file)]

@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from dynsim.errors import Diverged, InputError
 from dynsim.reduced.dop853 import DOP853
 from dynsim.reduced.field import Field
+from dynsim.reduced.kernels import solvers
 from dynsim.reduced.kernels.elementary import exp, expm1, log, log1p
 from dynsim.reduced.lsoda import LSODA
 from dynsim.reduced.recording import Checkpoint, Record, State, plain
@@ -86,11 +87,9 @@ class Flow:
     def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
         """(dy/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0))."""
         dY = np.empty_like(Y)
-        y = np.minimum(np.maximum(Y[:-1], -self.limit), self.limit).reshape(self.shape)  # a solver tries more than it accepts
+        y = solvers.within(Y, self.limit).reshape(self.shape)  # a solver tries more than it accepts
         _, v = self.field.velocity(y, out=dY[:-1].reshape(self.shape))
-        pace = self.t0 * exp(min(Y[-1], 700.0))
-        dY[-1] = 1.0 / (1.0 + pace * self.field.speed(v))
-        dY[:-1] *= pace * dY[-1]
+        solvers.on_clock(dY, self.field.speed(v), self.t0, Y[-1])
         return dY
 
     def advance(self) -> str | None:
@@ -158,7 +157,7 @@ class Flow:
 
     def largest(self) -> float:
         """The largest correlation, in size."""
-        return float(np.abs(self.solver.y[:-1]).max())
+        return solvers.largest(self.solver.y[:-1])
 
     def leave(self) -> None:
         """What to do where a correlation has left the range of the softmax. Raises Diverged."""

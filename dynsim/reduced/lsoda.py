@@ -140,6 +140,7 @@ class LSODA(OdeSolver):
         self.history[0], self.history[1] = self.y, self.h * f
         self.method, self.order, self.used = ADAMS, 1, (self.h, 1)
         self.weights, self.tests = coefficients(ADAMS, 1)
+        self.corrections = np.array(self.weights)
         self.ratio, self.rate_kept = 1.0, 0.7  # h x leading coefficient over that of the Jacobian; convergence rate
         self.until_change, self.most = 2, 1e4  # steps to a change of order; by how much the step may grow
         self.stale, self.steps, self.formed = False, 0, 0  # whether to form the Jacobian; steps, and where it was formed
@@ -153,7 +154,7 @@ class LSODA(OdeSolver):
         while True:
             if self.method == BDF:
                 self.stale |= abs(self.ratio - 1.0) > DRIFT or self.steps >= self.formed + OLD
-            size = kernels.predict(self.history, self.order, self.weight)
+            size = kernels.predict(self.history, self.order, self.weight, self.trial, self.found)
             last, iterations = self._corrected(size)
             if iterations < 0:
                 kernels.retract(self.history, self.order)
@@ -178,8 +179,7 @@ class LSODA(OdeSolver):
         self.t += self.h
         self.steps += 1
         self.used = self.h, self.order
-        kernels.correct(self.history, self.order, np.array(self.weights), self.found)  # a tuple would be a type by its length
-        self.y = self.history[0].copy()
+        self.y = kernels.correct(self.history, self.order, self.corrections, self.found)
         self.look -= 1
         if self.look < 0 and self._turned(error, size):
             self.most = 10.0
@@ -193,12 +193,9 @@ class LSODA(OdeSolver):
 
     def _corrected(self, size: float) -> tuple[float, int]:
         """Solve for the corrected step: (the last change, iterations before the last; -1 where they do not converge)."""
-        first = self.weights[0]
+        first, y = self.weights[0], self.trial
         while True:
             rate = before = 0.0
-            y = self.trial
-            y[:] = self.history[0]
-            self.found[:] = 0.0
             f = self.fun(self.t + self.h, y)
             if self.stale:
                 fresh = True
@@ -232,6 +229,8 @@ class LSODA(OdeSolver):
             if self.method == ADAMS or fresh:
                 return change, -1
             self.stale = True
+            y[:] = self.history[0]
+            self.found[:] = 0.0
 
     def _form_matrix(self, y: np.ndarray, f: np.ndarray) -> bool:
         """Jacobian and the factors of the matrix of Newton's method."""
@@ -258,6 +257,7 @@ class LSODA(OdeSolver):
     def _take_coefficients(self) -> None:
         before = self.weights[0]
         self.weights, self.tests = coefficients(self.method, self.order)
+        self.corrections = np.array(self.weights)
         self.ratio *= self.weights[0] / before
 
     def _rescale(self, factor: float) -> None:

@@ -122,10 +122,28 @@ def test_norms_and_steps():
 def test_prediction_is_taylors_and_goes_back():
     history = DRAW.normal(size=(7, 5))
     kept = history.copy()
-    solvers.predict(history, 4, np.ones(5))
+    y, found = np.empty(5), np.ones(5)
+    assert solvers.predict(history, 4, np.ones(5), y, found) == np.abs(history[0]).max()
     np.testing.assert_allclose(history[0], kept[:5].sum(axis=0), rtol=1e-13)
+    assert (y == history[0]).all() and not found.any()
     np.testing.assert_allclose(history[1], (kept[1:5] * np.arange(1, 5)[:, None]).sum(axis=0), rtol=1e-13)
     solvers.retract(history, 4)
     np.testing.assert_allclose(history, kept, atol=1e-14)
     solvers.rescale(history, 4, 0.5)
     np.testing.assert_allclose(history[:5], kept[:5] * 0.5 ** np.arange(5)[:, None], atol=1e-14)
+    before, corrections = history.copy(), DRAW.normal(size=5)
+    corrected = solvers.correct(history, 4, corrections, y)
+    np.testing.assert_allclose(history[:5], before[:5] + corrections[:, None] * y, rtol=1e-13)
+    assert (corrected == history[0]).all() and not np.shares_memory(corrected, history)
+    assert (history[5:] == before[5:]).all()  # control: rows beyond the order stay
+
+
+def test_a_rate_on_the_clock():
+    Y, limit = np.array([3.0, -0.5, -9.0, 1.0, 0.25]), 2.0
+    assert solvers.within(Y, limit).tolist() == [2.0, -0.5, -2.0, 1.0] and Y[0] == 3.0  # the last entry is tau
+    assert solvers.largest(Y) == 9.0 and np.isnan(solvers.largest(np.array([1.0, np.nan, 5.0])))
+    v, speed, t0, tau = DRAW.normal(size=4), 0.7, 0.01, 3.0
+    dY = np.append(v, np.nan)
+    solvers.on_clock(dY, speed, t0, tau)
+    dt = 1.0 / (speed + 1.0 / (t0 * np.exp(tau)))  # dt/ds; t + t0 = t0 exp(tau)
+    np.testing.assert_allclose(dY, np.append(v * dt, dt / (t0 * np.exp(tau))), rtol=1e-14)

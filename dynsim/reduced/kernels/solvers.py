@@ -66,13 +66,52 @@ def set_weights(y, rtol, atol, weight):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def predict(history, order, weight):
-    """One step ahead along the polynomial; the norm of y there."""
+def largest(v):
+    """Largest entry, in size; nan where there is one."""
+    most = 0.0
+    for i in range(v.size):
+        if not abs(v[i]) <= most:
+            most = abs(v[i])
+            if most != most:
+                return most
+    return most
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def within(Y, limit):
+    """All but the last entry, held to +-limit."""
+    y = np.empty(Y.size - 1)
+    for i in range(y.size):
+        y[i] = Y[i]
+        if y[i] < -limit:
+            y[i] = -limit
+        elif y[i] > limit:
+            y[i] = limit
+    return y
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def on_clock(dY, speed, t0, tau):
+    """Turn dy/dt, all but the last entry of dY, into (dy/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0))."""
+    pace = t0 * exp(min(tau, 700.0))
+    last = dY.size - 1
+    dY[last] = 1.0 / (1.0 + pace * speed)
+    pace *= dY[last]
+    for i in range(last):
+        dY[i] *= pace
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def predict(history, order, weight, y, found):
+    """One step ahead along the polynomial: y there, nothing found yet; its norm."""
     for k in range(order):
         for j in range(order - 1, k - 1, -1):
             for i in range(history.shape[1]):
                 history[j, i] += history[j + 1, i]
-    return norm(history[0], weight)
+    for i in range(y.size):
+        y[i] = history[0, i]
+        found[i] = 0.0
+    return norm(y, weight)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -119,10 +158,11 @@ def newton(history, first, h, f, found, y, weight, factors, pivots):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def correct(history, order, weights, found):
-    """Add the correction to the history."""
+    """Add the correction to the history; y there, copied."""
     for j in range(order + 1):
         for i in range(found.size):
             history[j, i] += weights[j] * found[i]
+    return history[0].copy()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
