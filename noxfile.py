@@ -24,14 +24,14 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """What is not slow; `-- ARGUMENTS` go to pytest, as `-- -m slow`."""
     session.install("-e.[test,data]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session(python="3.11", default=False)
 def lowest(session: nox.Session) -> None:
     """The same with the lowest declared versions."""
     session.install("-e.[test]", "-c", ".ci/lowest.txt")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session(default=False)

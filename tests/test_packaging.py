@@ -44,7 +44,7 @@ def test_every_place_gives_the_same_version():
 def test_the_readme_has_the_two_commands_verbatim():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert "    python -m pip install . && dynsim simulate --K 4 --gamma 0.8" in lines
-    assert "    python -m pip install '.[test]' && python -m pytest" in lines
+    assert "    python -m pip install '.[test]' && python -m pytest -n auto" in lines
 
 
 def test_import_loads_only_the_standard_library():

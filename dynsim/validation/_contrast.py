@@ -38,6 +38,8 @@ PAIRS, PARTS = 400, 12
 BOUNDS = {"fp": 0.01, "pp": 0.03, "attention": 0.01, "loss": 0.01, "collapse time": 0.01}
 RANDOM = Problem(K=3, gamma=0.75, P=100, kappa_c=0.85, kappa_s=0.45, amplitude=Uniform(0.8, 1.2))
 HALF = Problem(K=3, gamma=0.5, P=100, kappa_c=log(50) / log(100), kappa_s=0.45, amplitude=Fixed(1.0))
+WIDE = Problem(K=3, gamma=0.75, P=196, kappa_c=0.85, kappa_s=0.45, amplitude=Uniform(0.8, 1.2))
+WIDE_HALF = Problem(K=3, gamma=0.5, P=196, kappa_c=log(98) / log(196), kappa_s=0.45, amplitude=Uniform(0.8, 1.2))
 SAVED, TAU = 3, 0.5
 FLOW = 1e-5  # rtol 1e-6 of a run along a balance, with a margin of ten
 
@@ -58,7 +60,7 @@ def statistical(quick: bool, seed: int, progress: Progress | None) -> list[Row]:
     """Rows of pairs against orbits."""
     cases = [(RANDOM, 0.5, 4.0, 150), (HALF, None, 25.0, 360)]
     if not quick:
-        cases += [(RANDOM, 2.0, 4.0, 150)]
+        cases += [(RANDOM, 2.0, 4.0, 150), (WIDE, 0.5, 4.0, 150), (WIDE_HALF, None, 50.0, 360)]
     tasks = [(*case, [seed, part]) for case in cases for part in range(PARTS)]
     runs = in_parallel(pairs_run, tasks, progress)
     groups = [runs[i : i + PARTS] for i in range(0, len(runs), PARTS)]
