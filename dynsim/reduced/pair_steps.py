@@ -71,6 +71,9 @@ class PairStep:
     True
     """
 
+    _before: tuple[int, ...]  # phases before the loss, and after it
+    _after: tuple[int, ...]
+
     def __init__(
         self,
         part: Partition,
@@ -110,7 +113,10 @@ class PairStep:
         chunk = min(max(2 * self.n // 64, 1), CHUNK)
         largest = max(float(seg_z.max()), 1e-300)
         self._views = masked.view(np.uint8), self._differentiated, chunk, largest
-        self._phase = np.zeros(1, dtype=np.intp)
+        loss = [pair_loss.CONTRAST] if stop_gradient else [pair_loss.CONTRAST, pair_loss.CONTRAST_SECOND]
+        self._phases = np.array([*self._before, *loss, *self._after, pair_loss.ATTEND])
+        pooled, last = len(self._before), len(self._phases) - 1
+        self._turns = [range(last)] if self._W is None else [range(pooled), range(pooled, last)]
 
     def _tables(self, orthonormal: bool) -> tuple:
         """Where each cluster's pairs stand: first, column, count, stride, base, N, size."""
@@ -147,18 +153,17 @@ class PairStep:
             memory.check(8 * int(row_at[-1]), what, "take a smaller n, or stop_gradient=True")
         return away, ptr, chosen, np.zeros(row_at[-1]), row_at[:-1]
 
-    def _run(self, kernel: Any, phase: int, args: tuple) -> None:
-        self._phase[0] = phase
-        self.pool.run(kernel, self._phase, self.pool.blocks, *args)
+    def _run(self, kernel: Any, args: tuple, turns: range) -> None:
+        self.pool.run(kernel, self._phases, self.pool.blocks, *args, turns=turns)
 
-    def _contrast_views(self, kernel: Any, args: tuple) -> float:
-        """From pooled outputs to the loss and its gradient in them."""
-        if self._W is not None:
+    def _evaluate(self, kernel: Any, args: tuple) -> float:
+        """All phases but attention: the loss."""
+        *first, last = self._turns
+        for turns in first:
+            self._run(kernel, args, turns)
             for columns, f in zip(self._columns.reshape(2, self.part.F, -1), self._f.reshape(2, self.part.F, -1), strict=True):
                 np.matmul(self._W, f, out=columns)
-        self._run(kernel, pair_loss.CONTRAST, args)
-        if not self.stop_gradient:
-            self._run(kernel, pair_loss.CONTRAST_SECOND, args)
+        self._run(kernel, args, last)
         return float(self._loss.sum()) / self.n
 
     def _mean_attention(self, total: np.ndarray) -> np.ndarray:
@@ -193,6 +198,8 @@ class FullStep(PairStep):
     (True, (16, 4))
     """
 
+    _before, _after = (pair_loss.EXPONENTIALS, pair_loss.POOL), (pair_loss.BACK,)
+
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
         P, F = part.P, part.F
@@ -225,15 +232,12 @@ class FullStep(PairStep):
         )
         if not self._last or y is not self._last[0] or dy is not self._last[-2]:
             self._last = args
-        self._run(kernel, pair_loss.EXPONENTIALS, self._last)
-        self._run(kernel, pair_loss.POOL, self._last)
-        loss = self._contrast_views(kernel, self._last)
-        self._run(kernel, pair_loss.BACK, self._last)
-        return loss
+        return self._evaluate(kernel, self._last)
 
     def attention(self) -> np.ndarray:
         """Return the mean area attention (P, F) at the state of the last velocity."""
-        self._run(contrastive.full_blocks, pair_loss.ATTEND, self._last)
+        last = len(self._phases) - 1
+        self._run(contrastive.full_blocks, self._last, range(last, last + 1))
         return self._mean_attention(self._attention).T
 
 
@@ -263,12 +267,14 @@ class RowStep(PairStep):
     True
     """
 
+    _before, _after = (pair_loss.POOL,), (pair_loss.BACK, pair_loss.GATHER)
+
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
         self._tables_of_views = np.empty(part.P), np.empty(len(self._seg_k)), np.empty(len(self._seg_k)), np.empty(2 * self.n)
         key_seg = np.repeat(np.arange(len(self._seg_k), dtype=np.uint32), np.diff(self._shown[3]))
         self._areas_of_keys = *self._areas, key_seg
-        self._parts = np.empty((self.pool.blocks, part.F + part.P + 1))
+        self._parts, self._dy = np.empty((self.pool.blocks, part.F + part.P + 1)), np.empty(part.F + part.P)
         self._last: tuple = ()
 
     def velocity(self, y: np.ndarray, dy: np.ndarray) -> float:
@@ -286,17 +292,13 @@ class RowStep(PairStep):
         float
             Loss (D2).
         """
-        kernel, F, P = contrastive_row.row_blocks, self.part.F, self.part.P
+        kernel, F = contrastive_row.row_blocks, self.part.F
         pooled = self._f, self._dfs, self._columns
         if not self._last or y is not self._last[0]:
             areas, tables = self._areas_of_keys, self._tables_of_views
-            self._last = y, F, self._views, areas, tables, pooled, self._pairs, self._contrast, self._parts
-        self._run(kernel, pair_loss.POOL, self._last)
-        loss = self._contrast_views(kernel, self._last)
-        self._run(kernel, pair_loss.BACK, self._last)
-        total = self._parts.sum(axis=0)
-        dy[:F] = total[:F]
-        dy[F:] = self._tables_of_views[0] * (total[F : F + P] + total[-1])
+            self._last = y, F, self._views, areas, tables, pooled, self._pairs, self._contrast, self._parts, self._dy
+        loss = self._evaluate(kernel, self._last)
+        dy[:] = self._dy
         return loss
 
     def attention(self) -> np.ndarray:

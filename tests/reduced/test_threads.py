@@ -37,7 +37,7 @@ def fetch_add_compiled(counters, i):
 
 
 def test_a_claim_is_for_its_own_run_only():
-    counters = np.zeros(2, dtype=np.intp)
+    counters = np.zeros(4, dtype=np.intp)
     threads.start_run(counters, 2)
     assert claim_block(counters, 1) == claim_block(counters, 3) == threads.NO_BLOCK and current_run(counters) == 2
     assert [claim_block(counters, 2) for _ in range(3)] == [0, 1, 2]
@@ -95,7 +95,7 @@ def test_an_error_ends_what_helpers_do(monkeypatch):
 
 def test_a_slow_helper_is_waited_for():
     done = []
-    claim_block(np.zeros(2, dtype=np.intp), 0), fetch_add_compiled(np.zeros(2, dtype=np.intp), 0)  # compiled before
+    claim_block(np.zeros(4, dtype=np.intp), 0), fetch_add_compiled(np.zeros(2, dtype=np.intp), 0)  # compiled before
     caller = threading.current_thread()
 
     def work(block):

@@ -24,7 +24,6 @@ from dynsim.reduced.kernels.reconstruction import SWAMPED, division
 from dynsim.reduced.kernels.simd import (
     WIDTH,
     any_less,
-    atomic_load,
     broadcast,
     broadcast_half,
     clamp,
@@ -41,14 +40,14 @@ from dynsim.reduced.kernels.simd import (
     store_columns,
     width,
 )
-from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, next_block
+from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, current_turn, next_block
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def full_blocks(counters, spins, phase, tasks, y, F, views, areas, gathers, tables, pooled, pairs, contrast, dy, attention):
-    """One phase of a step where every query has correlations of its own: the tasks that this thread claims.
+def full_blocks(counters, spins, phases, tasks, y, F, views, areas, gathers, tables, pooled, pairs, contrast, dy, attention):
+    """Phases of a step where every query has correlations of its own: the tasks that this thread claims.
 
-    phase (1,): which. tasks: how many tasks a phase is cut into.
+    phases: which comes in which turn. tasks: how many tasks a phase is cut into.
     y, dy (F + P, P): rows are features, then keys; columns are queries. dy: minus the gradient; attention (F, P): summed over
     views. views: masked (2 n, P) uint8, first view of all pairs, then second, pairs in order of their cluster; how many views
     are differentiated, n or 2 n; views in a chunk; largest amplitude.
@@ -81,7 +80,7 @@ def full_blocks(counters, spins, phase, tasks, y, F, views, areas, gathers, tabl
         run, task = next_block(counters, run, tasks, spins)
         if run == LAST_RUN:
             return
-        what = atomic_load(phase, 0)
+        what = phases[current_turn(counters, run)]
         if what == POOL:
             for i0 in range(task * chunk, n, tasks * chunk):
                 i1 = min(i0 + chunk, n)
