@@ -164,7 +164,7 @@ class PairStep:
             for columns, f in zip(self._columns.reshape(2, self.part.F, -1), self._f.reshape(2, self.part.F, -1), strict=True):
                 np.matmul(self._W, f, out=columns)
         self._run(kernel, args, last)
-        return float(self._loss.sum()) / self.n
+        return float(np.add.reduce(self._loss)) / self.n
 
     def _mean_attention(self, total: np.ndarray) -> np.ndarray:
         """Attention (F, ..) summed over both views of all pairs, as the mean over those of each cluster."""
@@ -274,7 +274,8 @@ class RowStep(PairStep):
         self._tables_of_views = np.empty(part.P), np.empty(len(self._seg_k)), np.empty(len(self._seg_k)), np.empty(2 * self.n)
         key_seg = np.repeat(np.arange(len(self._seg_k), dtype=np.uint32), np.diff(self._shown[3]))
         self._areas_of_keys = *self._areas, key_seg
-        self._parts, self._dy = np.empty((self.pool.blocks, part.F + part.P + 1)), np.empty(part.F + part.P)
+        wide = -(-(part.F + part.P + 1) // WIDTH) * WIDTH
+        self._parts, self._dy = np.empty((self.pool.blocks, wide)), np.empty(wide)
         self._last: tuple = ()
 
     def velocity(self, y: np.ndarray, dy: np.ndarray) -> float:
@@ -298,7 +299,7 @@ class RowStep(PairStep):
             areas, tables = self._areas_of_keys, self._tables_of_views
             self._last = y, F, self._views, areas, tables, pooled, self._pairs, self._contrast, self._parts, self._dy
         loss = self._evaluate(kernel, self._last)
-        dy[:] = self._dy
+        dy[:] = self._dy[: len(dy)]
         return loss
 
     def attention(self) -> np.ndarray:

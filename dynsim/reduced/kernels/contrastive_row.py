@@ -37,8 +37,8 @@ def row_blocks(counters, spins, phases, tasks, y, F, views, areas, tables, poole
     y, dy (F + P,): features, then keys; dy: minus the gradient of any one query. phases, views, pooled, pairs, contrast as in contrastive.full_blocks, areas too, with the segment of
     every key in addition (loops over all keys in a row have no branch to mispredict at the end of an area). tables: E (P,)
     exp(Upsilon), shifted by the largest; of every segment, A area attention and w_Z = w_m / Z; of every view, 1 / Z, or minus
-    it where shown keys at weight one would have swamped Z. parts (tasks, F + P + 1): of each task, -dL/dPhi, -dL/dUpsilon / E
-    without what is common to all keys, and that.
+    it where shown keys at weight one would have swamped Z. parts (tasks, ..): of each task, -dL/dPhi, -dL/dUpsilon / E without what
+    is common to all keys, and that. Rows of parts, and dy, in whole vectors.
     """
     P = len(y) - F
     masked, differentiated, _, largest = views
@@ -74,7 +74,8 @@ def row_blocks(counters, spins, phases, tasks, y, F, views, areas, tables, poole
             i0, i1 = differentiated * task // tasks, differentiated * (task + 1) // tasks
             row_back(i0, i1, P, F, masked, areas, tables, pooled[1], parts[task])
         else:
-            row_gather((F + P) * task // tasks, (F + P) * (task + 1) // tasks, F, tables[0], parts, dy)
+            for c0 in range(task * WIDTH, F + P, tasks * WIDTH):
+                row_gather(c0, F, P, tables[0], parts, dy)
         fetch_add(counters, DONE)
 
 
@@ -172,14 +173,13 @@ def row_back(i0, i1, P, F, masked, areas, tables, G, part):
 
 
 @njit(nogil=True, error_model="numpy")
-def row_gather(c0, c1, F, E, parts, dy):
-    """Entries c0..c1 of minus the gradient, from the parts of all tasks in their order."""
-    for c in range(c0, c1):
-        dy[c] = 0.0
-    common = 0.0
+def row_gather(c0, F, P, E, parts, dy):
+    """A vector of entries of minus the gradient, from c0 on: the parts of all tasks added up in their order."""
+    stride = parts.shape[1]
+    total, common = broadcast(0.0), 0.0
     for task in range(len(parts)):
-        for c in range(c0, c1):
-            dy[c] += parts[task, c]
-        common += parts[task, -1]
-    for c in range(max(c0, F), c1):
+        total = total + load_at(parts, task * stride + c0, total)
+        common += parts[task, F + P]
+    store_at(dy, c0, total)
+    for c in range(max(c0, F), min(c0 + WIDTH, F + P)):
         dy[c] = E[c - F] * (dy[c] + common)
