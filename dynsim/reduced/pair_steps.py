@@ -17,7 +17,7 @@ from dynsim.reduced.kernels.simd import WIDTH
 from dynsim.reduced.kernels.threads import ThreadPool
 
 BATCH = 64  # views over which gradients of keys are gathered, as in the reconstruction kernel
-CHUNK = 32  # most views whose area attention is summed over queries at a time: it then stays in the second-level cache
+CHUNK = 16  # most pairs whose area attention is summed over queries at a time: it then stays in the second-level cache
 TASKS = 16  # a phase is cut into at least so many tasks; a constant, since bits depend on it
 ALWAYS_FREE = 1e8  # bytes
 
@@ -110,7 +110,7 @@ class PairStep:
         self._shown = shown
         self._seg_k = k
         self._differentiated = self.n if stop_gradient else 2 * self.n
-        chunk = min(max(2 * self.n // 64, 1), CHUNK)
+        chunk = min(max(self.n // TASKS, 1), CHUNK)
         largest = max(float(seg_z.max()), 1e-300)
         self._views = masked.view(np.uint8), self._differentiated, chunk, largest
         loss = [pair_loss.CONTRAST] if stop_gradient else [pair_loss.CONTRAST, pair_loss.CONTRAST_SECOND]
