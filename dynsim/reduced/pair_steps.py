@@ -162,7 +162,7 @@ class PairStep:
         for turns in first:
             self._run(kernel, args, turns)
             for columns, f in zip(self._columns.reshape(2, self.part.F, -1), self._f.reshape(2, self.part.F, -1), strict=True):
-                np.matmul(self._W, f, out=columns)
+                np.matmul(self._W, f, out=columns)  # type: ignore[arg-type]
         self._run(kernel, args, last)
         return float(np.add.reduce(self._loss)) / self.n
 

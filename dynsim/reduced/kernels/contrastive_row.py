@@ -34,11 +34,12 @@ from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, current_
 def row_blocks(counters, spins, phases, tasks, y, F, views, areas, tables, pooled, pairs, contrast, parts, dy):
     """Phases of a step where all queries have the same correlations: the tasks that this thread claims.
 
-    y, dy (F + P,): features, then keys; dy: minus the gradient of any one query. phases, views, pooled, pairs, contrast as in contrastive.full_blocks, areas too, with the segment of
-    every key in addition (loops over all keys in a row have no branch to mispredict at the end of an area). tables: E (P,)
-    exp(Upsilon), shifted by the largest; of every segment, A area attention and w_Z = w_m / Z; of every view, 1 / Z, or minus
-    it where shown keys at weight one would have swamped Z. parts (tasks, ..): of each task, -dL/dPhi, -dL/dUpsilon / E without what
-    is common to all keys, and that. Rows of parts, and dy, in whole vectors.
+    y, dy (F + P,): features, then keys; dy: minus the gradient of any one query. phases, views, pooled, pairs, contrast as in
+    contrastive.full_blocks, areas too, with the segment of every key in addition (loops over all keys in a row have no branch to
+    mispredict at the end of an area). tables: E (P,) exp(Upsilon), shifted by the largest; of every segment, A area attention and
+    w_Z = w_m / Z; of every view, 1 / Z, or minus it where shown keys at weight one would have swamped Z. parts (tasks, ..): of
+    each task, -dL/dPhi, -dL/dUpsilon / E without what is common to all keys, and that. Rows of parts, and dy, are longer: whole
+    vectors.
     """
     P = len(y) - F
     masked, differentiated, _, largest = views

@@ -17,6 +17,8 @@ ONE_THREAD = dict.fromkeys(  # environment of a worker process of one thread
 )
 
 SPINS = 100_000  # loads of a counter before a thread goes to sleep, about 50 us: waking it would take as long
+BETWEEN_TURNS = 4  # times as many for the next turn: only the interpreter could wake it
+SHORT = 2e-3  # seconds; no block of such a run takes as long as that
 NEXT, DONE, FIRST, LAST = range(4)  # in the shared counters: run and next block, blocks that are done, run of turn 0, last run
 RUN = 2**32  # counters[NEXT] = run x RUN + block
 LAST_RUN = 2**30  # helper threads return
@@ -90,7 +92,7 @@ def next_block(counters: np.ndarray, run: int, blocks: int, spins: int) -> tuple
                 return LAST_RUN, NO_BLOCK
             run += 1
             start_run(counters, run)
-        elif reaches(counters, NEXT, (run + 1) * RUN, spins):
+        elif reaches(counters, NEXT, (run + 1) * RUN, spins * (BETWEEN_TURNS if run < counters[LAST] else 1)):
             run = current_run(counters)
         else:
             return LAST_RUN, NO_BLOCK
@@ -114,11 +116,14 @@ class ThreadPool:
 
     Notes
     -----
-    ``kernel(counters, spins, *args)`` takes one block after another from `next_block` and counts finished ones in counters[DONE].
-    A kernel whose work comes in turns, each on what all blocks of the last one have left, asks for `current_turn`: a turn is a run
-    of all blocks, and the calling thread starts one when the last is done. A thread that starts late or is slowed claims fewer
-    blocks; one that has not started by the end is not waited for. While kernel and arguments stay the same, helper threads go
-    from run to run without the interpreter, and so without its lock.
+    ``kernel(counters, spins, *args)`` takes one block after another from `next_block` and counts finished ones in
+    counters[DONE]. A thread that starts late or is slowed claims fewer blocks; one that has not started by the end is not waited
+    for. While kernel and arguments stay the same, helper threads go from run to run without the interpreter, and so without its
+    lock.
+
+    A kernel whose work comes in turns, each on what all blocks of the one before have left, asks for `current_turn`: a turn is a
+    run of all blocks. The calling thread goes from turn to turn in the kernel. Where the last time took long, it comes back in
+    between, and helper threads that waited too long for the end of a turn are called for the next one.
     """
 
     def __init__(self, blocks: int, threads: int) -> None:
@@ -126,6 +131,7 @@ class ThreadPool:
         self._executor = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
         self._helpers: list[Future] = []
         self._job: tuple = ()
+        self._short = True
         self._counters, self._runs = np.zeros(4, dtype=np.intp), 0
 
     def run(self, kernel: Callable[..., Any], *args: Any, turns: range = ONE_TURN) -> None:
@@ -147,6 +153,15 @@ class ThreadPool:
         if len(job) != len(self._job) or not all(map(is_, job, self._job)):
             self._dismiss()
             self._job = job
+        start = time.perf_counter()
+        for some in [turns] if self._short else [range(turn, turn + 1) for turn in turns]:
+            self._run(some)
+        self._short = time.perf_counter() - start < SHORT
+
+    def _run(self, turns: range) -> None:
+        """All blocks of the job, in these turns."""
+        assert self._executor is not None
+        kernel, *args = self._job
         self._counters[FIRST] = self._runs + 1 - turns.start
         self._counters[LAST] = self._runs + len(turns)
         start_run(self._counters, self._runs + 1)
