@@ -115,8 +115,8 @@ class PairStep:
         self._views = masked.view(np.uint8), self._differentiated, chunk, largest
         loss = [pair_loss.CONTRAST] if stop_gradient else [pair_loss.CONTRAST, pair_loss.CONTRAST_SECOND]
         self._phases = np.array([*self._before, *loss, *self._after, pair_loss.ATTEND])
-        pooled, last = len(self._before), len(self._phases) - 1
-        self._turns = [range(last)] if self._W is None else [range(pooled), range(pooled, last)]
+        self._to_pool = range(len(self._before))
+        self._from_pool = range(0 if self._W is None else len(self._before), len(self._phases) - 1)
 
     def _tables(self, orthonormal: bool) -> tuple:
         """Where each cluster's pairs stand: first, column, count, stride, base, N, size."""
@@ -153,17 +153,13 @@ class PairStep:
             memory.check(8 * int(row_at[-1]), what, "take a smaller n, or stop_gradient=True")
         return away, ptr, chosen, np.zeros(row_at[-1]), row_at[:-1]
 
-    def _run(self, kernel: Any, args: tuple, turns: range) -> None:
-        self.pool.run(kernel, self._phases, self.pool.blocks, *args, turns=turns)
-
     def _evaluate(self, kernel: Any, args: tuple) -> float:
         """All phases but attention: the loss."""
-        *first, last = self._turns
-        for turns in first:
-            self._run(kernel, args, turns)
+        if self._W is not None:
+            self.pool.run(kernel, *args, turns=self._to_pool)
             for columns, f in zip(self._columns.reshape(2, self.part.F, -1), self._f.reshape(2, self.part.F, -1), strict=True):
-                np.matmul(self._W, f, out=columns)  # type: ignore[arg-type]
-        self._run(kernel, args, last)
+                np.matmul(self._W, f, out=columns)
+        self.pool.run(kernel, *args, turns=self._from_pool)
         return float(np.add.reduce(self._loss)) / self.n
 
     def _mean_attention(self, total: np.ndarray) -> np.ndarray:
@@ -227,17 +223,17 @@ class FullStep(PairStep):
         """
         kernel, pooled = contrastive.full_blocks, (self._f, self._dfs, self._columns)
         args = (
-            y, self.part.F, self._views, self._areas, self._gathers, self._tables_of_queries, pooled, self._pairs,
-            self._contrast, dy, self._attention,
+            self._phases, self.pool.blocks, y, self.part.F, self._views, self._areas, self._gathers, self._tables_of_queries,
+            pooled, self._pairs, self._contrast, dy, self._attention,
         )
-        if not self._last or y is not self._last[0] or dy is not self._last[-2]:
+        if not self._last or y is not self._last[2] or dy is not self._last[-2]:
             self._last = args
         return self._evaluate(kernel, self._last)
 
     def attention(self) -> np.ndarray:
         """Return the mean area attention (P, F) at the state of the last velocity."""
         last = len(self._phases) - 1
-        self._run(contrastive.full_blocks, self._last, range(last, last + 1))
+        self.pool.run(contrastive.full_blocks, *self._last, turns=range(last, last + 1))
         return self._mean_attention(self._attention).T
 
 
@@ -293,12 +289,12 @@ class RowStep(PairStep):
         float
             Loss (D2).
         """
-        kernel, F = contrastive_row.row_blocks, self.part.F
-        pooled = self._f, self._dfs, self._columns
-        if not self._last or y is not self._last[0]:
-            areas, tables = self._areas_of_keys, self._tables_of_views
-            self._last = y, F, self._views, areas, tables, pooled, self._pairs, self._contrast, self._parts, self._dy
-        loss = self._evaluate(kernel, self._last)
+        if not self._last or y is not self._last[2]:
+            self._last = (
+                self._phases, self.pool.blocks, y, self.part.F, self._views, self._areas_of_keys, self._tables_of_views,
+                (self._f, self._dfs, self._columns), self._pairs, self._contrast, self._parts, self._dy,
+            )
+        loss = self._evaluate(contrastive_row.row_blocks, self._last)
         dy[:] = self._dy[: len(dy)]
         return loss
 
