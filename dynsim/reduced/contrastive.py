@@ -345,12 +345,12 @@ class ContrastiveField(ExplicitField):
 
     def _at(self, step: int) -> None:
         """Take the pairs of a step."""
-        from dynsim.reduced.kernels.threads import ThreadPool, thread_count
-        from dynsim.reduced.pair_steps import FullStep, RowStep, tasks
-
         step = step if callable(self.pairs) else 0
         if step == self._drawn:
             return
+        from dynsim.reduced.kernels.threads import ThreadPool, thread_count
+        from dynsim.reduced.pair_steps import FullStep, RowStep, tasks
+
         pairs = self.pairs(step) if callable(self.pairs) else self.pairs
         if not isinstance(pairs, Pairs):
             raise InputError(f"pairs must be Pairs or a function of the step that returns them, got {pairs!r}: take sample_pairs")

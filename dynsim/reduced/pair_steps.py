@@ -17,7 +17,7 @@ from dynsim.reduced.kernels.simd import WIDTH
 from dynsim.reduced.kernels.threads import ThreadPool
 
 BATCH = 64  # views over which gradients of keys are gathered, as in the reconstruction kernel
-CHUNK = 32  # most views whose area attention is summed over queries at a time: it then stays in the second-level cache
+CHUNK = 16  # most pairs whose area attention is summed over queries at a time: it then stays in the second-level cache
 TASKS = 16  # a phase is cut into at least so many tasks; a constant, since bits depend on it
 ALWAYS_FREE = 1e8  # bytes
 
@@ -71,6 +71,9 @@ class PairStep:
     True
     """
 
+    _before: tuple[int, ...]  # phases before the loss, and after it
+    _after: tuple[int, ...]
+
     def __init__(
         self,
         part: Partition,
@@ -107,10 +110,13 @@ class PairStep:
         self._shown = shown
         self._seg_k = k
         self._differentiated = self.n if stop_gradient else 2 * self.n
-        chunk = min(max(2 * self.n // 64, 1), CHUNK)
+        chunk = min(max(self.n // TASKS, 1), CHUNK)
         largest = max(float(seg_z.max()), 1e-300)
         self._views = masked.view(np.uint8), self._differentiated, chunk, largest
-        self._phase = np.zeros(1, dtype=np.intp)
+        loss = [pair_loss.CONTRAST] if stop_gradient else [pair_loss.CONTRAST, pair_loss.CONTRAST_SECOND]
+        self._phases = np.array([*self._before, *loss, *self._after, pair_loss.ATTEND])
+        self._to_pool = range(len(self._before))
+        self._from_pool = range(0 if self._W is None else len(self._before), len(self._phases) - 1)
 
     def _tables(self, orthonormal: bool) -> tuple:
         """Where each cluster's pairs stand: first, column, count, stride, base, N, size."""
@@ -147,19 +153,14 @@ class PairStep:
             memory.check(8 * int(row_at[-1]), what, "take a smaller n, or stop_gradient=True")
         return away, ptr, chosen, np.zeros(row_at[-1]), row_at[:-1]
 
-    def _run(self, kernel: Any, phase: int, args: tuple) -> None:
-        self._phase[0] = phase
-        self.pool.run(kernel, self._phase, self.pool.blocks, *args)
-
-    def _contrast_views(self, kernel: Any, args: tuple) -> float:
-        """From pooled outputs to the loss and its gradient in them."""
+    def _evaluate(self, kernel: Any, args: tuple) -> float:
+        """All phases but attention: the loss."""
         if self._W is not None:
+            self.pool.run(kernel, *args, turns=self._to_pool)
             for columns, f in zip(self._columns.reshape(2, self.part.F, -1), self._f.reshape(2, self.part.F, -1), strict=True):
                 np.matmul(self._W, f, out=columns)
-        self._run(kernel, pair_loss.CONTRAST, args)
-        if not self.stop_gradient:
-            self._run(kernel, pair_loss.CONTRAST_SECOND, args)
-        return float(self._loss.sum()) / self.n
+        self.pool.run(kernel, *args, turns=self._from_pool)
+        return float(np.add.reduce(self._loss)) / self.n
 
     def _mean_attention(self, total: np.ndarray) -> np.ndarray:
         """Attention (F, ..) summed over both views of all pairs, as the mean over those of each cluster."""
@@ -193,6 +194,8 @@ class FullStep(PairStep):
     (True, (16, 4))
     """
 
+    _before, _after = (pair_loss.EXPONENTIALS, pair_loss.POOL), (pair_loss.BACK,)
+
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
         P, F = part.P, part.F
@@ -220,20 +223,17 @@ class FullStep(PairStep):
         """
         kernel, pooled = contrastive.full_blocks, (self._f, self._dfs, self._columns)
         args = (
-            y, self.part.F, self._views, self._areas, self._gathers, self._tables_of_queries, pooled, self._pairs,
-            self._contrast, dy, self._attention,
+            self._phases, self.pool.blocks, y, self.part.F, self._views, self._areas, self._gathers, self._tables_of_queries,
+            pooled, self._pairs, self._contrast, dy, self._attention,
         )
-        if not self._last or y is not self._last[0] or dy is not self._last[-2]:
+        if not self._last or y is not self._last[2] or dy is not self._last[-2]:
             self._last = args
-        self._run(kernel, pair_loss.EXPONENTIALS, self._last)
-        self._run(kernel, pair_loss.POOL, self._last)
-        loss = self._contrast_views(kernel, self._last)
-        self._run(kernel, pair_loss.BACK, self._last)
-        return loss
+        return self._evaluate(kernel, self._last)
 
     def attention(self) -> np.ndarray:
         """Return the mean area attention (P, F) at the state of the last velocity."""
-        self._run(contrastive.full_blocks, pair_loss.ATTEND, self._last)
+        last = len(self._phases) - 1
+        self.pool.run(contrastive.full_blocks, *self._last, turns=range(last, last + 1))
         return self._mean_attention(self._attention).T
 
 
@@ -263,12 +263,15 @@ class RowStep(PairStep):
     True
     """
 
+    _before, _after = (pair_loss.POOL,), (pair_loss.BACK, pair_loss.GATHER)
+
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
         self._tables_of_views = np.empty(part.P), np.empty(len(self._seg_k)), np.empty(len(self._seg_k)), np.empty(2 * self.n)
         key_seg = np.repeat(np.arange(len(self._seg_k), dtype=np.uint32), np.diff(self._shown[3]))
         self._areas_of_keys = *self._areas, key_seg
-        self._parts = np.empty((self.pool.blocks, part.F + part.P + 1))
+        wide = -(-(part.F + part.P + 1) // WIDTH) * WIDTH
+        self._parts, self._dy = np.empty((self.pool.blocks, wide)), np.empty(wide)
         self._last: tuple = ()
 
     def velocity(self, y: np.ndarray, dy: np.ndarray) -> float:
@@ -286,17 +289,13 @@ class RowStep(PairStep):
         float
             Loss (D2).
         """
-        kernel, F, P = contrastive_row.row_blocks, self.part.F, self.part.P
-        pooled = self._f, self._dfs, self._columns
-        if not self._last or y is not self._last[0]:
-            areas, tables = self._areas_of_keys, self._tables_of_views
-            self._last = y, F, self._views, areas, tables, pooled, self._pairs, self._contrast, self._parts
-        self._run(kernel, pair_loss.POOL, self._last)
-        loss = self._contrast_views(kernel, self._last)
-        self._run(kernel, pair_loss.BACK, self._last)
-        total = self._parts.sum(axis=0)
-        dy[:F] = total[:F]
-        dy[F:] = self._tables_of_views[0] * (total[F : F + P] + total[-1])
+        if not self._last or y is not self._last[2]:
+            self._last = (
+                self._phases, self.pool.blocks, y, self.part.F, self._views, self._areas_of_keys, self._tables_of_views,
+                (self._f, self._dfs, self._columns), self._pairs, self._contrast, self._parts, self._dy,
+            )
+        loss = self._evaluate(contrastive_row.row_blocks, self._last)
+        dy[:] = self._dy[: len(dy)]
         return loss
 
     def attention(self) -> np.ndarray:

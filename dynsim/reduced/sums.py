@@ -164,11 +164,13 @@ class SumField(Field):
 
     def _add_rest(self, y: np.ndarray, step: int, loss: float, dy: np.ndarray) -> tuple[float, np.ndarray, list[float]]:
         losses = [loss]
-        dy *= self.weights[0]
+        if self.weights[0] != 1.0:
+            dy *= self.weights[0]
         for weight, field in zip(self.weights[1:], self.fields[1:], strict=True):
             more, self._more = field.velocity(y, step, self._more)
             losses.append(more)
-            dy += weight * self._more
+            self._more *= weight
+            dy += self._more
         return sum(w * x for w, x in zip(self.weights, losses, strict=True)), dy, losses
 
 

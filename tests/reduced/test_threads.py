@@ -9,7 +9,7 @@ from numba import njit
 
 from dynsim.reduced.kernels import threads
 from dynsim.reduced.kernels.simd import fetch_add
-from dynsim.reduced.kernels.threads import DONE, LAST_RUN, ThreadPool, claim_block, current_run, next_block
+from dynsim.reduced.kernels.threads import DONE, LAST, LAST_RUN, ThreadPool, claim_block, current_run, current_turn, next_block
 
 
 @njit(nogil=True)
@@ -31,19 +31,75 @@ def in_turn(counters, spins, blocks, work):
         fetch_add_compiled(counters, DONE)
 
 
+@njit(nogil=True)
+def accumulate(counters, spins, blocks, out):
+    """Turn t of block b: what all blocks left in turn t - 1, and b."""
+    run = current_run(counters)
+    while True:
+        run, block = next_block(counters, run, blocks, spins)
+        if run == LAST_RUN:
+            return
+        turn = current_turn(counters, run)
+        out[turn, block] = block
+        for other in range(blocks):
+            out[turn, block] += out[turn - 1, other] if turn > 0 else 0
+        fetch_add(counters, DONE)
+
+
+def turn_by_turn(counters, spins, blocks, work):
+    """A kernel in Python: work(turn, block) for every block it gets, of all runs."""
+    run = current_run(counters)
+    while True:
+        run, block = next_block(counters, run, blocks, spins)
+        if run == LAST_RUN:
+            return
+        work(current_turn(counters, run), block)
+        fetch_add_compiled(counters, DONE)
+
+
 @njit
 def fetch_add_compiled(counters, i):
     return fetch_add(counters, i)
 
 
 def test_a_claim_is_for_its_own_run_only():
-    counters = np.zeros(2, dtype=np.intp)
+    counters = np.zeros(4, dtype=np.intp)
     threads.start_run(counters, 2)
     assert claim_block(counters, 1) == claim_block(counters, 3) == threads.NO_BLOCK and current_run(counters) == 2
     assert [claim_block(counters, 2) for _ in range(3)] == [0, 1, 2]
     assert next_block(counters, 1, 9, 1) == (2, 3) and next_block(counters, 2, 4, 1000) == (LAST_RUN, threads.NO_BLOCK)
     threads.start_run(counters, LAST_RUN)
     assert current_run(counters) == LAST_RUN and claim_block(counters, 2) == claim_block(counters, LAST_RUN) == threads.NO_BLOCK
+
+
+def test_the_calling_thread_starts_the_next_run_when_all_blocks_are_done():
+    counters = np.zeros(4, dtype=np.intp)
+    counters[LAST] = 2
+    threads.start_run(counters, 1)
+    assert [next_block(counters, 1, 2, 0) for _ in range(2)] == [(1, 0), (1, 1)]
+    counters[DONE] = 1
+    assert next_block(counters, 1, 2, 0) == (LAST_RUN, threads.NO_BLOCK) and current_run(counters) == 1
+    counters[DONE] = 2
+    assert next_block(counters, 1, 2, 1) == (LAST_RUN, threads.NO_BLOCK)  # no other thread does
+    assert [next_block(counters, 1, 2, 0), next_block(counters, 2, 2, 0)] == [(2, 0), (2, 1)]
+    counters[DONE] = 4
+    assert next_block(counters, 2, 2, 0) == (LAST_RUN, threads.NO_BLOCK) and current_run(counters) == 2
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 50])
+def test_a_turn_finds_what_all_blocks_of_the_one_before_left(threads):
+    """Also with more threads than cores, and where other runs come between."""
+    pool, out, expected = ThreadPool(7, threads), np.zeros((5, 7)), np.zeros((5, 7))
+    expected[0] = range(7)
+    for turn in range(1, 5):
+        expected[turn] = np.arange(7) + expected[turn - 1].sum()
+    for run in range(300):
+        out[:] = -1.0
+        pool.run(accumulate, 7, out, turns=range(3 + run % 3))
+        np.testing.assert_array_equal(out[: 3 + run % 3], expected[: 3 + run % 3])
+        assert (out[3 + run % 3 :] == -1.0).all()
+        pool.run(accumulate, 7, out, turns=range(2, 5))
+        np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 50])
@@ -95,7 +151,7 @@ def test_an_error_ends_what_helpers_do(monkeypatch):
 
 def test_a_slow_helper_is_waited_for():
     done = []
-    claim_block(np.zeros(2, dtype=np.intp), 0), fetch_add_compiled(np.zeros(2, dtype=np.intp), 0)  # compiled before
+    claim_block(np.zeros(4, dtype=np.intp), 0), fetch_add_compiled(np.zeros(2, dtype=np.intp), 0)  # compiled before
     caller = threading.current_thread()
 
     def work(block):
@@ -104,6 +160,19 @@ def test_a_slow_helper_is_waited_for():
 
     ThreadPool(6, 2).run(in_turn, 6, work)
     assert sorted(done) == list(range(6))
+
+
+def test_a_slow_helper_is_waited_for_in_every_turn():
+    done = []
+    threads.next_block(np.zeros(4, dtype=np.intp), 1, 0, 1), current_turn(np.zeros(4, dtype=np.intp), 1)  # compiled before
+    caller = threading.current_thread()
+
+    def work(turn, block):
+        time.sleep(0.001 if threading.current_thread() is caller else 0.05)
+        done.append((turn, block))
+
+    ThreadPool(6, 2).run(turn_by_turn, 6, work, turns=range(3))
+    assert [turn for turn, _ in done] == 6 * [0] + 6 * [1] + 6 * [2] and len(set(done)) == 18
 
 
 def test_a_helper_that_does_not_come_is_not_waited_for():
@@ -132,6 +201,44 @@ def test_an_error_of_a_helper_is_raised_where_a_block_is_left_undone():
     out = np.zeros(6)
     pool.run(mark, 6, out)  # and the pool goes on
     assert (out == 1).all()
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_an_error_of_a_helper_in_a_turn_is_raised(short):
+    caller, failed = threading.current_thread(), []
+
+    def work(turn, block):
+        if threading.current_thread() is not caller and (turn == 1 or short):
+            failed.append(turn)
+            raise MemoryError(f"turn {turn}")
+        assert not failed or turn == failed[0]  # no turn begins before the one before is done
+        time.sleep(0.01)  # so that the helper gets one; after this it sleeps, and is called again if the run is not short
+
+    pool = ThreadPool(6, 2)
+    pool._short = short
+    with pytest.raises(MemoryError, match=f"turn {0 if short else 1}"):
+        pool.run(turn_by_turn, 6, work, turns=range(3))
+    out = np.zeros((2, 6))
+    pool.run(accumulate, 6, out, turns=range(2))  # and the pool goes on
+    np.testing.assert_array_equal(out[1], 15 + np.arange(6))
+
+
+def test_helpers_come_to_every_turn_of_a_long_run():
+    caller, helped = threading.current_thread(), []
+
+    def work(turn, block):
+        time.sleep(0.02)  # longer than helpers wait for a turn
+        if threading.current_thread() is not caller:
+            helped.append(turn)
+
+    pool = ThreadPool(3, 2)
+    pool.run(turn_by_turn, 3, work, turns=range(3))
+    assert not pool._short
+    helped.clear()
+    pool.run(turn_by_turn, 3, work, turns=range(3))
+    assert sorted(set(helped)) == [0, 1, 2]
+    out = np.zeros((3, 3))
+    assert any(pool.run(accumulate, 3, out, turns=range(3)) or pool._short for _ in range(1000))
 
 
 def test_an_error_of_the_caller_is_raised():

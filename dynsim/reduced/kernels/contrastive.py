@@ -24,7 +24,6 @@ from dynsim.reduced.kernels.reconstruction import SWAMPED, division
 from dynsim.reduced.kernels.simd import (
     WIDTH,
     any_less,
-    atomic_load,
     broadcast,
     broadcast_half,
     clamp,
@@ -41,17 +40,17 @@ from dynsim.reduced.kernels.simd import (
     store_columns,
     width,
 )
-from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, next_block
+from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, current_turn, next_block
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def full_blocks(counters, spins, phase, tasks, y, F, views, areas, gathers, tables, pooled, pairs, contrast, dy, attention):
-    """One phase of a step where every query has correlations of its own: the tasks that this thread claims.
+def full_blocks(counters, spins, phases, tasks, y, F, views, areas, gathers, tables, pooled, pairs, contrast, dy, attention):
+    """Phases of a step where every query has correlations of its own: the tasks that this thread claims.
 
-    phase (1,): which. tasks: how many tasks a phase is cut into.
+    phases: which comes in which turn. tasks: how many tasks a phase is cut into.
     y, dy (F + P, P): rows are features, then keys; columns are queries. dy: minus the gradient; attention (F, P): summed over
     views. views: masked (2 n, P) uint8, first view of all pairs, then second, pairs in order of their cluster; how many views
-    are differentiated, n or 2 n; views in a chunk; largest amplitude.
+    are differentiated, n or 2 n; pairs in a chunk; largest amplitude.
     areas: seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys; view i has segments seg_ptr[i]..seg_ptr[i+1], one per area with an
     unmasked patch: feature seg_f, amplitude seg_z, place seg_at of its f and dL/df, keys key_ptr[s]..key_ptr[s+1].
     gathers: as in reconstruction.empirical_blocks, for the views that are differentiated.
@@ -63,17 +62,17 @@ def full_blocks(counters, spins, phase, tasks, y, F, views, areas, gathers, tabl
     masked, differentiated, chunk, largest = views
     seg_ptr = areas[0]
     batch = gathers[0]
-    n = masked.shape[0]
+    n = masked.shape[0] // 2
     longest, in_chunk, in_batch = 0, 0, 0
-    for i in range(n):
+    for i in range(2 * n):
         longest = max(longest, seg_ptr[i + 1] - seg_ptr[i])
-        in_chunk = max(in_chunk, seg_ptr[min(i + chunk, n)] - seg_ptr[i])
-        in_batch = max(in_batch, seg_ptr[min(i + batch, n)] - seg_ptr[i])
-    w, S = new_table(longest), new_table(longest)
-    acc = new_table(in_chunk)
+        in_chunk = max(in_chunk, seg_ptr[min(i + chunk, 2 * n)] - seg_ptr[i])
+        in_batch = max(in_batch, seg_ptr[min(i + batch, 2 * n)] - seg_ptr[i])
+    w, S = new_table(F), new_table(longest)
+    acc = new_table(2 * in_chunk)
     gradients = new_table(P), new_table(F), new_table(in_batch)
     buffers = pair_buffers(pairs, contrast)
-    shown = w, S, new_table(1)
+    shown = w, np.empty(F, dtype=np.int64), S, new_table(1)
     work = y, F, views, areas, gathers, tables, pooled, dy, attention, shown, gradients
 
     run = current_run(counters)
@@ -81,17 +80,19 @@ def full_blocks(counters, spins, phase, tasks, y, F, views, areas, gathers, tabl
         run, task = next_block(counters, run, tasks, spins)
         if run == LAST_RUN:
             return
-        what = atomic_load(phase, 0)
+        what = phases[current_turn(counters, run)]
         if what == POOL:
             for i0 in range(task * chunk, n, tasks * chunk):
                 i1 = min(i0 + chunk, n)
-                for s in range(seg_ptr[i1] - seg_ptr[i0]):
+                in_first = seg_ptr[i1] - seg_ptr[i0]
+                for s in range(in_first + seg_ptr[n + i1] - seg_ptr[n + i0]):
                     store(acc, s, broadcast(0.0))
                 for block in range(wides):
                     pool_block(broadcast(0.0), block, i0, i1, P, masked, areas, tables, acc, shown)
                 if blocks > wides:
                     pool_block(broadcast_half(0.0), wides, i0, i1, P, masked, areas, tables, acc, shown)
-                write_pooled(i0, i1, 1.0 / P, areas, acc, pooled[0])
+                write_pooled(i0, i1, 1.0 / P, areas, acc, 0, pooled[0])
+                write_pooled(n + i0, n + i1, 1.0 / P, areas, acc, in_first, pooled[0])
         elif what == CONTRAST:
             contrast_rows(task, tasks, pooled, pairs, contrast, buffers)
         elif what == CONTRAST_SECOND:
@@ -110,7 +111,7 @@ def query_block(zero, what, block, y, F, views, areas, gathers, tables, pooled, 
     E, phi, total = tables[0][block], tables[1][block], tables[2][block]
     p0 = block * WIDTH
     if what == EXPONENTIALS:
-        exponentials(p0, y, F, views[3], E, phi, total, shown[2], zero)
+        exponentials(p0, y, F, views[3], E, phi, total, shown[3], zero)
     elif what == BACK:
         back(p0, P, F, views, areas, gathers, E, phi, load(total, 0, zero), pooled, dy, shown, gradients, zero)
     else:
@@ -138,9 +139,11 @@ def exponentials(p0, y, F, largest, E, phi, total, spare, zero):
 
 
 @njit(nogil=True, error_model="numpy")
-def weigh(i, E, phi, total, seg_ptr, seg_f, seg_z, key_ptr, keys, w, S, zero):
+def weigh(i, E, phi, total, seg_ptr, seg_f, seg_z, key_ptr, keys, w, pair_of_w, pair, S, zero):
     """w_m = exp(z_m Phi_m) and w_m S_m, S_m = sum over unmasked q of area m of E_q, of the areas of view i, stored; and
     Z = sum_m w_m S_m + sum over masked q of E_q, by subtraction from the sum over all keys.
+
+    w_m is stored by feature, and that it is of this pair in pair_of_w: both views of an image have the same amplitudes.
 
     (Arrays come one by one, and `recount` is a function of its own: numba then needs no reference counts here.)"""
     s0, s1 = element(seg_ptr, i), element(seg_ptr, i + 1)
@@ -150,9 +153,12 @@ def weigh(i, E, phi, total, seg_ptr, seg_f, seg_z, key_ptr, keys, w, S, zero):
         S_m = load(E, element(keys, j0), zero)
         for j in range(j0 + 1, element(key_ptr, s + 1)):
             S_m = S_m + load(E, element(keys, j), zero)
-        w_m = power(element(seg_z, s), load(phi, element(seg_f, s), zero))
+        f = element(seg_f, s)
+        if element(pair_of_w, f) != pair:
+            store(w, f, power(element(seg_z, s), load(phi, f, zero)))
+            pair_of_w[f] = pair
+        w_m = load(w, f, zero)
         Z = fma(w_m - 1.0, S_m, Z)
-        store(w, s - s0, w_m)
         store(S, s - s0, S_m * w_m)
     return Z
 
@@ -171,34 +177,38 @@ def recount(i, E, masked, S, count, zero):
 
 @njit(nogil=True, error_model="numpy")
 def pool_block(zero, block, i0, i1, P, masked, areas, tables, acc, shown):
-    """Add the area attention of the queries of a block in views i0..i1 to `acc`, query by query."""
+    """Add the area attention of the queries of a block in pairs i0..i1 to `acc`, query by query: first views, then second."""
     E, phi, total = tables[0][block], tables[1][block], load(tables[2][block], 0, zero)
-    w, S, spare = shown
+    w, pair_of_w, S, spare = shown
     seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys = areas
-    first = element(seg_ptr, i0)
+    n = masked.shape[0] // 2
+    in_first = element(seg_ptr, i1) - element(seg_ptr, i0)
     for v in range(width(zero)):
         spare[0, v] = 1.0 if block * WIDTH + v < P else 0.0
     counts = load(spare, 0, zero)  # zero for queries beyond the last
-    for i in range(i0, i1):
-        Z = weigh(i, E, phi, total, seg_ptr, seg_f, seg_z, key_ptr, keys, w, S, zero)
-        if any_less(Z, SWAMPED * total):
-            Z = recount(i, E, masked, S, element(seg_ptr, i + 1) - element(seg_ptr, i), zero)
-        inverse = counts / Z
-        s0 = element(seg_ptr, i)
-        for s in range(s0, element(seg_ptr, i + 1)):
-            place = (s - first) * WIDTH
-            store_at(acc, place, fma(load(S, s - s0, zero), inverse, load_at(acc, place, zero)))
+    pair_of_w[:] = -1
+    for pair in range(i0, i1):
+        for view in range(2):
+            i = view * n + pair
+            Z = weigh(i, E, phi, total, seg_ptr, seg_f, seg_z, key_ptr, keys, w, pair_of_w, pair, S, zero)
+            if any_less(Z, SWAMPED * total):
+                Z = recount(i, E, masked, S, element(seg_ptr, i + 1) - element(seg_ptr, i), zero)
+            inverse = counts / Z
+            s0 = element(seg_ptr, i)
+            at = s0 - element(seg_ptr, view * n + i0) + view * in_first
+            for s in range(element(seg_ptr, i + 1) - s0):
+                place = (at + s) * WIDTH
+                store_at(acc, place, fma(load(S, s, zero), inverse, load_at(acc, place, zero)))
 
 
 @njit(nogil=True, error_model="numpy")
-def write_pooled(i0, i1, scale, areas, acc, f):
-    """f_m = z_m x mean over queries of A_m, of views i0..i1."""
+def write_pooled(i0, i1, scale, areas, acc, at, f):
+    """f_m = z_m x mean over queries of A_m, of views i0..i1, whose sums stand in `acc` from row `at` on."""
     seg_ptr, _, seg_z, seg_at, _, _ = areas
-    first = seg_ptr[i0]
-    for s in range(first, seg_ptr[i1]):
+    for s in range(seg_ptr[i0], seg_ptr[i1]):
         total = 0.0
         for v in range(WIDTH):
-            total += acc[s - first, v]
+            total += acc[at + s - seg_ptr[i0], v]
         f[seg_at[s]] = seg_z[s] * scale * total
 
 
@@ -208,7 +218,7 @@ def back(p0, P, F, views, areas, gathers, E, phi, total, pooled, dy, shown, grad
     masked, differentiated, _, _ = views
     seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys = areas
     batch, visit_ptr, visits = gathers
-    w, S, spare = shown
+    w, pair_of_w, S, spare = shown
     H, dphi, dkeys = gradients  # of keys / E, without what is common to all; of Phi; of keys by area, for a batch of views
     G = pooled[1]
     scale = 1.0 / P
@@ -217,11 +227,12 @@ def back(p0, P, F, views, areas, gathers, E, phi, total, pooled, dy, shown, grad
     for q in range(P):
         store(H, q, zero)
     common = zero
+    pair_of_w[:] = -1
     for b in range(0, differentiated, batch):
         first = seg_ptr[b]
         for i in range(b, min(b + batch, differentiated)):
             s0, s1 = element(seg_ptr, i), element(seg_ptr, i + 1)
-            Z = weigh(i, E, phi, total, seg_ptr, seg_f, seg_z, key_ptr, keys, w, S, zero)
+            Z = weigh(i, E, phi, total, seg_ptr, seg_f, seg_z, key_ptr, keys, w, pair_of_w, i, S, zero)
             swamped = any_less(Z, SWAMPED * total)
             if swamped:
                 Z = recount(i, E, masked, S, s1 - s0, zero)
@@ -246,7 +257,7 @@ def back(p0, P, F, views, areas, gathers, E, phi, total, pooled, dy, shown, grad
                 g = z * element(G, element(seg_at, s)) * scale
                 minus_g = fma(0.0 - g, inverse, gbar)
                 store(dphi, f, fma(z * load(S, s - s0, zero), minus_g, load(dphi, f, zero)))
-                store(dkeys, s - first, fma(load(w, s - s0, zero), minus_g, 0.0 - common_gradient))
+                store(dkeys, s - first, fma(load(w, f, zero), minus_g, 0.0 - common_gradient))
         # ---- gather the gradient of every key from the areas that show it in these views
         for q in range(P):
             v = b // batch * P + q
@@ -265,11 +276,12 @@ def attend(p0, P, F, views, areas, E, phi, total, attention, shown, seen, zero):
     """Area attention of the queries from p0 on, summed over all views."""
     masked = views[0]
     seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys = areas
-    w, S, spare = shown
+    w, pair_of_w, S, spare = shown
     for f in range(F):
         store(seen, f, zero)
+    pair_of_w[:] = -1
     for i in range(masked.shape[0]):
-        Z = weigh(i, E, phi, total, seg_ptr, seg_f, seg_z, key_ptr, keys, w, S, zero)
+        Z = weigh(i, E, phi, total, seg_ptr, seg_f, seg_z, key_ptr, keys, w, pair_of_w, i, S, zero)
         if any_less(Z, SWAMPED * total):
             Z = recount(i, E, masked, S, element(seg_ptr, i + 1) - element(seg_ptr, i), zero)
         inverse = 1.0 / Z

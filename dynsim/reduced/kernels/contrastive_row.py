@@ -7,11 +7,18 @@ import numpy as np
 from numba import njit
 
 from dynsim.reduced.kernels.elementary import LOG2E, POWER_LEAST, POWER_MOST, exp, power
-from dynsim.reduced.kernels.pair_loss import CONTRAST, CONTRAST_SECOND, POOL, contrast_columns, contrast_rows, pair_buffers
+from dynsim.reduced.kernels.pair_loss import (
+    BACK,
+    CONTRAST,
+    CONTRAST_SECOND,
+    POOL,
+    contrast_columns,
+    contrast_rows,
+    pair_buffers,
+)
 from dynsim.reduced.kernels.reconstruction import SWAMPED
 from dynsim.reduced.kernels.simd import (
     WIDTH,
-    atomic_load,
     broadcast,
     clamp,
     element,
@@ -20,18 +27,19 @@ from dynsim.reduced.kernels.simd import (
     new_table,
     store_at,
 )
-from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, next_block
+from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, current_turn, next_block
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def row_blocks(counters, spins, phase, tasks, y, F, views, areas, tables, pooled, pairs, contrast, parts):
-    """One phase of a step where all queries have the same correlations: the tasks that this thread claims.
+def row_blocks(counters, spins, phases, tasks, y, F, views, areas, tables, pooled, pairs, contrast, parts, dy):
+    """Phases of a step where all queries have the same correlations: the tasks that this thread claims.
 
-    y (F + P,): features, then keys. views, pooled, pairs, contrast as in contrastive.full_blocks, areas too, with the segment of
-    every key in addition (loops over all keys in a row have no branch to mispredict at the end of an area). tables: E (P,)
-    exp(Upsilon), shifted by the largest; of every segment, A area attention and w_Z = w_m / Z; of every view, 1 / Z, or minus
-    it where shown keys at weight one would have swamped Z. parts (tasks, F + P + 1): of each task, -dL/dPhi, -dL/dUpsilon / E
-    without what is common to all keys, and that.
+    y, dy (F + P,): features, then keys; dy: minus the gradient of any one query. phases, views, pooled, pairs, contrast as in
+    contrastive.full_blocks, areas too, with the segment of every key in addition (loops over all keys in a row have no branch to
+    mispredict at the end of an area). tables: E (P,) exp(Upsilon), shifted by the largest; of every segment, A area attention and
+    w_Z = w_m / Z; of every view, 1 / Z, or minus it where shown keys at weight one would have swamped Z. parts (tasks, ..): of
+    each task, -dL/dPhi, -dL/dUpsilon / E without what is common to all keys, and that. Rows of parts, and dy, are longer: whole
+    vectors.
     """
     P = len(y) - F
     masked, differentiated, _, largest = views
@@ -44,14 +52,17 @@ def row_blocks(counters, spins, phase, tasks, y, F, views, areas, tables, pooled
     w = new_table(-(-longest // WIDTH) + 1).reshape(-1)
     buffers = pair_buffers(pairs, contrast)
 
+    total, ready = 0.0, 0  # sum of E, and the run that it and E and phi belong to
     run = current_run(counters)
     while True:
         run, task = next_block(counters, run, tasks, spins)
         if run == LAST_RUN:
             return
-        what = atomic_load(phase, 0)
+        what = phases[current_turn(counters, run)]
         if what == POOL:
-            total = row_exponentials(y, F, largest, E, phi)
+            if run != ready:
+                total = row_exponentials(y, F, largest, E, phi)
+                ready = run
             row_pool(n * task // tasks, n * (task + 1) // tasks, P, masked, areas, total, E, phi, w, tables, pooled[0])
             if task == 0:
                 for q in range(P):
@@ -60,9 +71,12 @@ def row_blocks(counters, spins, phase, tasks, y, F, views, areas, tables, pooled
             contrast_rows(task, tasks, pooled, pairs, contrast, buffers)
         elif what == CONTRAST_SECOND:
             contrast_columns(task, tasks, pooled, pairs, contrast)
-        else:
+        elif what == BACK:
             i0, i1 = differentiated * task // tasks, differentiated * (task + 1) // tasks
             row_back(i0, i1, P, F, masked, areas, tables, pooled[1], parts[task])
+        else:
+            for c0 in range(task * WIDTH, F + P, tasks * WIDTH):
+                row_gather(c0, F, P, tables[0], parts, dy)
         fetch_add(counters, DONE)
 
 
@@ -157,3 +171,16 @@ def row_back(i0, i1, P, F, masked, areas, tables, G, part):
             w_Z[s] = w_Z[s] * minus_g - common  # from here on what its keys get
     for j in range(key_ptr[seg_ptr[i0]], key_ptr[seg_ptr[i1]]):
         part[F + element(keys, j)] += element(w_Z, element(key_seg, j))
+
+
+@njit(nogil=True, error_model="numpy")
+def row_gather(c0, F, P, E, parts, dy):
+    """A vector of entries of minus the gradient, from c0 on: the parts of all tasks added up in their order."""
+    stride = parts.shape[1]
+    total, common = broadcast(0.0), 0.0
+    for task in range(len(parts)):
+        total = total + load_at(parts, task * stride + c0, total)
+        common += parts[task, F + P]
+    store_at(dy, c0, total)
+    for c in range(max(c0, F), min(c0 + WIDTH, F + P)):
+        dy[c] = E[c - F] * (dy[c] + common)

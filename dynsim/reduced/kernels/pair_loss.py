@@ -22,7 +22,7 @@ from dynsim.reduced.kernels.simd import (
     store_at,
 )
 
-EXPONENTIALS, POOL, CONTRAST, CONTRAST_SECOND, BACK, ATTEND = range(6)  # phases of a step
+EXPONENTIALS, POOL, CONTRAST, CONTRAST_SECOND, BACK, GATHER, ATTEND = range(7)  # phases of a step
 LEAST = -700.0  # exponents of pairs below this count as minus infinity: their exp would soon be a slow, subnormal number
 
 

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ ONE_THREAD = dict.fromkeys(  # environment of a worker process of one thread
 )
 
 SPINS = 100_000  # loads of a counter before a thread goes to sleep, about 50 us: waking it would take as long
-NEXT, DONE = range(2)  # in the shared counters: run and next block, blocks that are done
+BETWEEN_TURNS = 4  # times as many for the next turn: only the interpreter could wake it
+SHORT = 2e-3  # seconds; no block of such a run takes as long as that
+NEXT, DONE, FIRST, LAST = range(4)  # in the shared counters: run and next block, blocks that are done, run of turn 0, last run
 RUN = 2**32  # counters[NEXT] = run x RUN + block
 LAST_RUN = 2**30  # helper threads return
 NO_BLOCK = RUN - 1  # larger than any number of blocks
+ONE_TURN = range(1)
 
 
 def thread_count(threads: int | None = None) -> int:
@@ -76,14 +80,28 @@ def reaches(counters: np.ndarray, i: int, value: int, spins: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def next_block(counters: np.ndarray, run: int, blocks: int, spins: int) -> tuple[int, int]:
-    """(run, block) to work on, of this run or of one that starts within ``spins`` loads, else (LAST_RUN, NO_BLOCK)."""
+    """(run, block) to work on, of this run or of one that starts within ``spins`` loads, else (LAST_RUN, NO_BLOCK).
+
+    The calling thread, whose ``spins`` are 0, waits until all blocks of the run are done, and starts the next one up to LAST."""
     while True:
         block = claim_block(counters, run)
         if block < blocks:
             return run, block
-        if not reaches(counters, NEXT, (run + 1) * RUN, spins):
+        if spins == 0:
+            if not reaches(counters, DONE, run * blocks, SPINS) or run >= counters[LAST]:
+                return LAST_RUN, NO_BLOCK
+            run += 1
+            start_run(counters, run)
+        elif reaches(counters, NEXT, (run + 1) * RUN, spins * (BETWEEN_TURNS if run < counters[LAST] else 1)):
+            run = current_run(counters)
+        else:
             return LAST_RUN, NO_BLOCK
-        run = current_run(counters)
+
+
+@njit(cache=True, nogil=True)
+def current_turn(counters: np.ndarray, run: int) -> int:
+    """Which of the kernel's turns a run is, where a block of it is not done yet."""
+    return run - counters[FIRST]
 
 
 class ThreadPool:
@@ -98,10 +116,14 @@ class ThreadPool:
 
     Notes
     -----
-    ``kernel(counters, spins, *args)`` claims one block after another, counts finished ones in counters[DONE], and spins for the
-    next run when none is left. A thread that starts late or is slowed claims fewer blocks; one that has not started by the
-    end is not waited for. While kernel and arguments stay the same, helper threads go from run to run without the interpreter,
-    and so without its lock.
+    ``kernel(counters, spins, *args)`` takes one block after another from `next_block` and counts finished ones in
+    counters[DONE]. A thread that starts late or is slowed claims fewer blocks; one that has not started by the end is not waited
+    for. While kernel and arguments stay the same, helper threads go from run to run without the interpreter, and so without its
+    lock.
+
+    A kernel whose work comes in turns, each on what all blocks of the one before have left, asks for `current_turn`: a turn is a
+    run of all blocks. The calling thread goes from turn to turn in the kernel. Where the last time took long, it comes back in
+    between, and helper threads that waited too long for the end of a turn are called for the next one.
     """
 
     def __init__(self, blocks: int, threads: int) -> None:
@@ -109,10 +131,11 @@ class ThreadPool:
         self._executor = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
         self._helpers: list[Future] = []
         self._job: tuple = ()
-        self._counters, self._runs = np.zeros(2, dtype=np.intp), 0
+        self._short = True
+        self._counters, self._runs = np.zeros(4, dtype=np.intp), 0
 
-    def run(self, kernel: Callable[..., Any], *args: Any) -> None:
-        """Run all blocks; an error of a helper thread is raised here.
+    def run(self, kernel: Callable[..., Any], *args: Any, turns: range = ONE_TURN) -> None:
+        """Run all blocks, in every turn; an error of a helper thread is raised here.
 
         Parameters
         ----------
@@ -120,26 +143,40 @@ class ThreadPool:
             A compiled function, called as ``kernel(counters, spins, *args)``.
         *args : object
             Its further arguments.
+        turns : range
+            What `current_turn` is, one after another.
         """
         if self._executor is None:
-            kernel(np.array([RUN, 0], dtype=np.intp), 0, *args)
+            kernel(np.array([RUN, 0, 1 - turns.start, len(turns)], dtype=np.intp), 0, *args)
             return
         job = kernel, *args
-        if len(job) != len(self._job) or any(a is not b for a, b in zip(job, self._job, strict=True)):
+        if len(job) != len(self._job) or not all(map(is_, job, self._job)):
             self._dismiss()
             self._job = job
-        self._runs += 1
-        start_run(self._counters, self._runs)
+        start = time.perf_counter()
+        for some in [turns] if self._short else [range(turn, turn + 1) for turn in turns]:
+            self._run(some)
+        self._short = time.perf_counter() - start < SHORT
+
+    def _run(self, turns: range) -> None:
+        """All blocks of the job, in these turns."""
+        assert self._executor is not None
+        kernel, *args = self._job
+        self._counters[FIRST] = self._runs + 1 - turns.start
+        self._counters[LAST] = self._runs + len(turns)
+        start_run(self._counters, self._runs + 1)
+        self._runs += len(turns)
         self._helpers = [helper for helper in self._helpers if not helper.done()]
         try:
             while len(self._helpers) < self.threads - 1:
                 self._helpers.append(self._executor.submit(kernel, self._counters, SPINS, *args))
             kernel(self._counters, 0, *args)
-            while not reaches(self._counters, DONE, self._runs * self.blocks, SPINS):
+            while not reaches(self._counters, DONE, self._runs * self.blocks, 1):
                 for helper in self._helpers:
                     if helper.done():
                         helper.result()
                 time.sleep(0)
+                kernel(self._counters, 0, *args)
         except BaseException:
             self._dismiss()
             raise
@@ -148,4 +185,4 @@ class ThreadPool:
         """End the helper threads of the last kernel and forget it."""
         start_run(self._counters, LAST_RUN)
         self._helpers, self._job = [], ()
-        self._counters, self._runs = np.zeros(2, dtype=np.intp), 0
+        self._counters, self._runs = np.zeros(4, dtype=np.intp), 0
