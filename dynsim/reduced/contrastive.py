@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # kernels are loaded when a field is built
     from dynsim.reduced.kernels.threads import ThreadPool
 
 LARGEST_EXPONENT = 300.0  # z Phi and Upsilon beyond this make a one-hot softmax
-SMALL = 2e5  # multiply-adds below which handing work to threads costs more than it saves
+SMALL = 3e4  # multiply-adds below which handing work to threads costs more than it saves
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,7 +86,7 @@ class SumField(Field):
         events = {name: text for field in reversed(self.fields) for name, text in field.events.items()}
         known = self.floor is not None  # else there is nothing that the loss could be half way to
         self.events = {name: text for name, text in events.items() if known or name not in LOSS_EVENTS}  # type: ignore[misc]
-        self._more = np.empty(shape)
+        self._more, self._weighted = np.empty(shape), np.empty(shape)
 
     @property
     def limit(self) -> float:  # type: ignore[override]  # an attribute of Field
@@ -169,8 +169,7 @@ class SumField(Field):
         for weight, field in zip(self.weights[1:], self.fields[1:], strict=True):
             more, self._more = field.velocity(y, step, self._more)
             losses.append(more)
-            self._more *= weight
-            dy += self._more
+            dy += np.multiply(self._more, weight, out=self._weighted)
         return sum(w * x for w, x in zip(self.weights, losses, strict=True)), dy, losses
 
 

@@ -231,14 +231,28 @@ def test_helpers_come_to_every_turn_of_a_long_run():
         if threading.current_thread() is not caller:
             helped.append(turn)
 
-    pool = ThreadPool(3, 2)
-    pool.run(turn_by_turn, 3, work, turns=range(3))
+    pool = ThreadPool(10, 2)
+    pool.run(turn_by_turn, 10, work, turns=range(3))
     assert not pool._short
     helped.clear()
-    pool.run(turn_by_turn, 3, work, turns=range(3))
+    pool.run(turn_by_turn, 10, work, turns=range(3))
     assert sorted(set(helped)) == [0, 1, 2]
+    pool = ThreadPool(3, 2)
+    pool._short = False
     out = np.zeros((3, 3))
     assert any(pool.run(accumulate, 3, out, turns=range(3)) or pool._short for _ in range(1000))
+
+
+def test_runs_are_counted_anew_before_their_number_is_used_up():
+    pool, out = ThreadPool(7, 2), np.zeros((3, 7))
+    pool.run(accumulate, 7, out, turns=range(3))
+    threads.start_run(pool._counters, LAST_RUN - 2)
+    pool._runs = LAST_RUN - 2  # a step later the number would mean that helpers return
+    for _ in range(2):
+        out[:] = 0.0
+        pool.run(accumulate, 7, out, turns=range(3))
+        np.testing.assert_array_equal(out[1], 21 + np.arange(7))
+    assert pool._runs == 6
 
 
 def test_an_error_of_the_caller_is_raised():

@@ -150,7 +150,7 @@ class ThreadPool:
             kernel(np.array([RUN, 0, 1 - turns.start, len(turns)], dtype=np.intp), 0, *args)
             return
         job = kernel, *args
-        if len(job) != len(self._job) or not all(map(is_, job, self._job)):
+        if len(job) != len(self._job) or not all(map(is_, job, self._job)) or self._runs >= LAST_RUN // 2:
             self._dismiss()
             self._job = job
         start = time.perf_counter()
@@ -171,7 +171,7 @@ class ThreadPool:
             while len(self._helpers) < self.threads - 1:
                 self._helpers.append(self._executor.submit(kernel, self._counters, SPINS, *args))
             kernel(self._counters, 0, *args)
-            while not reaches(self._counters, DONE, self._runs * self.blocks, 1):
+            while self._counters[DONE] < self._runs * self.blocks:
                 for helper in self._helpers:
                     if helper.done():
                         helper.result()
