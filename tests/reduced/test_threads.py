@@ -135,18 +135,26 @@ def test_no_thread_to_be_had(monkeypatch):
 
 
 def test_an_error_ends_what_helpers_do(monkeypatch):
-    """After it, the same arguments start afresh."""
+    """Raised in the calling thread while it waits; after it, the pool starts afresh."""
+    caller, began, leave, done = threading.current_thread(), threading.Event(), threading.Event(), []
+
+    def work(block):
+        if threading.current_thread() is caller:
+            began.wait()
+        else:
+            began.set()
+            leave.wait()
+        done.append(block)
+
     pool, out = ThreadPool(7, 2), np.zeros(7)
-    pool.run(mark, 7, out)
     with monkeypatch.context() as patch:
-        patch.setattr(threads, "reaches", lambda *args: 1 / 0)
+        patch.setattr(threads.time, "sleep", lambda seconds: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            pool.run(mark, 7, out)
-    assert pool._job == () and pool._helpers == []
-    time.sleep(0.1)
-    before = out.copy()
+            pool.run(in_turn, 7, work)
+    assert len(done) == 6 and pool._job == () and pool._helpers == []
+    leave.set()
     pool.run(mark, 7, out)
-    np.testing.assert_array_equal(out, before + 1)
+    np.testing.assert_array_equal(out, np.ones(7))
 
 
 def test_a_slow_helper_is_waited_for():
@@ -246,8 +254,7 @@ def test_helpers_come_to_every_turn_of_a_long_run():
 def test_runs_are_counted_anew_before_their_number_is_used_up():
     pool, out = ThreadPool(7, 2), np.zeros((3, 7))
     pool.run(accumulate, 7, out, turns=range(3))
-    threads.start_run(pool._counters, LAST_RUN - 2)
-    pool._runs = LAST_RUN - 2  # a step later the number would mean that helpers return
+    pool._runs = LAST_RUN // 2  # as after as many; a run of the number LAST_RUN would tell helpers to return
     for _ in range(2):
         out[:] = 0.0
         pool.run(accumulate, 7, out, turns=range(3))
