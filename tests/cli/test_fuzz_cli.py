@@ -198,7 +198,10 @@ def check_files(folder):
         if Path(name).exists():
             assert sweep.load(name) if name.endswith("db") else Path(name).read_text().endswith("\n")
     for path in Path("out").rglob("*"):
-        if path.suffix == ".npz":
+        if path.name == "areas.npz":
+            with np.load(path) as arrays:
+                assert {"labels", "features"} <= {*arrays} and all(np.isfinite(arrays[name]).all() for name in arrays)
+        elif path.suffix == ".npz":
             files.load(path)
         elif path.suffix == ".json":
             json.loads(path.read_text())
@@ -229,10 +232,12 @@ def check(folder, argv):
         assert out == "" and err.endswith("\n")
     elif status != 2 and "--json" in argv and not {"-h", "--help", "--version"} & set(argv):
         assert isinstance(json.loads(out), dict)
-    check_files(folder)
-    shutil.rmtree("out", ignore_errors=True)
-    for name in MADE - {"out"}:
-        Path(name).unlink(missing_ok=True)
+    try:
+        check_files(folder)
+    finally:
+        shutil.rmtree("out", ignore_errors=True)
+        for name in MADE - {"out"}:
+            Path(name).unlink(missing_ok=True)
 
 
 def test_many_of_them_ran():
