@@ -87,8 +87,8 @@ def requests(address: str, stop: threading.Event, count: Counter, draw: random.R
             except urllib.error.HTTPError as error:
                 count[error.code] += 1
                 error.close()
-            except OSError:
-                count["no answer"] += 1
+            except OSError as error:
+                count[f"no answer: {error}"] += 1
         first = False
         stop.wait(0.05)
 
@@ -191,7 +191,7 @@ def main() -> int:
     if "explorer" in processes:
         answers = {str(status): n for status, n in sorted(count.items(), key=str)}
         figures["explorer"] = {"answers": answers, "alive": alive["explorer"]}
-    good = swept.lost == 0 and all(alive.values()) and not count["no answer"]
+    good = swept.lost == 0 and all(alive.values()) and not any(str(status).startswith("no answer") for status in count)
     for name in processes:
         before, after = memory.growth(name)
         figures[name] |= {"MB": [round(before, 1), round(after, 1)], "growth": round(after / before - 1, 4)}
