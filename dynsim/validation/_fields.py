@@ -219,11 +219,11 @@ def _slope(field: Field, y: np.ndarray, v: np.ndarray, h: float) -> float:
 
 
 def _rounding(field: Field, y: np.ndarray) -> float:
-    """By how much the loss differs between states that differ in their last bits."""
+    """By how much the loss differs between states that differ in their last bits; at least one bit of it."""
     rng = np.random.default_rng(0)
     size = NEARBY * np.reshape(field.scale(), y.shape)
     nearby = [field.velocity(y + size * rng.uniform(-1.0, 1.0, y.shape))[0] for _ in range(DRAWS)]
-    return max(nearby) - min(nearby)
+    return max(max(nearby) - min(nearby), 2.0**-52 * max(map(abs, nearby)))
 
 
 def _purity(field: Field, y: np.ndarray) -> str:

@@ -201,7 +201,7 @@ def check_files(folder):
         if path.name == "areas.npz":
             with np.load(path) as arrays:
                 assert {"labels", "features"} <= {*arrays} and all(np.isfinite(arrays[name]).all() for name in arrays)
-        elif path.suffix == ".npz":
+        elif path.suffix in (".npz", ".nc"):
             files.load(path)
         elif path.suffix == ".json":
             json.loads(path.read_text())
