@@ -176,7 +176,8 @@ class Field:
     deterministic : bool
         Whether the velocity is the same at every evaluation: what gradient flow needs.
     conservative : bool
-        Whether the velocity is minus the gradient of the loss (not where a gradient is stopped on purpose).
+        Whether the velocity is minus the gradient of the loss (not where a gradient is stopped on purpose, or where a sum reports
+        losses of different units).
     limit : float
         Largest correlation that the softmax takes.
     floor : float or None

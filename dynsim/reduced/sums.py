@@ -82,7 +82,8 @@ class SumField(Field):
         self.images = next((field.images for field in self.fields if field.images is not None), None)
         self.embedding = next((field.embedding for field in self.fields if field.embedding is not None), None)
         self.deterministic = all(field.deterministic for field in self.fields)
-        self.conservative = all(field.conservative for field in self.fields)
+        one_unit = len({field.objective for field in self.fields}) == 1  # else the sum of what terms report is not what falls
+        self.conservative = one_unit and all(field.conservative for field in self.fields)
         events = {name: text for field in reversed(self.fields) for name, text in field.events.items()}
         known = self.floor is not None  # else there is nothing that the loss could be half way to
         self.events = {name: text for name, text in events.items() if known or name not in LOSS_EVENTS}  # type: ignore[misc]

@@ -477,3 +477,14 @@ def test_what_does_not_fit_is_named(problem, part, pairs):
         ContrastiveField(part, pairs).on_state((3, 3))
     options = ContrastiveField.plain_options(problem)
     assert options["eta"] > 0 and options["steps"] >= 500
+
+
+def test_a_run_is_not_stopped_where_only_the_reported_sum_rises():
+    """Reconstruction is reported per masked patch, contrast as it stands: the undivided sum falls."""
+    problem = dynsim.Problem(K=2, gamma=0.642037, P=4, kappa_c=0.0, kappa_s=0.0, amplitude=dynsim.Fixed(1.0))
+    field = dynsim.reduced.MixedField.from_options(problem, seed=24, n=2, stop_gradient=False, embedding="sinusoidal")
+    run = dynsim.reduced.descend(field, eta=1e-3, steps=20, keep=1)
+    assert run.loss[1] > run.loss[0]
+    descended = problem.masked * run.terms["reconstruction"] + problem.P * run.terms["contrastive"]
+    assert (np.diff(descended) < 0).all()
+    assert not field.conservative and dynsim.reduced.SumField([(1.0, field.fields[0]), (2.0, field.fields[0])]).conservative
