@@ -210,7 +210,7 @@ def check_files(folder):
 
 
 KEPT = {"whole.npz", "damaged.npz", "file", "made", "stored.db", "stripes.npy", "points.csv"}
-MADE = {"out", "store.db", "table.csv", "table.nc", "figure.png", "figure.svg"}
+MADE = {"out", "none", "store.db", "table.csv", "table.nc", "figure.png", "figure.svg"}  # out and none: folders
 COUNT: dict[tuple[str, int], int] = {}
 
 
@@ -235,8 +235,9 @@ def check(folder, argv):
     try:
         check_files(folder)
     finally:
-        shutil.rmtree("out", ignore_errors=True)
-        for name in MADE - {"out"}:
+        for name in MADE:
+            if Path(name).is_dir():
+                shutil.rmtree(name)
             Path(name).unlink(missing_ok=True)
 
 
