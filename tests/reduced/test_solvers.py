@@ -129,3 +129,14 @@ def test_prediction_is_taylors_and_goes_back():
     np.testing.assert_allclose(history, kept, atol=1e-14)
     solvers.rescale(history, 4, 0.5)
     np.testing.assert_allclose(history[:5], kept[:5] * 0.5 ** np.arange(5)[:, None], atol=1e-14)
+
+
+def test_a_step_is_interpolated_from_rows_of_two_lengths():
+    """The Taylor polynomial of h^j / j! times the derivatives, where the last row is of a longer step: to rounding."""
+    derivatives, h, longer, ahead = np.array([[1.0, -2.0], [0.5, 3.0], [-4.0, 1.0], [2.0, -6.0]]), 1e-3, 0.7, -0.6
+    factorials = np.array([1.0, 1.0, 2.0, 6.0])
+    lengths = np.array([h, h, h, longer])
+    history = derivatives * (lengths ** np.arange(4) / factorials)[:, None]
+    expected = (ahead ** np.arange(4) / factorials) @ derivatives
+    np.testing.assert_allclose(solvers.interpolate(history, lengths, ahead), expected, rtol=1e-13)
+    assert np.abs(solvers.interpolate(history, np.full(4, h), ahead) - expected).max() > 1e3  # control: one length for all
