@@ -2,8 +2,9 @@
 
 Where pushes of size g balance, what is left of the velocity is rounding, 1e-16 g, and a solver that takes it for motion stops.
 Two things keep it going. Where two correlations slide up together, what they take from each other leaves no digit of their slow
-motion; a field knows that motion on its own, and the solver is given it in place of one of the two (`Field.slides`). And an entry
-comes to a balance within 1 / FASTEST of a unit of the clock instead of whatever fraction of it, and lags behind by as much.
+motion; a field knows that motion on its own, and the solver is given it in place of one of the two (`Field.slides_seen`). And an
+entry comes to a balance within 1 / FASTEST of a unit of the clock instead of whatever fraction of it, and lags behind by as much.
+Both go by the sizes of pushes, amplitude by amplitude: small and large ones may hold each other as well.
 """
 
 import warnings
@@ -11,26 +12,30 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.reduced._flow_run import Flow
+from dynsim.reduced._flow_run import SAFETY, Flow
 from dynsim.reduced.kernels import balance
 from dynsim.reduced.kernels.elementary import exp
 from dynsim.reduced.recording import State
+
+LEAST = 1e-9  # local tolerance of entries finer than one: at a balance of the others they move by rounding of that order
 
 
 class StiffFlow(Flow):
     """A flow of a field that is ``stiff``: Y = (u, tau), u the coordinates in which the field slides.
 
-    In one go, as LSODA starts with a method that a balance stops: it starts afresh only where other pairs slide, or where it
-    fails.
+    In one go, as LSODA starts with a method that a balance stops: it starts afresh only where it fails.
     """
 
     sliding: np.ndarray
     failed = -np.inf  # where the solver failed last
 
     def prepare(self, start: State) -> State:
-        """The state in the coordinates of its own slides."""
+        """The state in the coordinates of its own slides, and tolerances that rounding allows."""
         y = start.y[:-1].reshape(self.shape)
-        self.sliding = self.field.slides(y)
+        fine = self.scale < 1.0
+        self.scale[fine] = np.maximum(self.scale[fine], LEAST / (SAFETY * self.rtol))
+        self.field.velocity(y)
+        self.sliding = self.field.slides_seen()
         return State(start.step, np.append(self.field.to_slide(y, self.sliding), start.y[-1]), start.memory, start.kept)
 
     def state(self, Y: np.ndarray) -> np.ndarray:
@@ -87,16 +92,20 @@ class StiffFlow(Flow):
         return message
 
     def step(self) -> None:
-        """One step, and other coordinates where an event shows that other pairs slide now."""
-        before = self.signs
+        """One step, and other coordinates where other pairs slide now."""
         super().step()
-        if self.ended or all((before[event] < 0) == (sign < 0) for event, sign in self.signs.items()):
+        sliding = self.field.slides_seen(self.sliding)
+        if self.ended or (sliding == self.sliding).all():
             return
-        y = self.state(self.solver.y)
-        sliding = self.field.slides(y)
-        if (sliding != self.sliding).any():
-            self.sliding = sliding
-            self.afresh(np.append(self.field.to_slide(y, sliding), self.solver.y[-1]))
+        before, self.sliding = self.sliding, sliding
+
+        def change(Y: np.ndarray) -> np.ndarray:
+            return np.append(self.field.to_slide(self.field.from_slide(Y[:-1], before), sliding), Y[-1])
+
+        if self.name == "LSODA":
+            self.solver.change_coordinates(change)
+        else:
+            self.afresh(change(self.solver.y))
 
     def afresh(self, Y: np.ndarray) -> None:
         """A new solver where this one stands."""

@@ -49,6 +49,7 @@ SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
 NO_TABLES = (np.zeros(0), np.zeros(0), *np.zeros((3, 0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 1)))  # without contrast
+APART = 0.1  # of the pushes on own and global correlation, what pushes both together, up to which they slide
 FEWEST = 0.5  # keys that a class holds for its PP to grow as far as it will
 MOST_NUMBERS = 4000  # in the state: a stiff solver's Jacobian is dense
 
@@ -182,7 +183,7 @@ class MixedOrbitField(Field):
         if self.weight == 0.0:
             self.floor = 0.5 * problem.amplitude.moment(2) * float((self.share * (self._clusters * floors).sum(axis=1)).sum()) / K
         self._attention, self._terms = np.zeros((K + 1, 2, 3)), np.zeros(2)
-        self._gross, self._together = np.zeros(self._place.size), np.zeros((K + 1, 2))
+        self._gross, self._together = np.zeros(self._place.size), np.zeros((K + 1, 3))
         self.pooled = np.zeros((con[0].size, z.size))
         self.stiff, self.conservative = self.weight > 0, self.weight == 0 or not self.stop_gradient
         self.events = {  # type: ignore[misc]  # of this K
@@ -301,10 +302,10 @@ class MixedOrbitField(Field):
 
     # ---- where a stiff solver slides
 
-    def slides(self, y: np.ndarray) -> np.ndarray:
-        """Query types that have escaped and that contrast holds at a balance of own and global attention."""
-        self.velocity(y)
-        return (self._attention[:, 0, 0] > 0.5) & (self._clusters[:, 0] > 0)
+    def slides_seen(self, before: np.ndarray | None = None) -> np.ndarray:
+        """Query types whose own and global area take most of what they get from each other: little pushes both together."""
+        share = APART if before is None else np.where(before, 3.0 * APART, APART)
+        return self._together[:, 1] < share * self._together[:, 2]
 
     def to_slide(self, y: np.ndarray, sliding: np.ndarray) -> np.ndarray:
         """Slide . (own, global correlation) in place of the own one."""

@@ -350,18 +350,18 @@ class Field:
         flat = np.ascontiguousarray(v, dtype=float).reshape(-1)
         return sqrt(dot(flat, flat) / (v.shape[-1] if v.ndim == 2 else 1))
 
-    def slides(self, y: np.ndarray) -> np.ndarray:
+    def slides_seen(self, before: np.ndarray | None = None) -> np.ndarray:
         """Return which pairs of entries of a field that is ``stiff`` slide up together, what one takes from the other in balance.
 
         Parameters
         ----------
-        y : ndarray
-            State.
+        before : ndarray of bool, optional
+            Which of them did so before: they do until they clearly do not.
 
         Returns
         -------
         ndarray of bool
-            For each pair that may.
+            For each pair that may, at the state that was evaluated last.
         """
         raise NotImplementedError
 
@@ -373,7 +373,7 @@ class Field:
         y : ndarray
             State.
         sliding : ndarray of bool
-            As ``slides`` returns it.
+            As ``slides_seen`` returns it.
 
         Returns
         -------
@@ -390,7 +390,7 @@ class Field:
         u : ndarray of shape (n,)
             Coordinates.
         sliding : ndarray of bool
-            As ``slides`` returns it.
+            As ``slides_seen`` returns it.
 
         Returns
         -------
@@ -407,7 +407,7 @@ class Field:
         y : ndarray
             State.
         sliding : ndarray of bool
-            As ``slides`` returns it.
+            As ``slides_seen`` returns it.
 
         Returns
         -------
@@ -426,7 +426,7 @@ class Field:
         y : ndarray
             State.
         sliding : ndarray of bool
-            As ``slides`` returns it.
+            As ``slides_seen`` returns it.
         pace : float
             Time per unit of the clock of a flow.
 

@@ -23,9 +23,10 @@ STABLE = (0.5, 0.575, 0.55, 0.45, 0.35, 0.25, 0.2, 0.15, 0.1, 0.075, 0.05, 0.025
 UNIT = 2.0**-52
 ITERATIONS = 3  # of the corrector, at most
 FAILURES = 10  # in a row, after which the solver gives up
-OLD = 20  # steps after which a Jacobian is formed anew
-DRIFT = 0.3  # relative change of h x leading coefficient after which it is
+OLD = 50  # steps after which a Jacobian is formed anew
+DRIFT = 0.3  # relative change of h x leading coefficient after which its matrix is factorised anew
 WAIT = 20  # steps between two looks at the other method
+GAIN = 2  # by how much steps of backward differentiation must be longer, as they cost more
 
 
 @lru_cache
@@ -131,6 +132,7 @@ class LSODA(OdeSolver):
         self.found, self.trial, self.change = np.empty(n), np.empty(n), np.empty(n)
         self.spare = np.empty(n)  # the last correction before the order may rise
         self.factors: np.ndarray | None = None
+        self.slopes: np.ndarray | None = None  # the Jacobian; None where it is to be formed
         self.pivots, self.slope_norm = np.zeros(n, dtype=np.int64), 0.0
         f = self.fun(self.t, self.y)
         kernels.set_weights(self.y, self.rtol, self.atol, self.weight)
@@ -153,7 +155,9 @@ class LSODA(OdeSolver):
         kernels.set_weights(self.history[0], self.rtol, self.atol, self.weight)
         while True:
             if self.method == BDF:
-                self.stale |= abs(self.ratio - 1.0) > DRIFT or self.steps >= self.formed + OLD
+                if self.steps >= self.formed + OLD:
+                    self.stale, self.slopes = True, None
+                self.stale |= abs(self.ratio - 1.0) > DRIFT
             size = kernels.predict(self.history, self.order, self.weight, self.trial, self.found)
             last, iterations = self._corrected(size)
             if iterations < 0:
@@ -198,7 +202,7 @@ class LSODA(OdeSolver):
             rate = before = 0.0
             f = self.fun(self.t + self.h, y)
             if self.stale:
-                fresh = True
+                fresh = self.slopes is None
                 if not self._form_matrix(y, f):
                     return 0.0, -1
             else:
@@ -228,13 +232,24 @@ class LSODA(OdeSolver):
                 f = self.fun(self.t + self.h, y)
             if self.method == ADAMS or fresh:
                 return change, -1
-            self.stale = True
+            self.stale, self.slopes = True, None
             y[:] = self.history[0]
             self.found[:] = 0.0
 
     def _form_matrix(self, y: np.ndarray, f: np.ndarray) -> bool:
         """Jacobian and the factors of the matrix of Newton's method."""
         n, scale = self.n, self.h * self.weights[0]
+        if self.slopes is None:
+            self.slopes, self.formed = self._jacobian(y, f), self.steps
+            self.slope_norm = kernels.matrix_norm(self.slopes, self.weight)
+        if self.factors is None:
+            self.factors = np.zeros((n, -(-n // kernels.WIDTH) * kernels.WIDTH))
+        self.stale, self.ratio, self.rate_kept = False, 1.0, 0.7
+        return kernels.factorise(self.slopes, scale, self.factors, self.pivots)
+
+    def _jacobian(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
+        """Of the function, by differences where it gives none."""
+        n = self.n
         if self.jac is not None:
             J = np.asarray(self.jac(self.t + self.h, y), dtype=float)
         else:
@@ -246,11 +261,7 @@ class LSODA(OdeSolver):
                 y[j] += step
                 J[:, j] = (self.fun(self.t + self.h, y) - f) / step
                 y[j] = kept
-        if self.factors is None:
-            self.factors = np.zeros((n, -(-n // kernels.WIDTH) * kernels.WIDTH))
-        self.slope_norm = kernels.matrix_norm(J, self.weight)
-        self.stale, self.ratio, self.formed, self.rate_kept = False, 1.0, self.steps, 0.7
-        return kernels.factorise(np.ascontiguousarray(J), scale, self.factors, self.pivots)
+        return np.ascontiguousarray(J)
 
     # ---- step, order, method
 
@@ -319,7 +330,7 @@ class LSODA(OdeSolver):
         """After several errors the history is wrong: order one, from the slope."""
         self.h *= 0.1
         self.history[1] = self.h * self.fun(self.t, self.history[0])
-        self.stale, self.until_change = self.method == BDF, 5
+        self.stale, self.slopes, self.until_change = self.method == BDF, None, 5
         if self.order != 1:
             self.order = 1
             self._take_coefficients()
@@ -333,7 +344,7 @@ class LSODA(OdeSolver):
             if error > 100 * size * UNIT and self.seen:
                 here = self._adams_step(self._longer(error, q + 1, 1.2), self.lipschitz)
                 there = self._longer(error * _first_error(ADAMS, q) / _first_error(BDF, q), q + 1, 1.2)
-                if there < 5 * here:
+                if there < GAIN * here:
                     return False
             elif self.held:
                 there = 2.0
@@ -351,7 +362,7 @@ class LSODA(OdeSolver):
         self.look, self.lipschitz = WAIT, 0.0
         self._rescale(factor)
         self._take_coefficients()
-        self.stale = self.method == BDF
+        self.stale, self.slopes = self.method == BDF, None
         self.until_change = self.order + 1
         return True
 
@@ -362,6 +373,30 @@ class LSODA(OdeSolver):
         return min(factor, bound)
 
     # ---- between steps
+
+    def change_coordinates(self, change: Callable) -> None:
+        """Go on in other coordinates: a linear function of the state.
+
+        Parameters
+        ----------
+        change : callable
+            Function of a state that returns it in the new coordinates.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from dynsim.reduced.lsoda import LSODA
+        >>> solver = LSODA(lambda t, y: -y, 0.0, np.array([1.0, 2.0]), np.inf)
+        >>> message = solver.step()
+        >>> solver.change_coordinates(lambda y: y[::-1])
+        >>> bool(solver.y[0] == 2 * solver.y[1])
+        True
+        """
+        for row in self.history:
+            row[:] = change(row)
+        self.spare[:] = change(self.spare)
+        self.y = self.history[0].copy()
+        self.stale, self.slopes = self.method == BDF, None
 
     def _dense_output_impl(self) -> DenseOutput:
         h, order = self.used

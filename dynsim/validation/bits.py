@@ -92,9 +92,9 @@ HASHES: dict[str, str] = {
     "samples, descend, Momentum": "2b341442523b8a03",
     "samples, descend, Adam": "9da0c9a7dc5c0f1d",
     "samples, descend, Sign": "b6e1d1b37710dc97",
-    "orbit, flow": "a79ef215ea358bf2",
-    "orbit LLGG, flow": "8d01e4c70c77e7ae",
-    "orbit P=500, flow": "13204c634ee1fc2a",
+    "orbit, flow": "a6503d367a82ceeb",
+    "orbit LLGG, flow": "85a1d0692317be06",
+    "orbit P=500, flow": "7abef4bd7d8c0ae7",
     "samples, flow": "9dd46898e43a2a6c",
     "population, flow": "1b89dd51d7fc3576",
     "population P=36, flow": "7a254daea0eefe23",
@@ -104,8 +104,8 @@ HASHES: dict[str, str] = {
     "contrastive-any-images, flow": "bfc7f819a5f726ea",
     "mixed-any-images, flow": "04e218f4f9e8d1f0",
     "mixed-samples, flow": "5ae796b09b22e2ea",
-    "mixed-orbit, flow": "af67d93377cf1e9b",
-    "contrastive-orbit, flow": "1640bded3b337d75",
+    "mixed-orbit, flow": "fc895a251c3341ce",
+    "contrastive-orbit, flow": "8436c7f9e51eefee",
 }
 
 

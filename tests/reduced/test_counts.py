@@ -95,6 +95,22 @@ def test_uneven_areas_mix_two_laws():
         assert weight.sum() == pytest.approx(1, abs=1e-14) and ((rho >= 0) & (rho <= 1)).all()
 
 
+def test_a_mixture_has_one_rule_of_the_same_degree():
+    """As many nodes as the laws of both whole numbers, and their moments up to degree 2 k - 1, in units of their spread."""
+    P, unmasked, n, part = 1e6, 2e5, 4000.0, 0.25
+    x, weight, *_ = unmasked_law(P, unmasked, n + part)
+    (low, low_weight, *_), (high, high_weight, *_) = unmasked_law(P, unmasked, n), unmasked_law(P, unmasked, n + 1)
+    k, scale = len(low), np.sqrt(0.2 * 0.8 / n)
+    assert len(x) == k == len(high) and (weight > 0).all()
+    for degree in range(2 * k):
+        whole = [chance @ ((nodes - 0.2) / scale) ** degree for nodes, chance in ((low, low_weight), (high, high_weight))]
+        mixed, size = (1 - part) * whole[0] + part * whole[1], low_weight @ np.abs((low - 0.2) / scale) ** degree
+        off = abs(weight @ ((x - 0.2) / scale) ** degree - mixed)
+        assert off < 1e-9 * size
+        if degree == 2:
+            assert abs(whole[0] / whole[1] - 1) > 1e-4  # control: the laws differ
+
+
 def test_mean_field_is_one_node():
     x, weight, rho, rho2 = unmasked_law(64.0, 16.0, 5.0, mean_field=True)
     assert x == [16 / 63] and weight == [1] and rho == pytest.approx(16 / 63) and rho2 == rho**2

@@ -147,3 +147,14 @@ def test_a_rate_on_the_clock():
     solvers.on_clock(dY, speed, t0, tau)
     dt = 1.0 / (speed + 1.0 / (t0 * np.exp(tau)))  # dt/ds; t + t0 = t0 exp(tau)
     np.testing.assert_allclose(dY, np.append(v * dt, dt / (t0 * np.exp(tau))), rtol=1e-14)
+
+
+def test_a_step_is_interpolated_from_rows_of_two_lengths():
+    """The Taylor polynomial of h^j / j! times the derivatives, where the last row is of a longer step: to rounding."""
+    derivatives, h, longer, ahead = np.array([[1.0, -2.0], [0.5, 3.0], [-4.0, 1.0], [2.0, -6.0]]), 1e-3, 0.7, -0.6
+    factorials = np.array([1.0, 1.0, 2.0, 6.0])
+    lengths = np.array([h, h, h, longer])
+    history = derivatives * (lengths ** np.arange(4) / factorials)[:, None]
+    expected = (ahead ** np.arange(4) / factorials) @ derivatives
+    np.testing.assert_allclose(solvers.interpolate(history, lengths, ahead), expected, rtol=1e-13)
+    assert np.abs(solvers.interpolate(history, np.full(4, h), ahead) - expected).max() > 1e3  # control: one length for all

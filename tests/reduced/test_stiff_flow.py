@@ -6,7 +6,7 @@ import pytest
 import dynsim
 from dynsim import theory
 from dynsim.reduced import MixedOrbitField, flow
-from dynsim.reduced.kernels import balance
+from dynsim.reduced.kernels import balance, pairs_of_areas
 
 ONE = dynsim.Fixed(1.0)
 LAWS = pytest.mark.parametrize("amplitude", [ONE, dynsim.Uniform(0.8, 1.2)], ids=["fixed", "random"])
@@ -63,11 +63,8 @@ def test_the_slide_keeps_the_digits_that_the_sum_loses():
     further[own + 1] += 1.0
     (here, there) = (field.pushes(state, sliding)[0][own] for state in (y, further))
     np.testing.assert_allclose(there / here, np.exp(-1.0), rtol=1e-6)
-    sums = []
-    for state in (y, further):
-        plain = field.pushes(state, ~np.ones(3, dtype=bool))[0]
-        sums.append(plain[own] + plain[own + 1])
-    assert not np.allclose(sums[1], np.exp(-1.0) * sums[0], rtol=1e-1, atol=0)  # control
+    plain = field.pushes(y, ~np.ones(3, dtype=bool))[0]
+    assert not np.allclose(plain[own] + plain[own + 1], here, rtol=1e-1, atol=0)  # control
 
 
 @LAWS
@@ -124,6 +121,56 @@ def test_a_balance_is_followed_at_any_number_of_patches(weight):
     assert run.meta["events"]["escape"] != pytest.approx(2 * expected, rel=2e-2)  # control
 
 
+@pytest.mark.kernel
+def test_sizes_of_pushes_pair_by_pair():
+    """Velocities of contrast and the sizes of what amplitudes add to them, against a loop over pairs: the same sums, to 1e-13."""
+    rng = np.random.default_rng(1)
+    z, chance, top, low = np.array([0.7, 1.0, 1.3]), np.array([0.3, 0.5, 0.2]), 1.3, 0.7
+    m, D, w, x, xo, rho = rng.uniform(0.1, 0.5, 7), rng.normal(size=(1, 3)), np.exp(z), np.array([0.3]), 0.2, np.array([[0.4]])
+    h_own, one = rng.normal(size=3), np.ones(1)
+    pairs = np.zeros((4, 16))
+    for i, (b, a) in enumerate(np.ndindex(3, 3)):
+        pairs[:, i] = z[a], z[b], chance[a] * chance[b], top * z[a] - low * z[b]
+    wide = [np.resize(w, 16), np.pad(np.repeat(w, 3), (0, 7)), np.pad(np.repeat(z * D[0], 3), (0, 7))[None], np.resize(h_own, 16)]
+    out, expected = np.empty(pairs_of_areas.PUSHED), np.zeros((3, 2))
+    pairs_of_areas.push_local(
+        m, top, low, pairs, wide[0], wide[1], x, one, np.array([[xo]]), one[None], rho, np.array([1]), wide[2], wide[3], out
+    )
+    masked = (1 - x[0]) * m[1] + (1 - xo) * m[0] + (1 - rho[0, 0]) * m[2]
+    rest, drawn = masked + rho[0, 0] * m[2] * m[3], rho[0, 0] * m[2] * m[4]
+    for b, a in np.ndindex(3, 3):
+        own, lead = w[a] * xo * m[0], w[b] * x[0] * m[1]
+        Z, t, h_o, h_g = rest + own + lead, chance[a] * chance[b], h_own[a], z[b] * D[0, b]
+        mean = (own * h_o + lead * h_g + drawn) / Z
+        parts = t * z[a] * own / Z * (h_o - mean), t * z[b] * lead / Z * (h_g - mean)
+        expected[:, 0] += *parts, top * parts[0] + low * parts[1]
+        expected[:, 1] += *np.abs(parts), abs(top * parts[0] + low * parts[1])
+    np.testing.assert_allclose(out[[0, 1, 10]], expected[:, 0], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(out[11:14], expected[:, 1], rtol=1e-12)
+    assert (out[11:14] > 1.1 * np.abs(expected[:, 0])).any()  # control: they cancel
+    pairs_of_areas.push_global(m, z, chance, w, x, one, rho, D, out)
+    masked = (1 - x[0]) * m[0] + (1 - rho[0, 0]) * m[2]
+    rest, drawn = masked + rho[0, 0] * m[2] * m[3], rho[0, 0] * m[2] * m[4]
+    lead = w * x[0] * m[0]
+    A = lead / (rest + lead)
+    parts = chance * z * A * (z * D[0] - A * z * D[0] - drawn / (rest + lead))
+    assert out[0] == pytest.approx(parts.sum(), rel=1e-12) and out[11] == pytest.approx(np.abs(parts).sum(), rel=1e-12)
+
+
+def test_pairs_slide_where_they_take_from_each_other():
+    """Fixed amplitude, own and global area sharing all there is; not at the start; and until they clearly do not."""
+    field = MixedOrbitField(dynsim.Problem(K=2, P=1e12, amplitude=ONE), weight=1.5)
+    y = field.start()
+    field.velocity(y)
+    assert not field.slides_seen().any()
+    own = field._own[:-1]
+    y[own], y[own + 1] = 100.0, 84.0
+    field.velocity(y)
+    assert field.slides_seen().tolist() == [True, True, False]
+    field._together[:, 1] = 0.2 * field._together[:, 2]
+    assert not field.slides_seen().any() and field.slides_seen(np.array([True, False, False])).tolist() == [True, False, False]
+
+
 @LAWS
 def test_tolerance_holds_in_the_delayed_phase(amplitude):
     """Own attention that waits for a balance, then slides: a hundredth of the tolerance moves events by less than it."""
@@ -160,6 +207,20 @@ def test_runs_over_sizes_and_weights_end(amplitude, P, weight):
         assert amplitude != ONE and np.abs(run.fp[-1]).max() > 0.5 * field.limit and run.t[-1] > theory.escape_time(problem)
     else:
         assert run.t[-1] == run.meta["t_end"] and np.abs(run.fp[-1]).max() < field.limit
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reconstruction", [True, False], ids=["mixed", "contrast"])
+@LAWS
+@pytest.mark.parametrize("P", [1e6, 1e20, 1e45, 1e60, 1e80])
+def test_runs_with_default_options_end(amplitude, reconstruction, P):
+    """To the horizon: in at most 40,000 evaluations (up to 33,000 are needed, at P = 1e20 and weight 2.5)."""
+    for weight in (0.5, 1.0, 2.2, 2.5, 2.6, 2.8, 4.0):
+        field = MixedOrbitField(dynsim.Problem(K=4, P=P, amplitude=amplitude), weight=weight, reconstruction=reconstruction)
+        end = field.horizon() if reconstruction else 4 * theory.collapse_time(field.problem)
+        run = flow(field, end)
+        assert run.meta["evaluations"] < 40_000, weight
+        assert run.t[-1] == end or np.abs(run.fp[-1]).max() > 0.5 * field.limit
 
 
 @LAWS

@@ -20,7 +20,7 @@ from numba import njit
 
 from dynsim.reduced.kernels.closure import orbit_query
 from dynsim.reduced.kernels.elementary import exp, expm1, log, log1p
-from dynsim.reduced.kernels.pairs_of_areas import pool_global, pool_local, push_global, push_local, weigh
+from dynsim.reduced.kernels.pairs_of_areas import PUSHED, pool_global, pool_local, push_global, push_local, weigh
 from dynsim.reduced.kernels.two_areas import two_area_query
 
 PP_PUSHED = 1e-2  # of the pushes on FP of its type, what counts as pushes on PP: less, as PP has no fast balance of its own
@@ -160,13 +160,13 @@ def contrast(
         if k == 0:
             push_local(m[0], slide[0], slide[1], pairs, wo, wg, x, x_weight, xo, xo_weight, rho, count, h_lead, h_own, out)
             together[0] += rate * out[10]
-            together[1] += abs(rate * out[10])
+            together[1] += rate * out[13]
         else:
             push_global(m[1], z, z_weight, w[1, 0], x, x_weight, rho_global, D, out)
         out[2] *= m[k, 2] / copies[k, 2]
         for d in range(3):
             drow[3 * k + d] += rate * out[d]
-            up[3 * k + d] += abs(rate * out[d])
+            up[3 * k + d] += rate * out[11 + d] if d < 2 else abs(rate * out[d])
         attention[k, 0], attention[k, 1] = out[6], out[7]
         attention[k, 2] = out[8] * m[k, 2] / copies[k, 2] * m[k, 3]
         for s in range(S + 1):
@@ -265,8 +265,9 @@ def mixed_types(
         Node tables of an unmasked or masked query, and of a masked one.
     dflat, gross : ndarray of shape (n,)
         Velocity, and the sizes of the pushes of both parts (for PP, at least PP_PUSHED of those on FP of its type); written.
-    together : ndarray of shape (T, 2)
-        Velocity of slide . (Phi own, Phi global) in clusters of type L, and the size of its pushes; written.
+    together : ndarray of shape (T, 3)
+        Velocity of slide . (Phi own, Phi global) in clusters of type L, the size of its pushes, and that of the pushes on both
+        entries on their own; written.
     attention : ndarray of shape (T, 2, 3)
         Attention per area; written.
     loss : ndarray of shape (2,)
@@ -303,7 +304,7 @@ def mixed_types(
     for i in range(flat_up.size):
         flat_up[i] = abs(flat_dy[i])
     local, D, d_local = np.zeros(nodes), np.zeros((J, nodes)), np.zeros(nodes)
-    h_lead, h_own, out, seen = np.zeros((J, padded)), np.zeros(padded), np.empty(11), np.empty((2, 3))
+    h_lead, h_own, out, seen = np.zeros((J, padded)), np.zeros(padded), np.empty(PUSHED), np.empty((2, 3))
     space = np.empty((3 + J * nodes, J * nodes))
     if J > 0:
         for b in range(nodes):
@@ -321,6 +322,7 @@ def mixed_types(
                 w[t], wo[t], wg[t], m[t], out, dy[t], up[t], together[t], seen if masks != NONE else attention[t],
             )
     for t in range(T):  # PP follows the balances of FP, and is slowed with them
+        together[t, 2] = slide[0] * up[t, 0] + slide[1] * up[t, 1]
         for i in range(6):
             for s in range(6, width):
                 up[t, s] = max(up[t, s], PP_PUSHED * up[t, i])

@@ -56,7 +56,7 @@ def unmasked_law(
     Notes
     -----
     Every count is summed where the area is likely to be all masked; else the Gauss rule of the law is taken (docs/model.md,
-    eq. C1-C2, "Sums over j").
+    eq. C1-C2, "Sums over j"). A mixture of two laws has a Gauss rule of its own, of the same degree.
     """
     x: np.ndarray
     weight: np.ndarray
@@ -67,6 +67,8 @@ def unmasked_law(
         mixed = [(s, _law(P, unmasked, m, most)) for s, m in ((1 - part, low), (part, low + 1)) if s > 0 and m > 0]
         x = np.concatenate([law[0] for _, law in mixed] + ([np.zeros(1)] if low == 0 else []))
         weight = np.concatenate([s * law[1] for s, law in mixed] + ([np.array([1 - part])] if low == 0 else []))
+        if len(mixed) == 2 and x.min() > 0.0:  # no count is summed for its own sake: as many nodes as either law has
+            x, weight = gauss_rule(x, weight, max(len(law[0]) for _, law in mixed))
     others = 1.0 - (1.0 + n) / P  # in shares of P, so that nothing is lost at P = 1e100
     left = unmasked / P - x * n / P
     rho = np.clip(left / others, 0.0, 1.0) if others * P > 0.5 else np.zeros_like(x)

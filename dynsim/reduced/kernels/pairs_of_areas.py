@@ -10,9 +10,16 @@ from numba import njit
 
 from dynsim.reduced.kernels.closure import SATURATED
 from dynsim.reduced.kernels.elementary import exp
-from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, store_at, total
+from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, maximum, store_at, total
 
 OWN_Z, LEAD_Z, BOTH, SLIDE = range(4)  # rows of `pairs`: z_a, z_b, the probability of both, top z_a - low z_b
+PUSHED = 14  # numbers that `push_local` writes
+
+
+@njit(nogil=True, error_model="numpy")
+def size(x):
+    """The sizes of the elements of a vector."""
+    return maximum(x, 0.0 - x)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -85,13 +92,15 @@ def pool_global(share, m, n_local, z, z_weight, w, others, x, x_weight, rho, poo
 def push_local(m, top, low, pairs, wo, wg, x, x_weight, xo, xo_weight, rho, count, h_lead, h_own, out):
     """Gradient of H for a query that lies in a local area: by phi of the own, the global, the others, out[0:3]; by the weight of
     a key there, out[3:6]; attention on the own, the global, and E[rho / Z], out[6:9]; what masked keys get together, out[9]; and
-    the slide top out[0] + low out[1], in which what the two areas take from each other is left out pair by pair, out[10].
+    the slide top out[0] + low out[1], in which what the two areas take from each other is left out pair by pair, out[10]. The
+    sizes of what pairs add to out[0], out[1], out[10], out[11:14]: small and large amplitudes may be pushed in opposite ways.
 
     m (7,): as in `pool_local`, then E[w z D_l], E[w z], E[w z^2 D_l] of an other area; h_lead (J, padded): z_b D of the global
     area, h_own (padded,): z_a D of the own one."""
     padded = wo.size
     zero = broadcast_half(0.0)
     by_own, by_lead, slide, on_own, on_lead = zero, zero, zero, zero, zero
+    own_size, lead_size, slide_size = zero, zero, zero
     others, key_own, key_lead, key_others, seen, slow = zero, zero, zero, zero, zero, zero
     for j in range(x.size):
         for i in range(count[j]):
@@ -111,12 +120,13 @@ def push_local(m, top, low, pairs, wo, wg, x, x_weight, xo, xo_weight, rho, coun
                 apart = h_o - h_g
                 apart_o, apart_g = alone_o + A_g * apart, alone_g - A_o * apart
                 tf = t * f
-                by_own = by_own + t * z_own * A_o * apart_o
-                by_lead = by_lead + t * z_lead * A_g * apart_g
-                slide = slide + t * (
+                to_own, to_lead = t * z_own * A_o * apart_o, t * z_lead * A_g * apart_g
+                up = t * (
                     A_o * (z_own * top * alone_o + load_at(pairs, SLIDE * padded + v, zero) * A_g * apart)
                     + A_g * z_lead * low * alone_g
                 )
+                by_own, by_lead, slide = by_own + to_own, by_lead + to_lead, slide + up
+                own_size, lead_size, slide_size = own_size + size(to_own), lead_size + size(to_lead), slide_size + size(up)
                 unit_own = unit_own + tf * w_own * apart_o
                 unit_lead = unit_lead + tf * w_lead * apart_g
                 on_own = on_own + t * A_o
@@ -133,6 +143,7 @@ def push_local(m, top, low, pairs, wo, wg, x, x_weight, xo, xo_weight, rho, coun
     out[3], out[4], out[5] = total(key_own), total(key_lead), total(key_others)
     out[6], out[7], out[8] = total(on_own), total(on_lead), total(seen)
     out[9], out[10] = total(slow), total(slide)
+    out[11], out[12], out[13] = total(own_size), total(lead_size), total(slide_size)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -153,6 +164,7 @@ def push_global(m, z, z_weight, w, x, x_weight, rho, D, out):
             apart = (masked + others) * f * h - drawn * f  # h - mean
             t = x_weight[j] * z_weight[b]
             by_own += t * z[b] * A * apart
+            out[11] += abs(t * z[b] * A * apart)
             key_own += t * f * w[b] * apart
             on_own += t * A
             F += t * f

@@ -169,9 +169,10 @@ def correct(history, order, weights, found):
 def interpolate(history, lengths, ahead):
     """y at `ahead` of the time of the history, where its rows belong to steps of these lengths."""
     out = history[0].copy()
-    power = 1.0
     for j in range(1, history.shape[0]):
-        power *= ahead / lengths[j]
+        power = 1.0
+        for _ in range(j):
+            power *= ahead / lengths[j]
         for i in range(out.size):
             out[i] += power * history[j, i]
     return out
