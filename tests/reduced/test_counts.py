@@ -96,7 +96,7 @@ def test_uneven_areas_mix_two_laws():
 
 
 def test_a_mixture_has_one_rule_of_the_same_degree():
-    """As many nodes as the laws of both whole numbers, and their moments up to degree 2 k - 1, in units of their spread."""
+    """As many nodes as the law of either whole number, and the moments of the mixture of both up to degree 2 k - 1."""
     P, unmasked, n, part = 1e6, 2e5, 4000.0, 0.25
     x, weight, *_ = unmasked_law(P, unmasked, n + part)
     (low, low_weight, *_), (high, high_weight, *_) = unmasked_law(P, unmasked, n), unmasked_law(P, unmasked, n + 1)

@@ -214,12 +214,12 @@ def test_runs_over_sizes_and_weights_end(amplitude, P, weight):
 @LAWS
 @pytest.mark.parametrize("P", [1e6, 1e20, 1e45, 1e60, 1e80])
 def test_runs_with_default_options_end(amplitude, reconstruction, P):
-    """To the horizon: in at most 40,000 evaluations (up to 33,000 are needed, at P = 1e20 and weight 2.5)."""
+    """To the horizon: in at most 60,000 evaluations (up to 45,500 are needed, at P = 1e20 and weight 2.6)."""
     for weight in (0.5, 1.0, 2.2, 2.5, 2.6, 2.8, 4.0):
         field = MixedOrbitField(dynsim.Problem(K=4, P=P, amplitude=amplitude), weight=weight, reconstruction=reconstruction)
         end = field.horizon() if reconstruction else 4 * theory.collapse_time(field.problem)
         run = flow(field, end)
-        assert run.meta["evaluations"] < 40_000, weight
+        assert run.meta["evaluations"] < 60_000, weight
         assert run.t[-1] == end or np.abs(run.fp[-1]).max() > 0.5 * field.limit
 
 
