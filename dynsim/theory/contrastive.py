@@ -114,8 +114,8 @@ def collapse_time(
     float
         In units of t = eta x step, for either sign of Delta: (P K / eps^2) int_0^inf dphi / G(phi), eps = rho C_g / P, G as in
         `runner_up`; K^2 / (K - 1) P^(1 + 2 (1 - kappa_c)) / (2 z^4 rho^2) for fixed z. inf for K = 1 and fixed z, where all
-        images agree and nothing is learnt; with finite=True also where E[A] comes to rest below 1/2, as it may where few patches of
-        a small area are unmasked.
+        images agree and nothing is learnt; with finite=True also where E[A] comes to rest below 1/2, as it may where few patches
+        of a small area are unmasked.
 
     Raises
     ------
