@@ -87,7 +87,7 @@ class Flow:
     def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
         """(dy/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0))."""
         dY = np.empty_like(Y)
-        y = solvers.within(Y, self.limit).reshape(self.shape)  # a solver tries more than it accepts
+        y = solvers.within(Y[:-1], self.limit).reshape(self.shape)  # a solver tries more than it accepts
         _, v = self.field.velocity(y, out=dY[:-1].reshape(self.shape))
         solvers.on_clock(dY, self.field.speed(v), self.t0, Y[-1])
         return dY

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dynsim.reduced._flow_run import SAFETY, Flow
-from dynsim.reduced.kernels import balance
+from dynsim.reduced.kernels import balance, solvers
 from dynsim.reduced.kernels.elementary import exp
 from dynsim.reduced.recording import State
 
@@ -40,8 +40,7 @@ class StiffFlow(Flow):
 
     def state(self, Y: np.ndarray) -> np.ndarray:
         """The state of the field, within its range: a solver tries more than it accepts."""
-        y = self.field.from_slide(Y[:-1], self.sliding)
-        return np.minimum(np.maximum(y, -self.limit), self.limit)
+        return solvers.within(self.field.from_slide(Y[:-1], self.sliding), self.limit)
 
     def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
         """(du/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0)): see kernels/balance.py."""
@@ -68,7 +67,7 @@ class StiffFlow(Flow):
 
     def largest(self) -> float:
         """The largest correlation, in size."""
-        return float(np.abs(self.field.from_slide(self.solver.y[:-1], self.sliding)).max())
+        return solvers.largest(self.field.from_slide(self.solver.y[:-1], self.sliding))
 
     def leave(self) -> None:
         """End in front of the step that leaves the range of the softmax: attention is a step of the amplitudes by then, and

@@ -125,6 +125,7 @@ class MixedOrbitField(Field):
         intersections: str = "independent",
         nodes: int | None = None,
     ) -> None:
+        from dynsim.reduced.kernels import balance
         from dynsim.reduced.kernels import contrastive_orbit as kernels
         from dynsim.reduced.kernels.closure import SATURATED
         from dynsim.reduced.kernels.counts import all_masked
@@ -179,6 +180,7 @@ class MixedOrbitField(Field):
         mode = {"own-area": kernels.OWN_AREA, "two-areas": kernels.TWO_AREAS}[masks] if reconstruction else kernels.NONE
         self._how = (mode, self.weight if reconstruction else self.weight / P, not self.stop_gradient)
         self._kernel: Any = kernels.mixed_types
+        self._from_slide: Any = balance.from_slide
         floors = np.array([all_masked(P, float(problem.unmasked), m) for m in n])
         if self.weight == 0.0:
             self.floor = 0.5 * problem.amplitude.moment(2) * float((self.share * (self._clusters * floors).sum(axis=1)).sum()) / K
@@ -316,12 +318,7 @@ class MixedOrbitField(Field):
 
     def from_slide(self, u: np.ndarray, sliding: np.ndarray) -> np.ndarray:
         """The inverse."""
-        y = u.copy()
-        if not sliding.any():
-            return y
-        own = self._own[sliding]
-        y[own] = (u[own] - self.slide[1] * u[own + 1]) / self.slide[0]
-        return y
+        return self._from_slide(u, self._own, self.slide, sliding)
 
     def pushes(self, y: np.ndarray, sliding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Velocity of the coordinates, and the sizes of the parts it is the sum of.

@@ -140,7 +140,7 @@ def test_prediction_is_taylors_and_goes_back():
 
 def test_a_rate_on_the_clock():
     Y, limit = np.array([3.0, -0.5, -9.0, 1.0, 0.25]), 2.0
-    assert solvers.within(Y, limit).tolist() == [2.0, -0.5, -2.0, 1.0] and Y[0] == 3.0  # the last entry is tau
+    assert solvers.within(Y, limit).tolist() == [2.0, -0.5, -2.0, 1.0, 0.25] and Y[0] == 3.0
     assert solvers.largest(Y) == 9.0 and np.isnan(solvers.largest(np.array([1.0, np.nan, 5.0])))
     v, speed, t0, tau = DRAW.normal(size=4), 0.7, 0.01, 3.0
     dY = np.append(v, np.nan)

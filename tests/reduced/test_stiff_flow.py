@@ -258,3 +258,12 @@ def test_pp_of_a_class_without_a_key_comes_to_rest():
     assert (rest[scarce] == 0).all() and (slowed[scarce] != 0).all()
     plenty = np.setdiff1d(np.flatnonzero(held >= 0.5), scarce)
     assert (rest[plenty] != 0).all()  # control
+
+
+@pytest.mark.kernel
+def test_coordinates_of_slides_and_back():
+    u, own, slide = np.array([1.0, 0.5, -2.0, 4.0, 0.25]), np.array([0, 3, 0]), np.array([1.2, 0.8])
+    y = balance.from_slide(u, own, slide, np.array([False, True, False]))
+    np.testing.assert_array_equal(y, [1.0, 0.5, -2.0, (4.0 - 0.8 * 0.25) / 1.2, 0.25])
+    assert (balance.from_slide(u, own, slide, np.zeros(3, dtype=bool)) == u).all() and y is not u
+    assert balance.from_slide(u, own, slide, np.array([True, False, False]))[0] == (1.0 - 0.8 * 0.5) / 1.2

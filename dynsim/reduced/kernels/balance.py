@@ -11,6 +11,17 @@ NOISE = 1e-8  # of opposite pushes on an entry, what a solver may leave of them 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def from_slide(u, own, slide, sliding):
+    """The state whose entries own[i] stand in u as slide[0] x own + slide[1] x next one, where sliding[i]."""
+    y = u.copy()
+    for i in range(own.size):
+        if sliding[i]:
+            j = own[i]
+            y[j] = (u[j] - slide[1] * u[j + 1]) / slide[0]
+    return y
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def rate(v, pushes, pace, out):
     """(du/ds, dtau/ds) of a state that moves as du/dt = v, written to out (n + 1,); returns dt/ds.
 

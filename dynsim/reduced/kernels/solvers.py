@@ -78,11 +78,10 @@ def largest(v):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def within(Y, limit):
-    """All but the last entry, held to +-limit."""
-    y = np.empty(Y.size - 1)
+def within(v, limit):
+    """The entries, held to +-limit; copied."""
+    y = v.copy()
     for i in range(y.size):
-        y[i] = Y[i]
         if y[i] < -limit:
             y[i] = -limit
         elif y[i] > limit:
