@@ -168,7 +168,7 @@ class MixedOrbitField(Field):
         scarce = np.pad(number < FEWEST, ((0, 0), (6, 1)))
         scarce[:, :6] = False
         self._scarce = np.flatnonzero(scarce.ravel()[self._place])
-        self._heaviest = log(min(problem.C_local, problem.C_global))
+        self._heaviest = log(max(2.0, min(problem.C_local, problem.C_global)))  # areas of one patch weigh no more than a key
         self._own = np.append(np.flatnonzero(entry == 0), 0)  # by type; the last has no local cluster
         n = own - 1.0
         con, rec = _contrastive_tables(problem, own) if self.weight else NO_TABLES, _reconstruction_tables(problem, n)

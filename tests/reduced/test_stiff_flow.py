@@ -267,3 +267,11 @@ def test_coordinates_of_slides_and_back():
     np.testing.assert_array_equal(y, [1.0, 0.5, -2.0, (4.0 - 0.8 * 0.25) / 1.2, 0.25])
     assert (balance.from_slide(u, own, slide, np.zeros(3, dtype=bool)) == u).all() and y is not u
     assert balance.from_slide(u, own, slide, np.array([True, False, False]))[0] == (1.0 - 0.8 * 0.5) / 1.2
+
+
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_local_areas_of_one_patch(weight):
+    """A class of less than one key then weighs as much as its area from the start on; the flow neither warns nor crawls."""
+    field = MixedOrbitField(dynsim.Problem(K=2, gamma=0.8, P=196, kappa_s=0.0), weight=weight)
+    run = flow(field, field.horizon(), keep=5, rtol=1e-4)
+    assert run.t[-1] == field.horizon() and run.meta["evaluations"] < 20_000
