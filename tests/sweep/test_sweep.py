@@ -391,7 +391,7 @@ def test_ctrl_c_stops_within_two_seconds_and_says_how_to_go_on(tmp_path, to):
     out, err = process.communicate(timeout=20)
     assert time.monotonic() - began < 2
     assert process.returncode == 130 and "Traceback" not in err
-    count = len(rows(path))  # joblib may have a word of its own behind ours, of what it could not clean up
+    count = len(rows(path))  # joblib may print a warning after it
     assert f"stopped with {count} of 1600 points done, all in {path}: the same command goes on\n" in err
     assert 20 <= count < 1600 and len(workers) >= 2
     time.sleep(1.5)
