@@ -40,29 +40,29 @@ def build_parser(whole: bool = True) -> ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's) and return its exit status; never raises."""
-    with interruptible(), rarely_collected():
-        try:
+    try:
+        with interruptible(), rarely_collected():
             status = _run(argv)
             if sys.stdout is not None:
                 sys.stdout.flush()
-            return status
-        except BrokenPipeError:
-            drop_stdout()
-            return PIPE_CLOSED
-        except (Interrupted, KeyboardInterrupt) as error:
-            exec("")  # CPython dies of SIGINT at its end if one was raised inside exec of a text, even if caught; this resets it
-            return _complain(str(error) or "interrupted", INTERRUPTED)
-        except DynsimError as error:
-            return _complain(error, BAD_INPUT)
-        except MemoryError as error:
-            return _complain(f"out of memory ({error}): take a smaller --P, --n or --steps, or --method orbit", BAD_INPUT)
-        except OSError as error:
-            return _complain(f"the system refused: {error}: free what is missing, then run again", BAD_INPUT)
-        except Exception as error:
-            if os.environ.get("DYNSIM_TRACEBACK"):
-                raise
-            what = f"{type(error).__name__}: {error}"
-            return _complain(f"a defect in dynsim, {what}: please report it, with what DYNSIM_TRACEBACK=1 shows", DEFECT)
+        return status
+    except BrokenPipeError:
+        drop_stdout()
+        return PIPE_CLOSED
+    except (Interrupted, KeyboardInterrupt) as error:
+        exec("")  # CPython dies of SIGINT at its end if one was raised inside exec of a text, even if caught; this resets it
+        return _complain(str(error) or "interrupted", INTERRUPTED)
+    except DynsimError as error:
+        return _complain(error, BAD_INPUT)
+    except MemoryError as error:
+        return _complain(f"out of memory ({error}): take a smaller --P, --n or --steps, or --method orbit", BAD_INPUT)
+    except OSError as error:
+        return _complain(f"the system refused: {error}: free what is missing, then run again", BAD_INPUT)
+    except Exception as error:
+        if os.environ.get("DYNSIM_TRACEBACK"):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        return _complain(f"a defect in dynsim, {what}: please report it, with what DYNSIM_TRACEBACK=1 shows", DEFECT)
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from dynsim.errors import FileError, InputError
-from dynsim.reduced.kernels.threads import ONE_THREAD
+from dynsim.processes import ONE_THREAD, interrupts_held
 
 WATCH = 1.0  # seconds between looks at whether the driver is still there
 LOOK = 5.0  # seconds between counts of a cluster's workers
@@ -69,7 +69,8 @@ class Processes:
             self._executor = ProcessPoolExecutor(
                 self.count, timeout=None, env=ONE_THREAD, initializer=_settle, initargs=(os.getpid(),)
             )
-        return self._executor.submit(function, *args)
+        with interrupts_held():
+            return self._executor.submit(function, *args)
 
     def restart(self) -> None:
         """Forget the processes, of which some died; the next task starts new ones."""
@@ -95,7 +96,7 @@ class Processes:
 
 def _settle(driver: int) -> None:
     """In a worker, before its first task."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `interrupts_held` cannot hold it: no POSIX, or started in another thread
 
     def watch() -> None:
         while os.getppid() == driver:

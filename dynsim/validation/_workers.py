@@ -1,17 +1,14 @@
 """Independent tasks on all cores."""
 
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Any
 
 from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 
-from dynsim.reduced.kernels.threads import ONE_THREAD
+from dynsim.processes import ONE_THREAD, interrupts_held
 from dynsim.trajectory import Progress
 
 
@@ -35,7 +32,7 @@ def _submit(function: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
     waiting: deque[Future] = deque()
     try:
         for task in tasks:
-            with _interrupts_ignored():
+            with interrupts_held():
                 waiting.append(executor.submit(function, *task))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
@@ -47,16 +44,3 @@ def _submit(function: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
     finally:
         for future in waiting:
             future.cancel()
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started inside ignore Ctrl-C, which a terminal sends to all of them: the parent process ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

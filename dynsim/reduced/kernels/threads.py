@@ -12,10 +12,6 @@ from numba import njit
 
 from dynsim.reduced.kernels.simd import atomic_load, compare_exchange
 
-ONE_THREAD = dict.fromkeys(  # environment of a worker process of one thread
-    ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
-
 SPINS = 100_000  # loads of a counter before a thread goes to sleep, about 50 us: waking it would take as long
 BETWEEN_TURNS = 4  # times as many for the next turn: only the interpreter could wake it
 SHORT = 2e-3  # seconds; no block of such a run takes as long as that
