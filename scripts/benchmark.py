@@ -193,12 +193,12 @@ def kernel_rows(rows, turns):
     rows.add("population step, P=196 K=4 / 5 ms", *in_turn(population, lambda: time.sleep(0.005), turns), "<= 1")
 
 
-def contrastive_case(P=196, K=4, gamma=0.8, n=256, **options):
+def contrastive_case(P=196, K=4, gamma=0.8, n=256, threads=THREADS, **options):
     """Partition, pairs, field on one row of correlations, and a state that is not zero."""
     problem = dynsim.Problem(P=P, K=K, gamma=gamma)
     part = dynsim.Partition.blocks(problem)
     pairs = dynsim.sample_pairs(problem, part, n=n, seed=0)
-    field = dynsim.reduced.ContrastiveField(part, pairs, threads=THREADS, **options)
+    field = dynsim.reduced.ContrastiveField(part, pairs, threads=threads, **options)
     return part, pairs, field, 0.1 * np.random.default_rng(0).normal(size=field.start().shape)
 
 
@@ -242,11 +242,16 @@ def contrastive_rows(rows, turns, quick):
     sizes = (256, 1024) if quick else (256, 4096)
     wanted = f"{sizes[1] // sizes[0]} +- 10 %"
     for one_row, name in ((True, "one row"), (False, "a row a query")):
-        alone, whole = (
-            [recursion(*contrastive_case(n=n, one_row=one_row, negatives=number)[2:]) for n in sizes] for number in (1, None)
-        )
-        rows.add(f"{name}, one negative a pair: n={sizes[1]} / {sizes[0]}", *in_turn(*alone[::-1], turns), wanted)
-        rows.add(f"{name}, n={sizes[1]}: all negatives / one", *in_turn(whole[1], alone[1], turns))
+
+        def steps(number, threads, one_row=one_row):
+            options = {"one_row": one_row, "negatives": number, "threads": threads}
+            return [recursion(*contrastive_case(n=n, **options)[2:]) for n in sizes[::-1]]
+
+        # work per pair: two threads also wait for each other, 10 to 20 us a step, which few pairs do not hide
+        alone, on_one = steps(1, THREADS), steps(1, 1)
+        rows.add(f"{name}, one negative a pair, one thread: n={sizes[1]} / {sizes[0]}", *in_turn(*on_one, turns), wanted)
+        rows.add(f"{name}, one negative a pair: n={sizes[1]} / {sizes[0]}", *in_turn(*alone, turns))
+        rows.add(f"{name}, n={sizes[1]}: all negatives / one", *in_turn(steps(None, THREADS)[0], alone[0], turns))
 
 
 def orbit(P, kappa_c=0.9):

@@ -67,7 +67,7 @@ def test_a_slider_moves_the_curves_to_the_numbers_of_the_library(chromium, addre
     press(watched, "gamma")
     curves = page.evaluate(DATA, "curves")
     assert same(curves, answers.answer(moved)) and not same(curves, answers.answer(default))
-    assert page.url == address + answers.to_link(moved)  # the address bar brings the settings back
+    page.wait_for_url(address + answers.to_link(moved))  # the address bar follows, and brings the settings back
     again = opened(chromium, page.url)
     assert same(again.page.evaluate(DATA, "curves"), answers.answer(moved))
     assert answers.answer(moved)["command"] in again.page.locator("pre").first.inner_text()
