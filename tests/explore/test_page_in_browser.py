@@ -23,7 +23,7 @@ WATCH = """() => {
     () => window.answers.push(performance.now() - window.pressed))));
 }"""
 FIRST, MEDIAN = 4.0, 0.25  # seconds: from the start of the command to the first picture; from a key to new curves on the screen
-TIMES = 3  # what all may take over what the answer takes
+TIMES = 3  # what all may take over what the answer, or loading the libraries, takes
 
 
 @pytest.fixture(scope="module")
@@ -215,15 +215,22 @@ def test_it_answers_at_once(chromium, address):
 
 def test_it_starts_quickly(chromium, address):  # `address`: the kernels have been compiled
     resource = pytest.importorskip("resource")
-    watched, before, began = Watched(chromium), resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+
+    def processor_time():  # of commands that have ended
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    watched, before, began = Watched(chromium), processor_time(), time.perf_counter()
     options = ["--no-browser", "--quiet"]
     with subprocess.Popen([sys.executable, "-m", "dynsim", "explore", *options], stdout=subprocess.PIPE, text=True) as command:
         watched.page.goto(command.stdout.readline().strip())
         watched.page.wait_for_function(READY)
         took = time.perf_counter() - began
         command.terminate()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"\nfrom the command to the first picture: {took:.2f} s, of which the command's processor time {busy:.2f} s")
-    assert took <= FIRST or busy <= FIRST - 1  # on a machine that others use: a second is left to the browser
+    busy, before = processor_time() - before, processor_time()
+    subprocess.run([sys.executable, "-c", "import bokeh.plotting, bokeh.server.server, numba, scipy.integrate"], check=True)
+    libraries = processor_time() - before
+    print(f"\nfrom the command to the first picture: {took:.2f} s; processor time: {busy:.2f} s, of libraries {libraries:.2f} s")
+    # on a machine that others use the libraries alone take longer: then the command is held to a multiple of them
+    assert took <= FIRST or busy <= TIMES * libraries
     watched.page.close()
