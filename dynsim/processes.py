@@ -1,6 +1,7 @@
 """What every worker process gets, whoever starts it: one thread, and a parent process that answers Ctrl-C for it."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 ONE_THREAD = dict.fromkeys(  # environment of a worker process of one thread
     ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
+QUIET = "ignore:resource_tracker:UserWarning"
 
 
 @contextmanager
@@ -58,10 +60,16 @@ def interrupts_held() -> Iterator[None]:
 
 
 def _start_trackers() -> None:
-    """Start the processes that tidy up after others, as worker processes would, unless they run."""
+    """Start the processes that tidy up after others, as worker processes would, unless they run.
+
+    They do it without a word: after an interrupt they would warn of semaphores that are gone already."""
     import multiprocessing.resource_tracker as of_python
 
     from joblib.externals.loky.backend import resource_tracker as of_loky
 
-    of_python.ensure_running()
-    of_loky.ensure_running()
+    sys.warnoptions.append(QUIET)  # what processes that Python starts get as -W
+    try:
+        of_python.ensure_running()
+        of_loky.ensure_running()
+    finally:
+        sys.warnoptions.remove(QUIET)

@@ -250,7 +250,7 @@ def contrastive_rows(rows, turns, quick):
         # work per pair: two threads also wait for each other, 10 to 20 us a step, which few pairs do not hide
         alone, on_one = steps(1, THREADS), steps(1, 1)
         rows.add(f"{name}, one negative a pair, one thread: n={sizes[1]} / {sizes[0]}", *in_turn(*on_one, turns), wanted)
-        rows.add(f"{name}, one negative a pair: n={sizes[1]} / {sizes[0]}", *in_turn(*alone, turns))
+        rows.add(f"{name}, one negative a pair: n={sizes[1]} / {sizes[0]}", *in_turn(*alone, turns), wanted)
         rows.add(f"{name}, n={sizes[1]}: all negatives / one", *in_turn(steps(None, THREADS)[0], alone[0], turns))
 
 

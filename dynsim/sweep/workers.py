@@ -66,9 +66,10 @@ class Processes:
             from joblib.externals.loky import ProcessPoolExecutor
 
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-            self._executor = ProcessPoolExecutor(
-                self.count, timeout=None, env=ONE_THREAD, initializer=_settle, initargs=(os.getpid(),)
-            )
+            with interrupts_held():
+                self._executor = ProcessPoolExecutor(
+                    self.count, timeout=None, env=ONE_THREAD, initializer=_settle, initargs=(os.getpid(),)
+                )
         with interrupts_held():
             return self._executor.submit(function, *args)
 

@@ -28,7 +28,8 @@ def in_parallel(function: Callable, tasks: Sequence[tuple], progress: Progress |
 def _submit(function: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
     """Results in order. Few tasks are submitted at a time: loky's shutdown fails while it holds tasks not yet started."""
     workers = cpu_count()
-    executor = get_reusable_executor(workers, env=ONE_THREAD)
+    with interrupts_held():
+        executor = get_reusable_executor(workers, env=ONE_THREAD)
     waiting: deque[Future] = deque()
     try:
         for task in tasks:
