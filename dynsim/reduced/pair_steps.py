@@ -71,8 +71,9 @@ class PairStep:
     True
     """
 
-    _before: tuple[int, ...]  # phases before the loss, and after it
-    _after: tuple[int, ...]
+    _before: tuple[int, ...]  # phases before the loss, and from there on
+    _one_learns: tuple[int, ...]
+    _both_learn: tuple[int, ...] = pair_loss.CONTRAST, pair_loss.CONTRAST_SECOND, pair_loss.BACK
 
     def __init__(
         self,
@@ -113,8 +114,7 @@ class PairStep:
         chunk = min(max(self.n // TASKS, 1), CHUNK)
         largest = max(float(seg_z.max()), 1e-300)
         self._views = masked.view(np.uint8), self._differentiated, chunk, largest
-        loss = [pair_loss.CONTRAST] if stop_gradient else [pair_loss.CONTRAST, pair_loss.CONTRAST_SECOND]
-        self._phases = np.array([*self._before, *loss, *self._after, pair_loss.ATTEND])
+        self._phases = np.array([*self._before, *(self._one_learns if stop_gradient else self._both_learn), pair_loss.ATTEND])
         self._to_pool = range(len(self._before))
         self._from_pool = range(0 if self._W is None else len(self._before), len(self._phases) - 1)
 
@@ -194,7 +194,7 @@ class FullStep(PairStep):
     (True, (16, 4))
     """
 
-    _before, _after = (pair_loss.EXPONENTIALS, pair_loss.POOL), (pair_loss.BACK,)
+    _before, _one_learns = (pair_loss.EXPONENTIALS, pair_loss.POOL), (pair_loss.CONTRAST, pair_loss.BACK)
 
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
@@ -263,7 +263,7 @@ class RowStep(PairStep):
     True
     """
 
-    _before, _after = (pair_loss.POOL,), (pair_loss.BACK, pair_loss.GATHER)
+    _before, _one_learns = (pair_loss.POOL,), (pair_loss.CONTRAST_AND_BACK,)
 
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
@@ -271,7 +271,7 @@ class RowStep(PairStep):
         key_seg = np.repeat(np.arange(len(self._seg_k), dtype=np.uint32), np.diff(self._shown[3]))
         self._areas_of_keys = *self._areas, key_seg
         wide = -(-(part.F + part.P + 1) // WIDTH) * WIDTH
-        self._parts, self._dy = np.empty((self.pool.blocks, wide)), np.empty(wide)
+        self._parts = np.empty((self.pool.blocks, wide))
         self._last: tuple = ()
 
     def velocity(self, y: np.ndarray, dy: np.ndarray) -> float:
@@ -292,10 +292,10 @@ class RowStep(PairStep):
         if not self._last or y is not self._last[2]:
             self._last = (
                 self._phases, self.pool.blocks, y, self.part.F, self._views, self._areas_of_keys, self._tables_of_views,
-                (self._f, self._dfs, self._columns), self._pairs, self._contrast, self._parts, self._dy,
+                (self._f, self._dfs, self._columns), self._pairs, self._contrast, self._parts,
             )
         loss = self._evaluate(contrastive_row.row_blocks, self._last)
-        dy[:] = self._dy[: len(dy)]
+        contrastive_row.row_gather(self.part.F, self.part.P, self._tables_of_views[0], self._parts, dy)
         return loss
 
     def attention(self) -> np.ndarray:

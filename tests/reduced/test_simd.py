@@ -191,6 +191,24 @@ def changes(counter, times):
     return simd.compare_exchange(counter, 1, 5, 6)
 
 
+@njit(nogil=True)
+def wait(counter, value):
+    while simd.waiting_load(counter, 1) < value:
+        pass
+    return simd.atomic_load(counter, 1)
+
+
+def test_a_thread_that_waits_sees_what_comes_and_pauses():
+    counter = np.array([0, 1])
+    assert wait(counter, 1) == 1
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait, counter, 7)
+        counter[1] = 7
+        assert waiting.result(timeout=60) == 7
+    if simd.HAS_PAUSE and hasattr(wait, "inspect_asm"):
+        assert all("pause" in code for code in wait.inspect_asm().values())
+
+
 def test_no_change_is_lost():
     changes(np.zeros(2, dtype=np.intp), 1)
     counter = np.zeros(2, dtype=np.intp)

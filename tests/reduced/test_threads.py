@@ -63,7 +63,7 @@ def fetch_add_compiled(counters, i):
 
 
 def test_a_claim_is_for_its_own_run_only():
-    counters = np.zeros(4, dtype=np.intp)
+    counters = threads.new_counters()
     threads.start_run(counters, 2)
     assert claim_block(counters, 1) == claim_block(counters, 3) == threads.NO_BLOCK and current_run(counters) == 2
     assert [claim_block(counters, 2) for _ in range(3)] == [0, 1, 2]
@@ -73,7 +73,7 @@ def test_a_claim_is_for_its_own_run_only():
 
 
 def test_the_calling_thread_starts_the_next_run_when_all_blocks_are_done():
-    counters = np.zeros(4, dtype=np.intp)
+    counters = threads.new_counters()
     counters[LAST] = 2
     threads.start_run(counters, 1)
     assert [next_block(counters, 1, 2, 0) for _ in range(2)] == [(1, 0), (1, 1)]
@@ -159,7 +159,7 @@ def test_an_error_ends_what_helpers_do(monkeypatch):
 
 def test_a_slow_helper_is_waited_for():
     done = []
-    claim_block(np.zeros(4, dtype=np.intp), 0), fetch_add_compiled(np.zeros(2, dtype=np.intp), 0)  # compiled before
+    claim_block(threads.new_counters(), 0), fetch_add_compiled(np.zeros(2, dtype=np.intp), 0)  # compiled before
     caller = threading.current_thread()
 
     def work(block):

@@ -94,7 +94,7 @@ def full_blocks(counters, spins, phases, tasks, y, F, views, areas, gathers, tab
                 write_pooled(i0, i1, 1.0 / P, areas, acc, 0, pooled[0])
                 write_pooled(n + i0, n + i1, 1.0 / P, areas, acc, in_first, pooled[0])
         elif what == CONTRAST:
-            contrast_rows(task, tasks, pooled, pairs, contrast, buffers)
+            contrast_rows(n * task // tasks, n * (task + 1) // tasks, pooled, pairs, contrast, buffers)
         elif what == CONTRAST_SECOND:
             contrast_columns(task, tasks, pooled, pairs, contrast)
         elif task < wides:

@@ -8,8 +8,8 @@ from numba import njit
 
 from dynsim.reduced.kernels.elementary import LOG2E, POWER_LEAST, POWER_MOST, exp, power
 from dynsim.reduced.kernels.pair_loss import (
-    BACK,
     CONTRAST,
+    CONTRAST_AND_BACK,
     CONTRAST_SECOND,
     POOL,
     contrast_columns,
@@ -31,20 +31,19 @@ from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, current_
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def row_blocks(counters, spins, phases, tasks, y, F, views, areas, tables, pooled, pairs, contrast, parts, dy):
+def row_blocks(counters, spins, phases, tasks, y, F, views, areas, tables, pooled, pairs, contrast, parts):
     """Phases of a step where all queries have the same correlations: the tasks that this thread claims.
 
-    y, dy (F + P,): features, then keys; dy: minus the gradient of any one query. phases, views, pooled, pairs, contrast as in
-    contrastive.full_blocks, areas too, with the segment of every key in addition (loops over all keys in a row have no branch to
-    mispredict at the end of an area). tables: E (P,) exp(Upsilon), shifted by the largest; of every segment, A area attention and
-    w_Z = w_m / Z; of every view, 1 / Z, or minus it where shown keys at weight one would have swamped Z. parts (tasks, ..): of
-    each task, -dL/dPhi, -dL/dUpsilon / E without what is common to all keys, and that. Rows of parts, and dy, are longer: whole
-    vectors.
+    y (F + P,): features, then keys. phases, views, pooled, pairs, contrast as in contrastive.full_blocks, areas too, with the
+    segment of every key in addition (loops over all keys in a row have no branch to mispredict at the end of an area).
+    tables: E (P,) exp(Upsilon), shifted by the largest; of every segment, A area attention and w_Z = w_m / Z; of every view,
+    1 / Z, or minus it where shown keys at weight one would have swamped Z. parts (tasks, ..), in whole vectors, for row_gather:
+    of each task, -dL/dPhi, -dL/dUpsilon / E without what is common to all keys, and that.
     """
     P = len(y) - F
     masked, differentiated, _, largest = views
     seg_ptr = areas[0]
-    n = masked.shape[0]
+    n, half = masked.shape[0], masked.shape[0] // 2
     longest = 0
     for task in range(tasks):
         longest = max(longest, seg_ptr[n * (task + 1) // tasks] - seg_ptr[n * task // tasks])
@@ -68,15 +67,14 @@ def row_blocks(counters, spins, phases, tasks, y, F, views, areas, tables, poole
                 for q in range(P):
                     tables[0][q] = E[q]
         elif what == CONTRAST:
-            contrast_rows(task, tasks, pooled, pairs, contrast, buffers)
+            contrast_rows(half * task // tasks, half * (task + 1) // tasks, pooled, pairs, contrast, buffers)
         elif what == CONTRAST_SECOND:
             contrast_columns(task, tasks, pooled, pairs, contrast)
-        elif what == BACK:
-            i0, i1 = differentiated * task // tasks, differentiated * (task + 1) // tasks
-            row_back(i0, i1, P, F, masked, areas, tables, pooled[1], parts[task])
         else:
-            for c0 in range(task * WIDTH, F + P, tasks * WIDTH):
-                row_gather(c0, F, P, tables[0], parts, dy)
+            i0, i1 = differentiated * task // tasks, differentiated * (task + 1) // tasks
+            if what == CONTRAST_AND_BACK:  # the loss of a pair is all that the gradient in its first view wants
+                contrast_rows(i0, i1, pooled, pairs, contrast, buffers)
+            row_back(i0, i1, P, F, masked, areas, tables, pooled[1], parts[task])
         fetch_add(counters, DONE)
 
 
@@ -173,14 +171,19 @@ def row_back(i0, i1, P, F, masked, areas, tables, G, part):
         part[F + element(keys, j)] += element(w_Z, element(key_seg, j))
 
 
-@njit(nogil=True, error_model="numpy")
-def row_gather(c0, F, P, E, parts, dy):
-    """A vector of entries of minus the gradient, from c0 on: the parts of all tasks added up in their order."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def row_gather(F, P, E, parts, dy):
+    """dy, minus the gradient: the parts of all tasks added up in their order."""
     stride = parts.shape[1]
-    total, common = broadcast(0.0), 0.0
+    common = 0.0
     for task in range(len(parts)):
-        total = total + load_at(parts, task * stride + c0, total)
         common += parts[task, F + P]
-    store_at(dy, c0, total)
-    for c in range(max(c0, F), min(c0 + WIDTH, F + P)):
-        dy[c] = E[c - F] * (dy[c] + common)
+    for c0 in range(0, F + P, WIDTH):
+        total = broadcast(0.0)
+        for task in range(len(parts)):
+            total = total + load_at(parts, task * stride + c0, total)
+        store_at(parts, c0, total)
+    for f in range(F):
+        dy[f] = parts[0, f]
+    for q in range(P):
+        dy[F + q] = E[q] * (parts[0, F + q] + common)

@@ -74,7 +74,7 @@ def pool(queries, view, outputs, start, stride, seen):
 @njit(cache=True, nogil=True, error_model="numpy")
 def contrast(pooled, pairs, settings):
     """Loss of every pair and its gradient in the outputs, as in pair_loss.py."""
-    contrast_rows(0, 1, pooled, pairs, settings, pair_buffers(pairs, settings))
+    contrast_rows(0, len(settings[1]), pooled, pairs, settings, pair_buffers(pairs, settings))
     if settings[5].size:
         contrast_columns(0, 1, pooled, pairs, settings)
 

@@ -22,7 +22,7 @@ from dynsim.reduced.kernels.simd import (
     store_at,
 )
 
-EXPONENTIALS, POOL, CONTRAST, CONTRAST_SECOND, BACK, GATHER, ATTEND = range(7)  # phases of a step
+EXPONENTIALS, POOL, CONTRAST, CONTRAST_SECOND, BACK, CONTRAST_AND_BACK, ATTEND = range(7)  # phases of a step
 LEAST = -700.0  # exponents of pairs below this count as minus infinity: their exp would soon be a slow, subnormal number
 
 
@@ -44,8 +44,8 @@ def pair_buffers(pairs, contrast):
 
 
 @njit(nogil=True, error_model="numpy")
-def contrast_rows(task, tasks, pooled, pairs, contrast, buffers):
-    """Loss of each pair and its gradient in the pooled output of the first view (eq. D2-D3), of one task's share of pairs.
+def contrast_rows(i0, i1, pooled, pairs, contrast, buffers):
+    """Loss of pairs i0..i1 and its gradient in the pooled output of the first view (eq. D2-D3).
 
     pooled: f, dL/df, and columns, what f is multiplied with: f itself where features are orthonormal; all (2 size,).
     pairs: first (K + 1,) pair of each cluster; column, count, stride, base, N (K,): first column, how many columns, stride and
@@ -62,31 +62,30 @@ def contrast_rows(task, tasks, pooled, pairs, contrast, buffers):
     sparse = len(ptr) > 1
     flat, table = x.reshape(-1), local.reshape(-1)
     k = 0
-    for i0 in range(task * WIDTH, n, tasks * WIDTH):
-        for i in range(i0, min(i0 + WIDTH, n)):
-            while first[k + 1] <= i:
-                k += 1
-            own, many, step, start = i - column[k], count[k], stride[k], size + base[k]
-            row = f, G, base[k] + own, stride[k], N[k]
-            if sparse:
-                own, many = 0, ptr[i + 1] - ptr[i]
-                step = (many + WIDTH - 1) // WIDTH * WIDTH
-                for m in range(N[k]):
-                    for j in range(many):
-                        table[m * step + j] = columns[start + m * stride[k] + chosen[ptr[i] + j]]
-                    for j in range(many, step):
-                        table[m * step + j] = 0.0
-                loss[i] = contrast_row(row, table, 0, step, own, many, away[i], n, temperature, flat, spare)
-            else:
-                loss[i] = contrast_row(row, columns, start, step, own, many, away[i], n, temperature, flat, spare)
-            if len(weights) and sparse:
-                for j in range(stride[k]):
-                    weights[row_at[i] + j] = 0.0
+    for i in range(i0, i1):
+        while first[k + 1] <= i:
+            k += 1
+        own, many, step, start = i - column[k], count[k], stride[k], size + base[k]
+        row = f, G, base[k] + own, stride[k], N[k]
+        if sparse:
+            own, many = 0, ptr[i + 1] - ptr[i]
+            step = (many + WIDTH - 1) // WIDTH * WIDTH
+            for m in range(N[k]):
                 for j in range(many):
-                    weights[row_at[i] + chosen[ptr[i] + j]] = flat[j]
-            elif len(weights):
-                for j in range(many):
-                    weights[row_at[i] + j] = flat[j]
+                    table[m * step + j] = columns[start + m * stride[k] + chosen[ptr[i] + j]]
+                for j in range(many, step):
+                    table[m * step + j] = 0.0
+            loss[i] = contrast_row(row, table, 0, step, own, many, away[i], n, temperature, flat, spare)
+        else:
+            loss[i] = contrast_row(row, columns, start, step, own, many, away[i], n, temperature, flat, spare)
+        if len(weights) and sparse:
+            for j in range(stride[k]):
+                weights[row_at[i] + j] = 0.0
+            for j in range(many):
+                weights[row_at[i] + chosen[ptr[i] + j]] = flat[j]
+        elif len(weights):
+            for j in range(many):
+                weights[row_at[i] + j] = flat[j]
 
 
 @njit(nogil=True, error_model="numpy")

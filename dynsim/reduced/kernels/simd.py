@@ -12,6 +12,7 @@ vector, for its width.
 """
 
 import operator
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, models, register_model
 
+HAS_PAUSE = platform.machine() in ("x86_64", "AMD64")
 WIDTH, HALF_WIDTH = 16, 8  # doubles: two registers of AVX-512 or four of AVX2 hide the latency of an fma; and half of that
 
 
@@ -105,6 +107,11 @@ def fetch_add(counter, i):
 
 def atomic_load(counter, i):
     """Atomic load of counter[i] (acquire)."""
+    return int(counter[i])
+
+
+def waiting_load(counter, i):
+    """The same in a loop that waits: after a pause, in which a core is left to its other thread, where it has two."""
     return int(counter[i])
 
 
@@ -277,6 +284,13 @@ def _counter(function: Callable, result: types.Type, code: Callable) -> None:
         return code(builder, _address(context, builder, sig, args), *args[2:])
 
 
+def _load_after_pause(builder: ir.IRBuilder, place: ir.Value) -> ir.Value:
+    if HAS_PAUSE:
+        kind = ir.FunctionType(ir.VoidType(), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+    return builder.load_atomic(place, "acquire", 8)
+
+
 _ONE = ir.Constant(ir.IntType(64), 1)
 _maker(broadcast, SimdType(WIDTH))
 _maker(broadcast_half, SimdType(HALF_WIDTH))
@@ -286,6 +300,7 @@ _elementwise(operator.mul, 2)(lambda builder, a, b: builder.fmul(a, b))
 _elementwise(operator.truediv, 2)(lambda builder, a, b: builder.fdiv(a, b))
 _counter(fetch_add, types.intp, lambda builder, place: builder.atomic_rmw("add", place, _ONE, "acq_rel"))
 _counter(atomic_load, types.intp, lambda builder, place: builder.load_atomic(place, "acquire", 8))
+_counter(waiting_load, types.intp, _load_after_pause)
 _counter(
     compare_exchange,
     types.boolean,

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from dynsim.reduced.kernels.simd import atomic_load, compare_exchange
+from dynsim.reduced.kernels.simd import atomic_load, compare_exchange, waiting_load
 
-SPINS = 100_000  # loads of a counter before a thread goes to sleep, about 50 us: waking it would take as long
+SPINS = 5_000  # looks at a counter before a thread goes to sleep, 50 to 250 us: waking it would take as long
 BETWEEN_TURNS = 4  # times as many for the next turn: only the interpreter could wake it
 SHORT = 2e-3  # seconds; no block of such a run takes as long as that
-NEXT, DONE, FIRST, LAST = range(4)  # in the shared counters: run and next block, blocks that are done, run of turn 0, last run
+# Places in the shared counters, three cache lines: run and next block; blocks that are done; run of turn 0 and last run.
+NEXT, DONE, FIRST, LAST = 0, 8, 16, 17
 RUN = 2**32  # counters[NEXT] = run x RUN + block
 LAST_RUN = 2**30  # helper threads return
 NO_BLOCK = RUN - 1  # larger than any number of blocks
@@ -39,6 +40,16 @@ def thread_count(threads: int | None = None) -> int:
         return max(1, int(threads))
     fallback = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, int(os.environ.get("NUMBA_NUM_THREADS", fallback or 1)))
+
+
+def new_counters() -> np.ndarray:
+    """Shared counters before the first run."""
+    return np.zeros(24, dtype=np.intp)
+
+
+def announce(counters: np.ndarray, runs: int, turns: range) -> None:
+    """Say which turns come next, after so many runs."""
+    counters[FIRST], counters[LAST] = runs + 1 - turns.start, runs + len(turns)
 
 
 @njit(cache=True, nogil=True)
@@ -67,16 +78,16 @@ def claim_block(counters: np.ndarray, run: int) -> int:
 
 @njit(cache=True, nogil=True)
 def reaches(counters: np.ndarray, i: int, value: int, spins: int) -> bool:
-    """Whether counters[i] is at least ``value`` within ``spins`` loads."""
+    """Whether counters[i] is at least ``value`` within ``spins`` looks."""
     for _ in range(spins):
-        if atomic_load(counters, i) >= value:
+        if waiting_load(counters, i) >= value:
             return True
     return False
 
 
 @njit(cache=True, nogil=True)
 def next_block(counters: np.ndarray, run: int, blocks: int, spins: int) -> tuple[int, int]:
-    """(run, block) to work on, of this run or of one that starts within ``spins`` loads, else (LAST_RUN, NO_BLOCK).
+    """(run, block) to work on, of this run or of one that starts within ``spins`` looks, else (LAST_RUN, NO_BLOCK).
 
     The calling thread, whose ``spins`` are 0, waits until all blocks of the run are done, and starts the next one up to LAST."""
     while True:
@@ -128,7 +139,7 @@ class ThreadPool:
         self._helpers: list[Future] = []
         self._job: tuple = ()
         self._short = True
-        self._counters, self._runs = np.zeros(4, dtype=np.intp), 0
+        self._counters, self._runs = new_counters(), 0
 
     def run(self, kernel: Callable[..., Any], *args: Any, turns: range = ONE_TURN) -> None:
         """Run all blocks, in every turn; an error of a helper thread is raised here.
@@ -143,7 +154,10 @@ class ThreadPool:
             What `current_turn` is, one after another.
         """
         if self._executor is None:
-            kernel(np.array([RUN, 0, 1 - turns.start, len(turns)], dtype=np.intp), 0, *args)
+            counters = new_counters()
+            announce(counters, 0, turns)
+            start_run(counters, 1)
+            kernel(counters, 0, *args)
             return
         job = kernel, *args
         if len(job) != len(self._job) or not all(map(is_, job, self._job)) or self._runs >= LAST_RUN // 2:
@@ -158,8 +172,7 @@ class ThreadPool:
         """All blocks of the job, in these turns."""
         assert self._executor is not None
         kernel, *args = self._job
-        self._counters[FIRST] = self._runs + 1 - turns.start
-        self._counters[LAST] = self._runs + len(turns)
+        announce(self._counters, self._runs, turns)
         start_run(self._counters, self._runs + 1)
         self._runs += len(turns)
         self._helpers = [helper for helper in self._helpers if not helper.done()]
@@ -181,4 +194,4 @@ class ThreadPool:
         """End the helper threads of the last kernel and forget it."""
         start_run(self._counters, LAST_RUN)
         self._helpers, self._job = [], ()
-        self._counters, self._runs = np.zeros(4, dtype=np.intp), 0
+        self._counters, self._runs = new_counters(), 0
