@@ -1,5 +1,7 @@
 """Fields that are broken in one thing each, for the tests of what finds it."""
 
+import os
+
 from dynsim.model.areas import PartitionLayout
 from dynsim.reduced import EmpiricalField
 from dynsim.reduced.field import Observation
@@ -58,3 +60,21 @@ class ChangesItsInput(Sign):
         result = EmpiricalField.velocity(self, y, step, out)
         y[0, 0] += 1e-9
         return result
+
+
+MADE_IN = os.environ.setdefault("DYNSIM_TEST_MADE_IN", str(os.getpid()))
+
+
+class DiesElsewhere(Registered):
+    @classmethod
+    def from_recipe(cls, plain, arrays):
+        if str(os.getpid()) != MADE_IN:
+            os.abort()
+        return super().from_recipe(plain, arrays)
+
+
+class OtherElsewhere(Registered):
+    @classmethod
+    def from_recipe(cls, plain, arrays):
+        print("not an answer")
+        return super().from_recipe({**plain, "hold": None if str(os.getpid()) == MADE_IN else "pp"}, arrays)

@@ -93,7 +93,7 @@ def in_this_process(monkeypatch):
     def skip(field, y):
         raise _fields._Skip("not here")
 
-    monkeypatch.setattr(_fields, "_second_process", skip)
+    monkeypatch.setattr(_fields, "_elsewhere", skip)
 
 
 @EXAMPLES
