@@ -26,7 +26,7 @@ def mark(counters, spins, blocks, out):
 def in_turn(counters, spins, blocks, work):
     """A kernel in Python: work(block) for every block it gets, of one run."""
     run = current_run(counters)
-    while (block := claim_block(counters, run)) < blocks:
+    while (block := claim_block(counters, run, blocks, spins > 0)) != threads.NO_BLOCK:
         work(block)
         fetch_add_compiled(counters, DONE)
 
@@ -65,11 +65,26 @@ def fetch_add_compiled(counters, i):
 def test_a_claim_is_for_its_own_run_only():
     counters = threads.new_counters()
     threads.start_run(counters, 2)
-    assert claim_block(counters, 1) == claim_block(counters, 3) == threads.NO_BLOCK and current_run(counters) == 2
-    assert [claim_block(counters, 2) for _ in range(3)] == [0, 1, 2]
-    assert next_block(counters, 1, 9, 1) == (2, 3) and next_block(counters, 2, 4, 1000) == (LAST_RUN, threads.NO_BLOCK)
+    none = threads.NO_BLOCK
+    assert claim_block(counters, 1, 9, False) == claim_block(counters, 3, 9, True) == none and current_run(counters) == 2
+    assert [claim_block(counters, 2, 9, False) for _ in range(3)] == [0, 1, 2]
+    assert next_block(counters, 1, 9, 1) == (2, 8) and next_block(counters, 2, 4, 1000) == (LAST_RUN, none)
     threads.start_run(counters, LAST_RUN)
-    assert current_run(counters) == LAST_RUN and claim_block(counters, 2) == claim_block(counters, LAST_RUN) == threads.NO_BLOCK
+    assert current_run(counters) == LAST_RUN
+    assert claim_block(counters, 2, 9, False) == claim_block(counters, LAST_RUN, 9, True) == none
+
+
+@pytest.mark.parametrize("blocks", [1, 7, 65_000])
+def test_helpers_claim_from_the_other_end_until_all_is_claimed(blocks):
+    counters, rng = threads.new_counters(), np.random.default_rng(0)
+    threads.start_run(counters, 5)
+    ends = {False: list(range(blocks)), True: list(range(blocks))[::-1]}
+    for _ in range(blocks):
+        helps = bool(rng.integers(2))
+        block = claim_block(counters, 5, blocks, helps)
+        assert block == ends[helps].pop(0)
+        ends[not helps].remove(block) if blocks < 100 else ends[not helps].pop()
+    assert claim_block(counters, 5, blocks, False) == claim_block(counters, 5, blocks, True) == threads.NO_BLOCK
 
 
 def test_the_calling_thread_starts_the_next_run_when_all_blocks_are_done():
@@ -159,7 +174,7 @@ def test_an_error_ends_what_helpers_do(monkeypatch):
 
 def test_a_slow_helper_is_waited_for():
     done = []
-    claim_block(threads.new_counters(), 0), fetch_add_compiled(np.zeros(2, dtype=np.intp), 0)  # compiled before
+    claim_block(threads.new_counters(), 0, 0, True), fetch_add_compiled(np.zeros(2, dtype=np.intp), 0)  # compiled before
     caller = threading.current_thread()
 
     def work(block):

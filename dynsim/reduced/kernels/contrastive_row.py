@@ -43,10 +43,11 @@ def row_blocks(counters, spins, phases, tasks, y, F, views, areas, tables, poole
     P = len(y) - F
     masked, differentiated, _, largest = views
     seg_ptr = areas[0]
-    n, half = masked.shape[0], masked.shape[0] // 2
+    half = masked.shape[0] // 2
     longest = 0
     for task in range(tasks):
-        longest = max(longest, seg_ptr[n * (task + 1) // tasks] - seg_ptr[n * task // tasks])
+        i0, i1 = half * task // tasks, half * (task + 1) // tasks
+        longest = max(longest, seg_ptr[i1] - seg_ptr[i0], seg_ptr[half + i1] - seg_ptr[half + i0])
     E, phi = new_table(-(-P // WIDTH)).reshape(-1), new_table(-(-F // WIDTH)).reshape(-1)
     w = new_table(-(-longest // WIDTH) + 1).reshape(-1)
     buffers = pair_buffers(pairs, contrast)
@@ -58,16 +59,18 @@ def row_blocks(counters, spins, phases, tasks, y, F, views, areas, tables, poole
         if run == LAST_RUN:
             return
         what = phases[current_turn(counters, run)]
+        i0, i1 = half * task // tasks, half * (task + 1) // tasks
         if what == POOL:
             if run != ready:
                 total = row_exponentials(y, F, largest, E, phi)
                 ready = run
-            row_pool(n * task // tasks, n * (task + 1) // tasks, P, masked, areas, total, E, phi, w, tables, pooled[0])
+            for i in (i0, half + i0):  # both views of some pairs: `back` finds the first one in the cache
+                row_pool(i, i + i1 - i0, P, masked, areas, total, E, phi, w, tables, pooled[0])
             if task == 0:
                 for q in range(P):
                     tables[0][q] = E[q]
         elif what == CONTRAST:
-            contrast_rows(half * task // tasks, half * (task + 1) // tasks, pooled, pairs, contrast, buffers)
+            contrast_rows(i0, i1, pooled, pairs, contrast, buffers)
         elif what == CONTRAST_SECOND:
             contrast_columns(task, tasks, pooled, pairs, contrast)
         else:

@@ -17,9 +17,9 @@ BETWEEN_TURNS = 4  # times as many for the next turn: only the interpreter could
 SHORT = 2e-3  # seconds; no block of such a run takes as long as that
 # Places in the shared counters, three cache lines: run and next block; blocks that are done; run of turn 0 and last run.
 NEXT, DONE, FIRST, LAST = 0, 8, 16, 17
-RUN = 2**32  # counters[NEXT] = run x RUN + block
+RUN, HELPED = 2**32, 2**16  # counters[NEXT] = run x RUN + blocks claimed by helper threads x HELPED + by the calling thread
 LAST_RUN = 2**30  # helper threads return
-NO_BLOCK = RUN - 1  # larger than any number of blocks
+NO_BLOCK = -1
 ONE_TURN = range(1)
 
 
@@ -66,14 +66,18 @@ def current_run(counters: np.ndarray) -> int:
 
 
 @njit(cache=True, nogil=True)
-def claim_block(counters: np.ndarray, run: int) -> int:
-    """Claim the next block of this run, counted from 0; NO_BLOCK once the run is over."""
+def claim_block(counters: np.ndarray, run: int, blocks: int, helps: bool) -> int:
+    """Claim the next block of this run; NO_BLOCK once there is none, or the run is over.
+
+    The calling thread claims from the first block on, helper threads from the last: mostly what they had in the turn before, and
+    so have in their cache."""
     while True:
         state = atomic_load(counters, NEXT)
-        if state // RUN != run or run == LAST_RUN:
+        own, helped = state % HELPED, state % RUN // HELPED
+        if state // RUN != run or run == LAST_RUN or own + helped >= blocks:
             return NO_BLOCK
-        if compare_exchange(counters, NEXT, state, state + 1):
-            return state % RUN
+        if compare_exchange(counters, NEXT, state, state + (HELPED if helps else 1)):
+            return blocks - 1 - helped if helps else own
 
 
 @njit(cache=True, nogil=True)
@@ -91,8 +95,8 @@ def next_block(counters: np.ndarray, run: int, blocks: int, spins: int) -> tuple
 
     The calling thread, whose ``spins`` are 0, waits until all blocks of the run are done, and starts the next one up to LAST."""
     while True:
-        block = claim_block(counters, run)
-        if block < blocks:
+        block = claim_block(counters, run, blocks, spins > 0)
+        if block != NO_BLOCK:
             return run, block
         if spins == 0:
             if not reaches(counters, DONE, run * blocks, SPINS) or run >= counters[LAST]:
@@ -124,8 +128,8 @@ class ThreadPool:
     Notes
     -----
     ``kernel(counters, spins, *args)`` takes one block after another from `next_block` and counts finished ones in
-    counters[DONE]. A thread that starts late or is slowed claims fewer blocks; one that has not started by the end is not waited
-    for. While kernel and arguments stay the same, helper threads go from run to run without the interpreter, and so without its
+    counters[DONE]. The calling thread claims from the first block on, the others from the last. A thread that starts late or is
+    slowed claims fewer blocks; one that has not started by the end is not waited for. While kernel and arguments stay the same, helper threads go from run to run without the interpreter, and so without its
     lock.
 
     A kernel whose work comes in turns, each on what all blocks of the one before have left, asks for `current_turn`: a turn is a
@@ -134,6 +138,7 @@ class ThreadPool:
     """
 
     def __init__(self, blocks: int, threads: int) -> None:
+        assert blocks < HELPED, blocks
         self.blocks, self.threads = blocks, min(threads, blocks)
         self._executor = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
         self._helpers: list[Future] = []
