@@ -127,10 +127,10 @@ class ThreadPool:
 
     Notes
     -----
-    ``kernel(counters, spins, *args)`` takes one block after another from `next_block` and counts finished ones in
-    counters[DONE]. The calling thread claims from the first block on, the others from the last. A thread that starts late or is
-    slowed claims fewer blocks; one that has not started by the end is not waited for. While kernel and arguments stay the same, helper threads go from run to run without the interpreter, and so without its
-    lock.
+    ``kernel(counters, spins, *args)`` takes one block after another from `next_block`, the calling thread from the first on, the
+    others from the last, and counts finished ones in counters[DONE]. A thread that starts late or is slowed claims fewer blocks;
+    one that has not started by the end is not waited for. While kernel and arguments stay the same, helper threads go from run
+    to run without the interpreter, and so without its lock.
 
     A kernel whose work comes in turns, each on what all blocks of the one before have left, asks for `current_turn`: a turn is a
     run of all blocks. The calling thread goes from turn to turn in the kernel. Where the last time took long, it comes back in
