@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from dynsim import __version__
-from dynsim.cli.process import drop_stdout, interruptible, rarely_collected
+from dynsim.cli.process import drop_stdout, drop_stdout_where_it_is_full, interruptible, rarely_collected
 from dynsim.errors import DynsimError, Interrupted
 
 COMMANDS = ("simulate", "validate", "sweep", "scaling", "areas", "plot", "explore", "cite", "doctor")
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         return _complain(f"out of memory ({error}): take a smaller --P, --n or --steps, or --method orbit", BAD_INPUT)
     except OSError as error:
+        drop_stdout_where_it_is_full()
         return _complain(f"the system refused: {error}: free what is missing, then run again", BAD_INPUT)
     except Exception as error:
         if os.environ.get("DYNSIM_TRACEBACK"):

@@ -21,6 +21,15 @@ def drop_stdout() -> None:
         pass
 
 
+def drop_stdout_where_it_is_full() -> None:
+    """What could not be written would be tried again at exit, and change the exit status."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        drop_stdout()
+
+
 @contextmanager
 def rarely_collected() -> Iterator[None]:
     """Garbage is looked for rarely: imports make objects by the hundred thousand, none of them garbage, and to look through
