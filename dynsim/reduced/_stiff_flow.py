@@ -7,7 +7,6 @@ entry comes to a balance within 1 / FASTEST of a unit of the clock instead of wh
 Both go by the sizes of pushes, amplitude by amplitude: small and large ones may hold each other as well.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from dynsim.reduced.kernels import balance, solvers
 from dynsim.reduced.kernels.elementary import exp
 from dynsim.reduced.recording import State
 
-LEAST = 1e-9  # local tolerance of entries finer than one: at a balance of the others they move by rounding of that order
+LEAST = 1e-8  # local tolerance of entries finer than one: at a balance of the others they move by rounding of that order
 
 
 class StiffFlow(Flow):
@@ -45,14 +44,13 @@ class StiffFlow(Flow):
     def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
         """(du/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0)): see kernels/balance.py."""
         dY = np.empty_like(Y)
-        balance.rate(*self.field.pushes(self.state(Y), self.sliding), self.t0 * exp(min(Y[-1], 700.0)), dY)
+        self.field.slide_rate(self.state(Y), self.sliding, self.t0 * exp(min(Y[-1], 700.0)), dY)
         return dY
 
     def jacobian(self, s: float, Y: np.ndarray) -> np.ndarray:
         """d(rate)/dY; how the clock and the slowing depend on u is left out, as they do so gently."""
         y, dY = self.state(Y), np.empty_like(Y)
-        v, pushes = self.field.pushes(y, self.sliding)
-        unit = balance.rate(v, pushes, self.t0 * exp(min(Y[-1], 700.0)), dY)
+        unit, pushes = self.field.slide_rate(y, self.sliding, self.t0 * exp(min(Y[-1], 700.0)), dY)
         slower = 1.0 / (1.0 + pushes * (unit / balance.FASTEST))
         J = np.zeros((Y.size, Y.size))
         J[:-1, :-1] = self.field.jacobian(y, self.sliding, unit)
@@ -81,20 +79,18 @@ class StiffFlow(Flow):
 
     def advance(self) -> str | None:
         """One step of the solver, afresh where it fails, but once."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of the failure
+        message = self.solver.step()
+        if self.solver.status == "failed" and self.solver.t > self.failed:
+            self.failed = self.solver.t
+            self.afresh(self.solver.y)
             message = self.solver.step()
-            if self.solver.status == "failed" and self.solver.t > self.failed:
-                self.failed = self.solver.t
-                self.afresh(self.solver.y)
-                message = self.solver.step()
         return message
 
     def step(self) -> None:
         """One step, and other coordinates where other pairs slide now."""
         super().step()
         sliding = self.field.slides_seen(self.sliding)
-        if self.ended or (sliding == self.sliding).all():
+        if self.ended or sliding.tobytes() == self.sliding.tobytes():
             return
         before, self.sliding = self.sliding, sliding
 

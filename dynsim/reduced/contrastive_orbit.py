@@ -49,7 +49,7 @@ SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
 NO_TABLES = (np.zeros(0), np.zeros(0), *np.zeros((3, 0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 1)))  # without contrast
-APART = 0.1  # of the pushes on own and global correlation, what pushes both together, up to which they slide
+HEAVIEST = 235.0  # PP at which all classes come to rest: the cube of a key's weight, which closures take, would overflow
 FEWEST = 0.5  # keys that a class holds for its PP to grow as far as it will
 MOST_NUMBERS = 4000  # in the state: a stiff solver's Jacobian is dense
 
@@ -155,7 +155,11 @@ class MixedOrbitField(Field):
         self.share = np.array([comb(K, g) * chances[g, 0] * chances[K - g, 1] for g in range(K + 1)])
         self._clusters = np.array([[K - g, g] for g in range(K + 1)])
         pairs = (self.share * self._clusters[:, 0])[:K]
-        self._pairs, self._queries = (pairs / pairs.sum()).tolist(), query_types(K)
+        self._pairs = pairs / pairs.sum()
+        self._above_half = np.zeros(2 * K + 3)
+        self._event_names = [
+            f"{event}{query}" for event in ("escape", "collapse") for query in ("", *(f" {name}" for name in query_types(K)))
+        ][: None if self.weight else K + 2]
         own = np.array([_typical_local(problem), float(problem.C_global)])
         copies = np.array([[1.0, 1.0, max(1.0, problem.n_local - 1.0)], [1.0, 1.0, float(problem.n_local)]])
         lies, number = self._classes(own)
@@ -165,11 +169,12 @@ class MixedOrbitField(Field):
         self._place = self._places(number)
         entry = self._place % (7 + number.shape[1])
         self._fp = np.flatnonzero(entry < 6)
-        scarce = np.pad(number < FEWEST, ((0, 0), (6, 1)))
-        scarce[:, :6] = False
-        self._scarce = np.flatnonzero(scarce.ravel()[self._place])
-        self._heaviest = log(max(2.0, min(problem.C_local, problem.C_global)))  # areas of one patch weigh no more than a key
+        area = log(max(2.0, min(problem.C_local, problem.C_global)))  # areas of one patch weigh no more than a key
+        heaviest = np.pad(np.where(number < FEWEST, min(area, HEAVIEST), HEAVIEST), ((0, 0), (6, 1)), constant_values=HEAVIEST)
+        self._pp = np.flatnonzero(entry >= 6)
+        self._heaviest = heaviest.ravel()[self._place][self._pp]
         self._own = np.append(np.flatnonzero(entry == 0), 0)  # by type; the last has no local cluster
+        self._at = (self._own, self._pp, self._heaviest)
         n = own - 1.0
         con, rec = _contrastive_tables(problem, own) if self.weight else NO_TABLES, _reconstruction_tables(problem, n)
         self.slide = np.array([z.max(), z.min()])
@@ -181,11 +186,15 @@ class MixedOrbitField(Field):
         self._how = (mode, self.weight if reconstruction else self.weight / P, not self.stop_gradient)
         self._kernel: Any = kernels.mixed_types
         self._from_slide: Any = balance.from_slide
+        self._held_back: Any = balance.held_back
+        self._slides: Any = balance.slides
+        self._event_values: Any = kernels.event_values
         floors = np.array([all_masked(P, float(problem.unmasked), m) for m in n])
         if self.weight == 0.0:
             self.floor = 0.5 * problem.amplitude.moment(2) * float((self.share * (self._clusters * floors).sum(axis=1)).sum()) / K
         self._attention, self._terms = np.zeros((K + 1, 2, 3)), np.zeros(2)
         self._gross, self._together = np.zeros(self._place.size), np.zeros((K + 1, 3))
+        self._dy, self._rate, self._none = np.zeros(self._place.size), np.zeros(self._place.size + 1), np.zeros(K + 1, dtype=bool)
         self.pooled = np.zeros((con[0].size, z.size))
         self.stiff, self.conservative = self.weight > 0, self.weight == 0 or not self.stop_gradient
         self.events = {  # type: ignore[misc]  # of this K
@@ -243,22 +252,20 @@ class MixedOrbitField(Field):
         self._evaluate(y, dy)
         return self._loss(), dy
 
-    def _evaluate(self, y: np.ndarray, dy: np.ndarray, columns: np.ndarray = NO_COLUMNS, found: np.ndarray = NOTHING) -> None:
-        """Velocity, and columns of its derivative, by the kernel."""
+    def _evaluate(
+        self,
+        y: np.ndarray,
+        dy: np.ndarray,
+        sliding: np.ndarray | None = None,
+        pace: float = 0.0,
+        rate: np.ndarray | None = None,
+        columns: np.ndarray = NO_COLUMNS,
+        found: np.ndarray = NOTHING,
+    ) -> float:
+        """Velocity, its rate on the clock, and columns of its derivative, by the kernel; dt/ds."""
         seen = (self._gross, self._together, self._attention, self._terms, self.pooled)
-        self._kernel(y, self._place, *self._how, *self._fixed, dy, *seen, columns, found)
-        slower = self._held_back(y)
-        if slower is not None:
-            dy[self._scarce] *= slower
-            self._gross[self._scarce] *= slower
-
-    def _held_back(self, y: np.ndarray) -> np.ndarray | None:
-        """By how much PP is slowed of classes that hold less than one key: it comes to rest where one key would weigh as much as
-        a whole area. The mean over queries does not know that such a key, where there is one, saturates its own softmax."""
-        if not (self._scarce.size and y[self._scarce].max() > 0.5 * self._heaviest):
-            return None
-        left = np.minimum(np.maximum(2.0 - 2.0 * y[self._scarce] / self._heaviest, 0.0), 1.0)
-        return left * left * (3.0 - 2.0 * left)
+        out, which = self._rate if rate is None else rate, self._none if sliding is None else sliding
+        return self._kernel(y, which, pace, self._place, *self._at, *self._how, *self._fixed, dy, out, *seen, columns, found)
 
     def _loss(self) -> float:
         rec, con = float(self._terms[0]), float(self._terms[1])
@@ -306,8 +313,7 @@ class MixedOrbitField(Field):
 
     def slides_seen(self, before: np.ndarray | None = None) -> np.ndarray:
         """Query types whose own and global area take most of what they get from each other: little pushes both together."""
-        share = APART if before is None else np.where(before, 3.0 * APART, APART)
-        return self._together[:, 1] < share * self._together[:, 2]
+        return self._slides(self._together, self._none if before is None else before)
 
     def to_slide(self, y: np.ndarray, sliding: np.ndarray) -> np.ndarray:
         """Slide . (own, global correlation) in place of the own one."""
@@ -323,14 +329,17 @@ class MixedOrbitField(Field):
     def pushes(self, y: np.ndarray, sliding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Velocity of the coordinates, and the sizes of the parts it is the sum of.
 
-        PP counts as pushed with FP of its type, as it follows the same balances, and is slowed with them.
+        PP counts as pushed with FP of its type, as it follows the same balances, and is slowed with them. PP of classes that hold
+        less than one key comes to rest where one key would weigh as much as a whole area: the mean over queries does not know
+        that such a key, where there is one, saturates its own softmax. All others come to rest at HEAVIEST.
         """
         dy = np.empty_like(y)
-        self._evaluate(y, dy)
-        if sliding.any():
-            dy[self._own[sliding]] = self._together[sliding, 0]
-            self._gross[self._own[sliding]] = self._together[sliding, 1]
+        self._evaluate(y, dy, sliding)
         return dy, self._gross
+
+    def slide_rate(self, y: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray) -> tuple[float, np.ndarray]:
+        """The same on the clock of a flow, by one kernel."""
+        return self._evaluate(y, self._dy, sliding, pace, out), self._gross
 
     def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
         """By differences; what PP does is left out where it is slow."""
@@ -338,11 +347,9 @@ class MixedOrbitField(Field):
         stiff = pace * self._gross.max() / min(self.problem.C_local, self.problem.C_global) > SLOW
         columns = np.arange(y.size) if stiff else self._fp
         derivatives = np.zeros((columns.size, self.problem.K + 1, width + 1))
-        self._evaluate(y, np.empty_like(y), self._place[columns], derivatives)
+        self._evaluate(y, self._dy, columns=self._place[columns], found=derivatives)
         by_column = derivatives[:, :, :width].reshape(columns.size, -1)[:, self._place]
-        slower = self._held_back(y)
-        if slower is not None:
-            by_column[:, self._scarce] *= slower
+        by_column[:, self._pp] *= self._held_back(y, self._pp, self._heaviest)
         own = self._own[sliding]
         by_column[:, own] = derivatives[:, sliding, width]
         found = np.zeros((y.size, y.size))
@@ -361,27 +368,21 @@ class MixedOrbitField(Field):
     def crossings_seen(self) -> tuple[float, dict[str, float]]:
         """The same at the state that was evaluated last."""
         loss = self._loss()
-        found = self._event_values(self._attention[:, 0], float(self._attention[-1, 1, 0]))
+        found = self._above(self._attention[:, 0], float(self._attention[-1, 1, 0]))
         return loss, found if self.weight else {**found, **self.standard_crossings(loss, found["escape"] + 0.5)}
 
     def event_values(self, loss: float, attention: np.ndarray, first_loss: float) -> dict[str, float]:
         """Each of `events` as a number that turns positive where it happens."""
-        found = self._event_values(attention[:, 0], float(attention[-1, 0, 0]))
+        found = self._above(attention[:, 0], float(attention[-1, 0, 0]))
         if self.weight == 0:
             found |= loss_crossings(loss, first_loss, self.floor or 0.0)
         return found
 
-    def _event_values(self, local: np.ndarray, of_global: float) -> dict[str, float]:
+    def _above(self, local: np.ndarray, of_global: float) -> dict[str, float]:
         """From the attention (types, 3) of queries in a cluster in which they are local, and that of all-global ones on their own
         area; means over queries and clusters."""
-        K, own, at_global = self.problem.K, local[:, 0].tolist(), local[:, 1].tolist()
-        own[K] = of_global
-        found = {"escape": sum(p * a for p, a in zip(self._pairs, own[:K], strict=True)) - 0.5}
-        found.update({f"escape {query}": a - 0.5 for query, a in zip(self._queries, own, strict=True)})
-        if self.weight:
-            found["collapse"] = sum(p * a for p, a in zip(self._pairs, at_global[:K], strict=True)) - 0.5
-            found.update({f"collapse {query}": a - 0.5 for query, a in zip(self._queries[:K], at_global[:K], strict=True)})
-        return found
+        self._event_values(local, of_global, self._pairs, self._above_half)
+        return dict(zip(self._event_names, self._above_half.tolist(), strict=False))
 
     # ---- how it is built and stored
 

@@ -418,6 +418,29 @@ class Field:
         """
         raise NotImplementedError
 
+    def slide_rate(self, y: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray) -> tuple[float, np.ndarray]:
+        """Write how fast the coordinates of a field that is ``stiff`` move on the clock of a flow, as kernels/balance.py has it.
+
+        Parameters
+        ----------
+        y : ndarray
+            State.
+        sliding : ndarray of bool
+            As ``slides_seen`` returns it.
+        pace : float
+            Time per unit of logarithmic time.
+        out : ndarray of shape (n + 1,)
+            Rates of the coordinates and of logarithmic time; written.
+
+        Returns
+        -------
+        unit : float
+            Time per unit of the clock.
+        pushes : ndarray of shape (n,)
+            As ``pushes`` returns them.
+        """
+        raise NotImplementedError
+
     def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
         """Return the derivative of the velocity that ``pushes`` returns, of a field that is ``stiff``.
 

@@ -37,7 +37,7 @@ def flow(
         Saved times: so many, log-spaced (200 by default), or exactly these.
     rtol : float
         Accuracy of the correlations, relative to max(1, abs(y)); for PP at large P, relative to one over the size of the own
-        area (where the field is ``stiff``, a step leaves 1e-9 of PP at least). From 1e-12 to 1e-2.
+        area (where the field is ``stiff``, a step leaves 1e-8 of PP at least). From 1e-12 to 1e-2.
     method : {"LSODA", "Radau", "DOP853", "RK45"}, optional
         Solver; LSODA by default, DOP853 for large states (these two in a fixed order of operations, the others SciPy's).
     start : State, optional

@@ -6,6 +6,7 @@ import pytest
 import dynsim
 from dynsim import theory
 from dynsim.reduced import MixedOrbitField, flow
+from dynsim.reduced.contrastive_orbit import HEAVIEST
 from dynsim.reduced.kernels import balance, pairs_of_areas
 
 ONE = dynsim.Fixed(1.0)
@@ -242,7 +243,8 @@ def test_the_exponents_of_two_areas_do_not_add_up(amplitude):
 def test_pp_of_a_class_without_a_key_comes_to_rest():
     """Where one key would weigh as much as an area; untouched up to the root of that, and in classes that hold keys."""
     field = MixedOrbitField(dynsim.Problem(K=4, P=1e20), weight=1.5)
-    scarce, top = field._scarce, np.log(field.problem.C_local)
+    top = np.log(field.problem.C_local)
+    scarce = field._pp[field._heaviest == top]
     table = np.zeros((5, 7 + field.number.shape[1]))
     table[:, 6:-1] = field.number
     held = table.ravel()[field._place]
@@ -258,6 +260,25 @@ def test_pp_of_a_class_without_a_key_comes_to_rest():
     assert (rest[scarce] == 0).all() and (slowed[scarce] != 0).all()
     plenty = np.setdiff1d(np.flatnonzero(held >= 0.5), scarce)
     assert (rest[plenty] != 0).all()  # control
+
+
+def test_pp_comes_to_rest_before_its_cube_overflows():
+    field = MixedOrbitField(dynsim.Problem(K=2, P=1e12, kappa_s=0.1), weight=2.2)
+    y = field.start()
+    y[field._pp] = HEAVIEST
+    v = field.velocity(y)[1]
+    assert np.isfinite(v).all() and (v[field._pp] == 0).all()
+    y[field._pp] -= 1.0
+    assert np.abs(field.velocity(y)[1][field._pp]).max() > 0  # control
+
+
+@pytest.mark.slow
+def test_a_class_of_few_keys_may_grow_as_far_as_it_will():
+    """The end of a run that stopped where the cube of its weight overflowed."""
+    field = MixedOrbitField(dynsim.Problem(K=4, P=1e12, kappa_s=0.1), weight=2.2)
+    run = flow(field, field.horizon(), rtol=1e-6, keep=20)
+    assert run.meta["status"].startswith("reached") and np.nanmax(run.pp) <= HEAVIEST
+    assert np.nanmax(run.pp) > 0.5 * HEAVIEST  # control
 
 
 @pytest.mark.kernel

@@ -7,6 +7,7 @@ from dynsim.reduced.kernels.elementary import log
 
 FASTEST = 1e11  # relaxation to a balance, in units of the clock: beyond, rounding of the state is all that moves
 LOG10 = 2.302585092994046
+APART = 0.1  # of the pushes on both entries of a pair, what pushes both together, up to which they slide
 NOISE = 1e-8  # of opposite pushes on an entry, what a solver may leave of them at a balance
 
 
@@ -19,6 +20,25 @@ def from_slide(u, own, slide, sliding):
             j = own[i]
             y[j] = (u[j] - slide[1] * u[j + 1]) / slide[0]
     return y
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def held_back(y, entries, heaviest):
+    """By how much some entries are slowed as they come to rest at `heaviest`: 1 up to half of it."""
+    slower = np.empty(entries.size)
+    for i in range(entries.size):
+        left = min(max(2.0 - 2.0 * y[entries[i]] / heaviest[i], 0.0), 1.0)
+        slower[i] = left * left * (3.0 - 2.0 * left)
+    return slower
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def slides(together, before):
+    """Which pairs slide, of together (pairs, 3): their velocity, how much pushes both together, and how much each on its own."""
+    found = np.empty(before.size, dtype=np.bool_)
+    for i in range(before.size):
+        found[i] = together[i, 1] < (3.0 * APART if before[i] else APART) * together[i, 2]
+    return found
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -18,6 +18,7 @@ Without stop-gradient D has the same from the other view, and the velocity is mi
 import numpy as np
 from numba import njit
 
+from dynsim.reduced.kernels.balance import held_back, rate
 from dynsim.reduced.kernels.closure import orbit_query
 from dynsim.reduced.kernels.elementary import exp, expm1, log, log1p
 from dynsim.reduced.kernels.pairs_of_areas import PUSHED, pool_global, pool_local, push_global, push_local, weigh
@@ -146,7 +147,7 @@ def prepare(row, share, P, K, n_local, clusters, keys, z, z_weight, pairs, con, 
 
 @njit(nogil=True, error_model="numpy")
 def contrast(
-    rate, P, clusters, lies, copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E, w, wo, wg, m, out,
+    scale, P, clusters, lies, copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E, w, wo, wg, m, out,
     drow, up, together, attention,
 ):
     """Adds the contrastive velocity of one query type at given targets to drow, the size of its pushes to `up` (6 + S + 1,), how
@@ -159,14 +160,14 @@ def contrast(
         drawn(z, z_weight, w[k, 2], d_local, m[k])
         if k == 0:
             push_local(m[0], slide[0], slide[1], pairs, wo, wg, x, x_weight, xo, xo_weight, rho, count, h_lead, h_own, out)
-            together[0] += rate * out[10]
-            together[1] += rate * out[13]
+            together[0] += scale * out[10]
+            together[1] += scale * out[13]
         else:
             push_global(m[1], z, z_weight, w[1, 0], x, x_weight, rho_global, D, out)
         out[2] *= m[k, 2] / copies[k, 2]
         for d in range(3):
-            drow[3 * k + d] += rate * out[d]
-            up[3 * k + d] += rate * out[11 + d] if d < 2 else abs(rate * out[d])
+            drow[3 * k + d] += scale * out[d]
+            up[3 * k + d] += scale * out[11 + d] if d < 2 else abs(scale * out[d])
         attention[k, 0], attention[k, 1] = out[6], out[7]
         attention[k, 2] = out[8] * m[k, 2] / copies[k, 2] * m[k, 3]
         for s in range(S + 1):
@@ -174,7 +175,7 @@ def contrast(
                 slope = lies[k, 0, s] * out[3] + lies[k, 1, s] * out[4] + lies[k, 2, s] * out[5]
             else:
                 slope = clusters[k] * out[3]
-            slope *= rate / P * E[s]
+            slope *= scale / P * E[s]
             drow[6 + s] += slope
             up[6 + s] += abs(slope)
 
@@ -232,19 +233,43 @@ def clear(part, part_local, moved, fast):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def event_values(local, of_global, pairs, out):
+    """By how much attention exceeds one half: on the own area, the mean over queries and clusters in which they are local, of
+    shares `pairs`, and that of each type (all-global queries: of_global); then the same, without these, on the global area.
+
+    local (T, 3): attention on own, global, other areas. pairs (T - 1,). out (2 T + 1,): written."""
+    T = local.shape[0]
+    mean, at_global = 0.0, 0.0
+    for t in range(T - 1):
+        mean += pairs[t] * local[t, 0]
+        at_global += pairs[t] * local[t, 1]
+        out[t + 1], out[t + T + 2] = local[t, 0] - 0.5, local[t, 1] - 0.5
+    out[0], out[T], out[T + 1] = mean - 0.5, of_global - 0.5, at_global - 0.5
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def mixed_types(
-    flat, place, masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys, copies,
-    z, z_weight, pairs, slide, con, rec, dflat, gross, together, attention, loss, pooled, columns, found,
+    flat, sliding, pace, place, own, held, heaviest, masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys,
+    copies, z, z_weight, pairs, slide, con, rec, dflat, out, gross, together, attention, loss, pooled, columns, found,
 ):
-    """Velocity of all query types under L_rec + (weight P) L_con, and columns of its Jacobian.
+    """Velocity of all query types under L_rec + (weight P) L_con, how fast that is on the clock of a flow, and columns of its
+    Jacobian; returns dt/ds (balance.rate).
 
     Parameters
     ----------
     flat : ndarray of shape (n,)
         The entries `place` of a table (T, 6 + S + 1): by type, Phi own/global/other for clusters of type L, then G, Upsilon by
         class of key patterns, then of the query itself.
+    sliding : ndarray of shape (T,)
+        Types whose own correlation is replaced by the slide of own and global one: of them its velocity, and its pushes.
+    pace : float
+        As in balance.rate.
     place : ndarray of shape (n,)
         See there.
+    own : ndarray of shape (T,)
+        Where the own correlations stand in `flat`.
+    held, heaviest : ndarray of shape (h,), (h,)
+        As in balance.held_back.
     masks : int
         NONE for contrast alone, else how reconstruction averages.
     weight : float
@@ -263,8 +288,9 @@ def mixed_types(
         Pairs of amplitudes, and the direction (own, global) in which a pair shares what there is: pairs_of_areas.
     con, rec : tuple
         Node tables of an unmasked or masked query, and of a masked one.
-    dflat, gross : ndarray of shape (n,)
-        Velocity, and the sizes of the pushes of both parts (for PP, at least PP_PUSHED of those on FP of its type); written.
+    dflat, out, gross : ndarray of shape (n,), (n + 1,), (n,)
+        Velocity, what balance.rate makes of it, and the sizes of the pushes of both parts (for PP, at least PP_PUSHED of those on
+        FP of its type); written.
     together : ndarray of shape (T, 3)
         Velocity of slide . (Phi own, Phi global) in clusters of type L, the size of its pushes, and that of the pushes on both
         entries on their own; written.
@@ -304,7 +330,7 @@ def mixed_types(
     for i in range(flat_up.size):
         flat_up[i] = abs(flat_dy[i])
     local, D, d_local = np.zeros(nodes), np.zeros((J, nodes)), np.zeros(nodes)
-    h_lead, h_own, out, seen = np.zeros((J, padded)), np.zeros(padded), np.empty(PUSHED), np.empty((2, 3))
+    h_lead, h_own, pushed, seen = np.zeros((J, padded)), np.zeros(padded), np.empty(PUSHED), np.empty((2, 3))
     space = np.empty((3 + J * nodes, J * nodes))
     if J > 0:
         for b in range(nodes):
@@ -319,7 +345,7 @@ def mixed_types(
         for t in range(T):
             contrast(
                 weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E[t],
-                w[t], wo[t], wg[t], m[t], out, dy[t], up[t], together[t], seen if masks != NONE else attention[t],
+                w[t], wo[t], wg[t], m[t], pushed, dy[t], up[t], together[t], seen if masks != NONE else attention[t],
             )
     for t in range(T):  # PP follows the balances of FP, and is slowed with them
         together[t, 2] = slide[0] * up[t, 0] + slide[1] * up[t, 1]
@@ -328,6 +354,14 @@ def mixed_types(
                 up[t, s] = max(up[t, s], PP_PUSHED * up[t, i])
     for i in range(flat.size):
         dflat[i], gross[i] = flat_dy[place[i]], flat_up[place[i]]
+    slower = held_back(flat, held, heaviest)
+    for i in range(held.size):
+        dflat[held[i]] *= slower[i]
+        gross[held[i]] *= slower[i]
+    for t in range(T):
+        if sliding[t]:
+            dflat[own[t]], gross[own[t]] = together[t, 0], together[t, 1]
+    unit = rate(dflat, gross, pace, out)
     E1, w1, m1 = np.empty(width - 6), np.zeros((2, 3, nodes)), np.zeros((2, 7))
     wo1, wg1, moved = np.ones(padded), np.ones(padded), np.empty(width)
     part, part_local, D1, d1 = np.empty((J, nodes)), np.empty(nodes), np.empty((J, nodes)), np.empty(nodes)
@@ -347,7 +381,7 @@ def mixed_types(
         fill(z, D, d_local, h_lead, h_own)
         contrast(
             weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E1, w1, wo1,
-            wg1, m1, out, moved, sizes, fast, seen,
+            wg1, m1, pushed, moved, sizes, fast, seen,
         )
         flat_y[columns[c]] = kept
         for i in range(width):
@@ -378,6 +412,7 @@ def mixed_types(
             fast[0], fast[1] = 0.0, 0.0
             contrast(
                 weight / K, P, clusters[s], lies[s], copies, z, z_weight, pairs, slide, con, D1, d1, h_lead, h_own, E[s], w[s],
-                wo[s], wg[s], m[s], out, found[c, s, :width], sizes, fast, seen,
+                wo[s], wg[s], m[s], pushed, found[c, s, :width], sizes, fast, seen,
             )
             found[c, s, width] += fast[0]
+    return unit
