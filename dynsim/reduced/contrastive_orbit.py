@@ -326,19 +326,13 @@ class MixedOrbitField(Field):
         """The inverse."""
         return self._from_slide(u, self._own, self.slide, sliding)
 
-    def pushes(self, y: np.ndarray, sliding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Velocity of the coordinates, and the sizes of the parts it is the sum of.
+    def slide_rate(self, y: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray) -> tuple[float, np.ndarray]:
+        """Rate of the coordinates on the clock, and the sizes of the parts that their velocity is the sum of.
 
         PP counts as pushed with FP of its type, as it follows the same balances, and is slowed with them. PP of classes that hold
         less than one key comes to rest where one key would weigh as much as a whole area: the mean over queries does not know
         that such a key, where there is one, saturates its own softmax. All others come to rest at HEAVIEST.
         """
-        dy = np.empty_like(y)
-        self._evaluate(y, dy, sliding)
-        return dy, self._gross
-
-    def slide_rate(self, y: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray) -> tuple[float, np.ndarray]:
-        """The same on the clock of a flow, by one kernel."""
         return self._evaluate(y, self._dy, sliding, pace, out), self._gross
 
     def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:

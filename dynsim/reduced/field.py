@@ -399,27 +399,10 @@ class Field:
         """
         raise NotImplementedError
 
-    def pushes(self, y: np.ndarray, sliding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the velocity of the coordinates of a field that is ``stiff``, and how much pushes each of them.
-
-        Parameters
-        ----------
-        y : ndarray
-            State.
-        sliding : ndarray of bool
-            As ``slides_seen`` returns it.
-
-        Returns
-        -------
-        velocity : ndarray of shape (n,)
-            Without cancellation in that of a slide.
-        pushes : ndarray of shape (n,)
-            Sum of the sizes of what the velocity is the sum of.
-        """
-        raise NotImplementedError
-
     def slide_rate(self, y: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray) -> tuple[float, np.ndarray]:
         """Write how fast the coordinates of a field that is ``stiff`` move on the clock of a flow, as kernels/balance.py has it.
+
+        Their velocity comes without cancellation in that of a slide.
 
         Parameters
         ----------
@@ -437,12 +420,12 @@ class Field:
         unit : float
             Time per unit of the clock.
         pushes : ndarray of shape (n,)
-            As ``pushes`` returns them.
+            Sum of the sizes of what the velocity is the sum of.
         """
         raise NotImplementedError
 
     def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
-        """Return the derivative of the velocity that ``pushes`` returns, of a field that is ``stiff``.
+        """Return the derivative of the velocity of the coordinates of a field that is ``stiff``.
 
         Parameters
         ----------

@@ -13,6 +13,12 @@ ONE = dynsim.Fixed(1.0)
 LAWS = pytest.mark.parametrize("amplitude", [ONE, dynsim.Uniform(0.8, 1.2)], ids=["fixed", "random"])
 
 
+def pushes_of(field, y, sliding):
+    """Velocity of the coordinates, and how much pushes each."""
+    _, pushes = field.slide_rate(y, sliding, 1.0, np.empty(y.size + 1))
+    return field._dy.copy(), pushes.copy()
+
+
 def some_state(field, own=0.6):
     """A state of local queries that look at both areas, `own` log P in the own correlation of the first type."""
     rng = np.random.default_rng(0)
@@ -42,9 +48,9 @@ def test_the_slide_is_the_sum_of_both_velocities(amplitude, masks):
     """slide . (own, global): to 1e-12 of the pushes where they are summed, and without loss where one is."""
     field = MixedOrbitField(dynsim.Problem(K=2, P=1e6, amplitude=amplitude), weight=1.5, masks=masks)
     y, sliding = some_state(field), np.array([True, True, False])
-    plain, pushes = (x.copy() for x in field.pushes(y, ~np.ones(3, dtype=bool)))
+    plain, pushes = (x.copy() for x in pushes_of(field, y, ~np.ones(3, dtype=bool)))
     own = np.flatnonzero(field.to_slide(y, sliding) != y)
-    together = field.pushes(y, sliding)[0][own]
+    together = pushes_of(field, y, sliding)[0][own]
     expected = field.slide[0] * plain[own] + field.slide[1] * plain[own + 1]
     np.testing.assert_allclose(together, expected, rtol=0, atol=1e-12 * pushes[own].max())
     wrong = field.slide[0] * plain[own] - field.slide[1] * plain[own + 1]
@@ -62,9 +68,9 @@ def test_the_slide_keeps_the_digits_that_the_sum_loses():
     further = y.copy()
     further[own] += 1.0
     further[own + 1] += 1.0
-    (here, there) = (field.pushes(state, sliding)[0][own] for state in (y, further))
+    (here, there) = (pushes_of(field, state, sliding)[0][own] for state in (y, further))
     np.testing.assert_allclose(there / here, np.exp(-1.0), rtol=1e-6)
-    plain = field.pushes(y, ~np.ones(3, dtype=bool))[0]
+    plain = pushes_of(field, y, ~np.ones(3, dtype=bool))[0]
     assert not np.allclose(plain[own] + plain[own + 1], here, rtol=1e-1, atol=0)  # control
 
 
@@ -76,14 +82,14 @@ def test_jacobian_against_central_differences(amplitude, sliding, stop_gradient)
     would have of the keys of a local area, with which it moves the pooled attention: that is left out."""
     field = MixedOrbitField(dynsim.Problem(K=2, P=1e6, amplitude=amplitude), weight=1.5, stop_gradient=stop_gradient)
     y, sliding = some_state(field), np.array(sliding)
-    pushes = field.pushes(y, sliding)[1].copy()
+    pushes = pushes_of(field, y, sliding)[1].copy()
     keys = np.hstack([np.zeros((3, 6)), field.number, np.ones((3, 1))])  # none for FP; the query itself is one
     J = field.jacobian(y, sliding, pace=1e12)  # a pace at which PP is not left out
     u = field.to_slide(y, sliding)
     for column in range(u.size):
         step = np.zeros(u.size)
         step[column] = 1e-5
-        ahead, behind = (field.pushes(field.from_slide(u + s, sliding), sliding)[0].copy() for s in (step, -step))
+        ahead, behind = (pushes_of(field, field.from_slide(u + s, sliding), sliding)[0].copy() for s in (step, -step))
         bound = 2e-6 + keys.ravel()[field._place[column]] / field.problem.C_local
         assert np.abs(J[:, column] - (ahead - behind) / 2e-5).max() < bound * pushes.max()
     few = np.delete(J, field._fp, axis=1)[:, np.delete(keys.ravel()[field._place], field._fp) < 0.01 * field.problem.P]
