@@ -53,13 +53,17 @@ def test_lsoda_against_scipys_radau(fun, y0, end, stiff):
 
 
 def test_a_jacobian_that_is_given_is_used():
-    def slope(t, y):
-        return np.array([[-1e5, 0.0], [1.0, -1.0]])
+    def slope(t, y, scale=1.0):
+        asked.append(t)
+        return np.array([[-1e5 * scale, 0.0], [1.0, -1.0]])
 
+    asked = []
     with_it, run = integrated(lsoda.LSODA, relaxation, [2, 0], 5.0, 1e-8, jac=slope)
-    without, longer = integrated(lsoda.LSODA, relaxation, [2, 0], 5.0, 1e-8)
+    assert asked
+    without, by_differences = integrated(lsoda.LSODA, relaxation, [2, 0], 5.0, 1e-8)
     np.testing.assert_allclose(with_it, without, rtol=1e-6)
-    assert run.nfev < longer.nfev
+    wrong = integrated(lsoda.LSODA, relaxation, [2, 0], 5.0, 1e-8, jac=lambda t, y: slope(t, y, 2.0))[1]
+    assert run.nfev < 1.1 * by_differences.nfev < 0.7 * wrong.nfev  # control: a wrong one makes steps shorter
 
 
 def test_dop853_is_scipys_up_to_rounding():
