@@ -12,7 +12,7 @@ from numba import njit
 
 from dynsim.reduced.kernels.simd import atomic_load, compare_exchange, waiting_load
 
-SPINS = 5_000  # looks at a counter before a thread goes to sleep, 50 to 250 us: waking it would take as long
+SPINS = 50_000  # looks at a counter before a thread goes to sleep, 1 to 2 ms: while Python does what is between two steps
 BETWEEN_TURNS = 4  # times as many for the next turn: only the interpreter could wake it
 SHORT = 2e-3  # seconds; no block of such a run takes as long as that
 # Places in the shared counters, three cache lines: run and next block; blocks that are done; run of turn 0 and last run.
