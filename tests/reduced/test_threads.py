@@ -238,10 +238,9 @@ def test_an_error_of_a_helper_in_a_turn_is_raised(short):
         time.sleep(0.01)  # so that the helper gets one; after this it sleeps, and is called again if the run is not short
 
     pool = ThreadPool(6, 2)
+    pool._short = short
     with pytest.raises(MemoryError, match=f"turn {0 if short else 1}"):
-        for _ in range(20):  # a helper that is just going to sleep when a run starts misses a turn, here that of its error
-            pool._short = short
-            pool.run(turn_by_turn, 6, work, turns=range(3))
+        pool.run(turn_by_turn, 6, work, turns=range(3))
     out = np.zeros((2, 6))
     pool.run(accumulate, 6, out, turns=range(2))  # and the pool goes on
     np.testing.assert_array_equal(out[1], 15 + np.arange(6))
@@ -258,16 +257,44 @@ def test_helpers_come_to_every_turn_of_a_long_run():
     pool = ThreadPool(10, 2)
     pool.run(turn_by_turn, 10, work, turns=range(3))
     assert not pool._short
-    for _ in range(20):  # a helper that is just going to sleep when a run starts misses its first turn
-        helped.clear()
-        pool.run(turn_by_turn, 10, work, turns=range(3))
-        if sorted(set(helped)) == [0, 1, 2]:
-            break
+    helped.clear()
+    pool.run(turn_by_turn, 10, work, turns=range(3))
     assert sorted(set(helped)) == [0, 1, 2]
     pool = ThreadPool(3, 2)
     pool._short = False
     out = np.zeros((3, 3))
     assert any(pool.run(accumulate, 3, out, turns=range(3)) or pool._short for _ in range(1000))
+
+
+def test_a_helper_that_is_going_to_sleep_is_replaced():
+    """It has found no run to come to, but its thread is not free yet."""
+    caller, come, leave, helped = threading.current_thread(), threading.Event(), threading.Event(), []
+
+    def kernel(counters, spins, blocks):
+        run = current_run(counters)
+        while True:
+            run, _ = next_block(counters, run, blocks, spins)
+            if run == LAST_RUN:
+                break
+            if threading.current_thread() is not caller:
+                come.set()
+                helped.append(run)
+            elif pool._runs == 2:
+                leave.set()
+            come.wait(10)
+            time.sleep(0.01)
+            fetch_add_compiled(counters, DONE)
+        if threading.current_thread() is not caller:
+            leave.wait(10)
+
+    pool = ThreadPool(4, 2)
+    pool.run(kernel, 4)
+    while pool._counters[threads.ASLEEP] == 0:
+        time.sleep(0.001)
+    assert helped and not pool._helpers[0].done()
+    helped.clear()
+    pool.run(kernel, 4)
+    assert helped
 
 
 def test_runs_are_counted_anew_before_their_number_is_used_up():

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from dynsim.reduced.kernels.simd import atomic_load, compare_exchange, waiting_load
+from dynsim.reduced.kernels.simd import atomic_load, compare_exchange, fetch_add, waiting_load
 
-SPINS = 50_000  # looks at a counter before a thread goes to sleep, 1 to 2 ms: while Python does what is between two steps
+SPINS = 5_000  # looks at a counter before a thread goes to sleep, 50 to 250 us: waking it would take as long
 BETWEEN_TURNS = 4  # times as many for the next turn: only the interpreter could wake it
 SHORT = 2e-3  # seconds; no block of such a run takes as long as that
-# Places in the shared counters, three cache lines: run and next block; blocks that are done; run of turn 0 and last run.
-NEXT, DONE, FIRST, LAST = 0, 8, 16, 17
+# Places in the shared counters, three cache lines: run and next block; blocks that are done; run of turn 0, last run, and how
+# many helper threads have gone to sleep.
+NEXT, DONE, FIRST, LAST, ASLEEP = 0, 8, 16, 17, 18
 RUN, HELPED = 2**32, 2**16  # counters[NEXT] = run x RUN + blocks claimed by helper threads x HELPED + by the calling thread
 LAST_RUN = 2**30  # helper threads return
 NO_BLOCK = -1
@@ -106,6 +107,7 @@ def next_block(counters: np.ndarray, run: int, blocks: int, spins: int) -> tuple
         elif reaches(counters, NEXT, (run + 1) * RUN, spins * (BETWEEN_TURNS if run < counters[LAST] else 1)):
             run = current_run(counters)
         else:
+            fetch_add(counters, ASLEEP)
             return LAST_RUN, NO_BLOCK
 
 
@@ -142,6 +144,7 @@ class ThreadPool:
         self.blocks, self.threads = blocks, min(threads, blocks)
         self._executor = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
         self._helpers: list[Future] = []
+        self._called = 0  # helpers, since the counters are new
         self._job: tuple = ()
         self._short = True
         self._counters, self._runs = new_counters(), 0
@@ -182,8 +185,10 @@ class ThreadPool:
         self._runs += len(turns)
         self._helpers = [helper for helper in self._helpers if not helper.done()]
         try:
-            while len(self._helpers) < self.threads - 1:
+            awake = min(len(self._helpers), self._called - int(self._counters[ASLEEP]))  # one that has left may not be done yet
+            for _ in range(self.threads - 1 - awake):
                 self._helpers.append(self._executor.submit(kernel, self._counters, SPINS, *args))
+                self._called += 1
             kernel(self._counters, 0, *args)
             while self._counters[DONE] < self._runs * self.blocks:
                 for helper in self._helpers:
@@ -198,5 +203,5 @@ class ThreadPool:
     def _dismiss(self) -> None:
         """End the helper threads of the last kernel and forget it."""
         start_run(self._counters, LAST_RUN)
-        self._helpers, self._job = [], ()
+        self._helpers, self._called, self._job = [], 0, ()
         self._counters, self._runs = new_counters(), 0
