@@ -26,7 +26,7 @@ FAILURES = 10  # in a row, after which the solver gives up
 OLD = 50  # steps after which a Jacobian is formed anew
 DRIFT = 0.3  # relative change of h x leading coefficient after which its matrix is factorised anew
 WAIT = 20  # steps between two looks at the other method
-DEARER = 2  # by how much steps of backward differentiation must be longer, as they cost more
+DEARER = 5, 2  # by how much steps of backward differentiation must be longer, as they cost more; where the Jacobian is given
 
 
 @lru_cache
@@ -344,7 +344,7 @@ class LSODA(OdeSolver):
             if error > 100 * size * UNIT and self.seen:
                 here = self._adams_step(self._longer(error, q + 1, 1.2), self.lipschitz)
                 there = self._longer(error * _first_error(ADAMS, q) / _first_error(BDF, q), q + 1, 1.2)
-                if there < DEARER * here:
+                if there < DEARER[self.jac is not None] * here:
                     return False
             elif self.held:
                 there = 2.0

@@ -94,7 +94,7 @@ HASHES: dict[str, str] = {
     "samples, descend, Sign": "b6e1d1b37710dc97",
     "orbit, flow": "a6503d367a82ceeb",
     "orbit LLGG, flow": "85a1d0692317be06",
-    "orbit P=500, flow": "7abef4bd7d8c0ae7",
+    "orbit P=500, flow": "13204c634ee1fc2a",
     "samples, flow": "9dd46898e43a2a6c",
     "population, flow": "1b89dd51d7fc3576",
     "population P=36, flow": "7a254daea0eefe23",

@@ -52,6 +52,24 @@ def test_lsoda_against_scipys_radau(fun, y0, end, stiff):
     assert np.abs(loose - exact).max() > 3 * np.abs(y - exact).max()  # control: the tolerance counts
 
 
+def stiffening(t, y):
+    """y follows cos t ever more closely."""
+    return np.array([-np.exp(t) * (y[0] - np.cos(t)), y[0] - y[1]])
+
+
+def test_lsoda_turns_to_the_stiff_method_where_scipys_does(monkeypatch):
+    def turn(solver, method):
+        run = solver(stiffening, 0.0, np.array([2.0, 0.0]), np.inf, rtol=1e-6, atol=1e-6)
+        while method(run) == 1:
+            run.step()
+        return run.t
+
+    theirs = turn(integrate.LSODA, lambda run: run._lsoda_solver._integrator.iwork[19] or 1)  # 1: Adams, 2: BDF; 0 before a step
+    np.testing.assert_allclose(turn(lsoda.LSODA, lambda run: run.method + 1), theirs, rtol=1e-6)
+    monkeypatch.setattr(lsoda, "DEARER", (2, 2))
+    assert turn(lsoda.LSODA, lambda run: run.method + 1) < 0.99 * theirs  # control: what decides
+
+
 def test_a_jacobian_that_is_given_is_used():
     def slope(t, y, scale=1.0):
         asked.append(t)
