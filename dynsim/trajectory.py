@@ -14,10 +14,35 @@ from numpy.typing import ArrayLike
 from dynsim.errors import InputError
 
 Progress = Callable[[float, float], object]  # called with (done, total) along a run
-WORDS = {  # name and unit of each array
+WORDS = {  # name and unit of each array, of a run of reconstruction
     "t": ("time", "eta x step"), "step": ("step", "1"), "loss": ("loss", "per masked patch"), "fp": ("FP correlation", "1"),
     "pp": ("PP correlation", "1"), "attention": ("area attention of a masked query", "1"),
 }
+
+
+def words_of(meta: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the name and unit of each array of a run.
+
+    Parameters
+    ----------
+    meta : mapping
+        Plain data on the run, as in ``Trajectory.meta``.
+
+    Returns
+    -------
+    dict
+        Name of the array -> (name in words, unit).
+
+    Examples
+    --------
+    >>> from dynsim.trajectory import words_of
+    >>> words_of({"objective": "reconstruction"})["loss"], words_of({"objective": "contrastive"})["loss"]
+    (('loss', 'per masked patch'), ('loss', '1'))
+    """
+    if meta.get("objective", "reconstruction") == "reconstruction":
+        return WORDS
+    every = {"attention": ("area attention of a query", "1")} if meta["objective"] == "contrastive" else {}
+    return {**WORDS, "loss": ("loss", "1"), **every}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +108,9 @@ class Trajectory:
         for name, value in {**arrays, **terms}.items():
             if len(value) != len(arrays["t"]):
                 raise InputError(f"time leads every array: {name} has {len(value)} entries for {len(arrays['t'])} times")
-            value.setflags(write=False)
         for name, value in arrays.items():
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "terms", terms)
+            object.__setattr__(self, name, _read_only(value))
+        object.__setattr__(self, "terms", {name: _read_only(value) for name, value in terms.items()})
 
     def __len__(self) -> int:
         return len(self.t)
@@ -160,11 +184,11 @@ class Trajectory:
         named = {} if self.layout is None else self.layout.dims
         arrays = {"loss": self.loss, **{f"loss_{name}": values for name, values in self.terms.items()}}
         arrays |= {name: getattr(self, name) for name in ("fp", "pp", "attention")}
-        variables = {}
+        variables, words = {}, words_of(self.meta)
         for name, values in arrays.items():
             axes = tuple(named.get(name, ()))
             axes = axes if len(axes) == values.ndim - 1 else tuple(f"{name}_{i}" for i in range(1, values.ndim))
-            text, unit = WORDS["loss" if name.startswith("loss") else name]
+            text, unit = words["loss" if name.startswith("loss") else name]
             variables[name] = (("time", *axes), values, {"long_name": text, "units": unit})
         used = {axis for axes, *_ in variables.values() for axis in axes}
         labels = {} if self.layout is None else {axis: list(text) for axis, text in self.layout.coords.items() if axis in used}
@@ -175,6 +199,13 @@ class Trajectory:
         meta = json.dumps(self.meta, default=lambda value: value.tolist())
         title = f"dynsim {self.meta.get('method', '')} run"
         return xarray.Dataset(variables, {**coords, **labels}, {"title": title, "meta": meta})
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to; the caller's own array stays as it is."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 def steps_to_keep(steps: int, keep: ArrayLike | None = None) -> np.ndarray:

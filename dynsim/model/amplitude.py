@@ -404,6 +404,28 @@ def is_number(value: Any) -> bool:
     return bool(real and isfinite(value))
 
 
+def check_temperature(temperature: float) -> None:
+    """Raise InputError unless a temperature is positive and its inverse finite.
+
+    Parameters
+    ----------
+    temperature : float
+        The tau of a softmax over pairs.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+
+    Examples
+    --------
+    >>> from dynsim.model.amplitude import check_temperature
+    >>> check_temperature(0.5)
+    """
+    if not (is_number(temperature) and temperature > 0 and np.isfinite(1 / temperature)):
+        raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 0.5")
+
+
 def seed_of(seed: Any, rng: Any, default: Any = 0) -> Any:
     """Return the seed to draw with, where a function takes `seed` or, in place of it, `rng` (SPEC 7 of Scientific Python).
 

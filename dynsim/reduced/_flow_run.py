@@ -10,6 +10,7 @@ from scipy.integrate import RK45, Radau
 from scipy.optimize import brentq
 
 from dynsim.errors import Diverged, InputError
+from dynsim.model.amplitude import is_number
 from dynsim.reduced.dop853 import DOP853
 from dynsim.reduced.field import Field
 from dynsim.reduced.kernels import solvers
@@ -26,13 +27,13 @@ SAFETY = 0.01  # local tolerance over rtol, so that halving rtol moves the answe
 class Flow:
     """A gradient flow in progress: Y = (y, tau) with tau = log(1 + t / t0), integrated over s."""
 
-    until: str | None = None
     ended: str | None = None  # how, where it is neither by time nor by an event
 
     def __init__(
-        self, field: Field, t_end: float, keep: ArrayLike | None, rtol: float, name: str, start: State | None, segment: int
+        self, field: Field, t_end: float, keep: ArrayLike | None, rtol: float, name: str, start: State | None, segment: int,
+        until: str | None,
     ) -> None:
-        self.field, self.t_end, self.rtol, self.name = field, t_end, rtol, name
+        self.field, self.t_end, self.rtol, self.name, self.until = field, t_end, rtol, name, until
         y = field.start()
         self.shape, self.limit = y.shape, field.limit
         self.scale = np.append(field.scale(), 1.0)
@@ -54,7 +55,7 @@ class Flow:
         self.waiting = [(t, tau) for t, tau in times if tau > self.tau or start.step == 0]
         if not self.waiting and start.kept is None:
             raise InputError(f"a run needs a saved time from its start on, t={self.t:g}, got none in keep: add a later one")
-        meta = {"integrator": "flow", "rtol": rtol, "t_end": t_end, "solver": name, "keep": plain(keep)}
+        meta = {"integrator": "flow", "rtol": rtol, "t_end": t_end, "solver": name, "keep": plain(keep), "until": until}
         self.record = Record(field, meta, start.kept)
         self.events = self.record.meta["events"] = {
             **dict.fromkeys(field.events), **(start.kept.meta["events"] if start.kept else {})
@@ -62,6 +63,8 @@ class Flow:
         self.start = start
         self.steps, self.solver = start.step, self.begin(self.prepare(start))
         self.loss, self.signs = self.crossings(self.solver.y)
+        if start.step == 0:
+            self.events.update({e: 0.0 for e in field.events if self.signs[e] >= 0})
 
     @property
     def t(self) -> float:
@@ -124,7 +127,10 @@ class Flow:
         if checkpoint is not None:
             checkpoint(self.start, self.record)
         if self.waiting and self.waiting[0][0] == 0.0:
-            self.save(self.waiting.pop(0)[0], self.start.y)
+            self.waiting.pop(0)
+            self.save(0.0, self.start.y)
+        elif self.steps == 0 and 0.0 in self.events.values():
+            self.save(0.0, self.start.y)
         while self.tau < self.end and self.ended is None and (self.until is None or self.events[self.until] is None):
             self.step()
             if progress is not None:
@@ -198,7 +204,7 @@ def _crossing(f: Callable[..., float], a: float, b: float) -> float:
 def _times_to_save(t0: float, t_end: float, keep: ArrayLike | None) -> list[float]:
     if keep is None or np.ndim(keep) == 0:
         count: Any = 200 if keep is None else keep
-        if count != int(count) or count < 2:
+        if not (is_number(count) and count == int(count) and count >= 2):
             raise InputError(f"keep must be at least 2 times or a list of times, got {keep!r}: take e.g. keep=200")
         first, steps = min(t0, t_end / 10), int(count) - 2
         growth = (log(t_end) - log(first)) / max(steps, 1)

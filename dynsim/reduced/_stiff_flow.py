@@ -25,7 +25,8 @@ class StiffFlow(Flow):
     In one go, as LSODA starts with a method that a balance stops: it starts afresh only where it fails.
     """
 
-    sliding: np.ndarray
+    sliding: np.ndarray  # which pairs of entries do, in the coordinates of the solver
+    seen: np.ndarray  # and which did where the last step ended
     failed = -np.inf  # where the solver failed last
 
     def prepare(self, start: State) -> State:
@@ -60,7 +61,8 @@ class StiffFlow(Flow):
         return J
 
     def reached(self) -> tuple[float, dict[str, float]]:
-        """The same where the last step ended, as the solver has evaluated it: to its tolerance."""
+        """The same where the last step ended, as the solver has evaluated it: to its tolerance; and what slides there."""
+        self.seen = self.field.slides_seen(self.sliding)
         return self.field.crossings_seen()
 
     def largest(self) -> float:
@@ -89,13 +91,12 @@ class StiffFlow(Flow):
     def step(self) -> None:
         """One step, and other coordinates where other pairs slide now."""
         super().step()
-        sliding = self.field.slides_seen(self.sliding)
-        if self.ended or sliding.tobytes() == self.sliding.tobytes():
+        if self.ended or self.seen.tobytes() == self.sliding.tobytes():
             return
-        before, self.sliding = self.sliding, sliding
+        before, self.sliding = self.sliding, self.seen
 
         def change(Y: np.ndarray) -> np.ndarray:
-            return np.append(self.field.to_slide(self.field.from_slide(Y[:-1], before), sliding), Y[-1])
+            return np.append(self.field.to_slide(self.field.from_slide(Y[:-1], before), self.sliding), Y[-1])
 
         if self.name == "LSODA":
             self.solver.change_coordinates(change)

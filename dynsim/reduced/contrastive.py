@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dynsim.errors import InputError, NoRecipe
-from dynsim.model.amplitude import generator, is_number, seed_of
+from dynsim.model.amplitude import check_temperature, generator, seed_of
 from dynsim.model.embedding import Embedding
 from dynsim.model.pairs import Pairs, sample_pairs
 from dynsim.model.partition import Partition
@@ -143,8 +143,7 @@ class ContrastiveField(ExplicitField):
         threads: int | None = None,
         one_row: bool | None = None,
     ) -> None:
-        if not (is_number(temperature) and temperature > 0 and np.isfinite(1 / temperature)):
-            raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 0.5")
+        check_temperature(temperature)
         if embedding is not None and embedding.mu is not None:
             raise InputError(
                 "a contrastive run takes no mask token: every patch queries, and with a token the vector of a query would depend "

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.model.amplitude import Law, is_number
+from dynsim.model.amplitude import Law, check_temperature, is_number
 from dynsim.model.areas import query_types
 from dynsim.model.problem import Problem
 from dynsim.model.quadrature import whole_powers
@@ -132,8 +132,7 @@ class MixedOrbitField(Field):
 
         if not (is_number(weight) and weight >= 0):
             raise InputError(f"weight must be at least 0 and finite, got {weight!r}: take e.g. 1.0")
-        if not (is_number(temperature) and temperature > 0):
-            raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 0.5")
+        check_temperature(temperature)
         if not reconstruction and weight == 0:
             raise InputError("without reconstruction the weight must be positive, got 0: there is nothing to learn")
         if masks is not None and masks not in MASKS:

@@ -191,7 +191,12 @@ class Field:
     events : dict
         What a gradient flow looks for: name -> what happens there, in words.
     stiff : bool
-        Whether a flow slides along a balance, for which the field has ``pushes``, a ``jacobian`` and its ``slides``.
+        Whether a flow slides along a balance, for which the field has a ``slide_rate``, a ``jacobian`` and ``slides_seen``.
+
+    Notes
+    -----
+    A field keeps memory from one evaluation to the next, and may use several threads itself: evaluate it from one thread at a
+    time. Copies and pickled fields are independent of each other.
 
     Examples
     --------

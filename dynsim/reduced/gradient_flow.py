@@ -94,8 +94,7 @@ def flow(
         raise InputError("flow needs a field that is the same at every evaluation, got fresh samples: use descend")
     if until is not None and until not in field.events:
         raise InputError(f"until must be one of the events {', '.join(field.events)}, got {until!r}: leave it out")
-    run = (StiffFlow if field.stiff else Flow)(field, float(t_end), keep, rtol, name, start, SEGMENT[name])
-    run.until = until
+    run = (StiffFlow if field.stiff else Flow)(field, float(t_end), keep, rtol, name, start, SEGMENT[name], until)
     try:
         run.go(progress, checkpoint)
     except KeyboardInterrupt:

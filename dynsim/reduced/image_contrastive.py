@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.model.amplitude import is_number
+from dynsim.model.amplitude import check_temperature
 from dynsim.model.areas import Layout
 from dynsim.model.images import Images
 from dynsim.reduced.field import Field, Observation, Option, Recipe
@@ -83,8 +83,7 @@ class ImageContrastiveField(Field):
             raise InputError(f"views must show the same pictures row by row, got n={first.n} and {second.n}: cut the same twice")
         if first.n < 2:
             raise InputError("contrast needs at least 2 pictures, got 1: give more")
-        if not (is_number(temperature) and temperature > 0):
-            raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 0.5")
+        check_temperature(temperature)
         self.first, self.second, self.images = first, second, first
         self.conservative = not stop_gradient
         self.temperature, self.stop_gradient = float(temperature), bool(stop_gradient)

@@ -243,6 +243,10 @@ class MinibatchField(BatchField):
         make = cls.resampled if epochs else cls.of
         return make(part, data, plain["n"], plain["seed"], **epochs, **vectors)
 
+    def describe(self) -> dict:
+        """Return what this field is, as plain data; n counts the images of a whole batch."""
+        return {**super().describe(), **({"n": int(self.draw.n)} if hasattr(self.draw, "n") else {})}
+
     def crossings(self, y: np.ndarray) -> tuple[float, dict[str, float]]:
         """Return the loss and the events, on the images of the last step."""
         first_loss = self.velocity(self.start(), self._step)[0]

@@ -392,12 +392,19 @@ def build(plain: Mapping[str, Any]) -> Rule:
     Rule
         The optimiser.
 
+    Raises
+    ------
+    InputError
+        If it is one of your own.
+
     Examples
     --------
     >>> from dynsim.reduced import optimisers
     >>> optimisers.build({"name": "momentum", "beta": 0.5, "nesterov": True})
     Momentum(beta=0.5, nesterov=True)
     """
+    if plain["name"] not in RULES:
+        raise InputError(f"only {', '.join(RULES)} are built from their names, got {plain['name']!r}: pass the optimiser itself")
     return RULES[plain["name"]](**{name: value for name, value in plain.items() if name != "name"})
 
 

@@ -32,7 +32,7 @@ MASKS = ("own-area", "mean-field")
 INTERSECTIONS = ("independent", "product")
 MOST_CLASSES = 225  # all of them up to K = 8; a stiff solver's Jacobian is cheap up to here
 FEW = 8  # clusters up to which keys are counted pattern by pattern
-MOST_CLUSTERS = 1000  # beyond, binomial coefficients overflow
+MOST_CLUSTERS = 640  # beyond, the number of ways to choose a class overflows
 ESCAPES = 100  # a run of the whole story lasts so many of the longest escape time that theory gives
 LATE = 50  # (12) comes to 1 % of the first loss after LATE K / (gamma L^2 E[z^2])
 

@@ -134,7 +134,8 @@ class PopulationField(ExplicitField):
         chance = np.array([all_masked(P, unmasked, float(size - 1)) for size in sizes])
         if masks == "mean-field":
             chance = np.zeros(len(sizes))
-        self.floor = 0.5 * problem.amplitude.moment(2) * float(chance[kind][part.own].mean())
+        if embedding is None or embedding.has_orthonormal_features:  # else (6) bounds nothing
+            self.floor = 0.5 * problem.amplitude.moment(2) * float(chance[kind][part.own].mean())
         self._fixed = (
             part.F, part.own, part.size, part.offset, problem.masked / problem.P, z, z_weight, kind, *law_tables(laws),
             masks == "mean-field",
@@ -193,8 +194,8 @@ class PopulationField(ExplicitField):
         """Return the loss per masked patch and its negative gradient."""
         if self._images is not None:
             return self._images.velocity(y, step, out)
-        dy = np.empty_like(y) if out is None else out
-        self._run(y, dy)
+        dy = np.empty(y.shape) if out is None else out
+        self._run(np.ascontiguousarray(y, dtype=float), dy)
         return float(self._loss.mean()), dy
 
     def observe(self, y: np.ndarray, step: int = 0, out: np.ndarray | None = None) -> Observation:

@@ -135,7 +135,8 @@ class Record:
 
     def _as_trajectory(self, rows: list[tuple], terms: list[Mapping[str, float]], meta: dict) -> Trajectory:
         t, step, loss, fp, pp, attention = (np.array(column) for column in zip(*rows, strict=True))
-        meta = {"events": self._events(t, loss, attention), **self.meta, **meta}
+        events = dict(self.meta["events"]) if "events" in self.meta else self._events(t, loss, attention)
+        meta = {**self.meta, **meta, "events": events}
         by_name = {name: np.array([row[name] for row in terms]) for name in terms[0]}
         try:
             recipe = self.field.recipe()
@@ -145,7 +146,7 @@ class Record:
 
     def _events(self, t: np.ndarray, loss: np.ndarray, attention: np.ndarray) -> dict[str, float | None]:
         """The time of every event of the field, between saved times; None where it did not happen."""
-        if "events" in self.meta or not self.field.events:
+        if not self.field.events:
             return {}
         for i in range(len(self._values), len(t)):
             self._values.append(self.field.event_values(float(loss[i]), attention[i], float(loss[0])))

@@ -10,6 +10,7 @@ import numpy as np
 from dynsim.errors import InputError
 from dynsim.model.amplitude import is_number
 from dynsim.model.areas import Layout
+from dynsim.model.embedding import Embedding
 from dynsim.reduced import field_class
 from dynsim.reduced.field import LOSS_EVENTS, Field, Observation, Recipe, prefixed, without_prefix
 
@@ -35,7 +36,7 @@ class SumField(Field):
     Raises
     ------
     InputError
-        If weights are negative or not finite, none is positive, or states do not fit.
+        If weights are negative or not finite, none is positive, or states, embeddings or held correlations differ.
 
     Notes
     -----
@@ -77,10 +78,19 @@ class SumField(Field):
                     f"fields add where their correlations mean the same, got axes {dict(first.layout.dims)} and "
                     f"{dict(field.layout.dims)}: take fields of one kind"
                 )
+        for field in self.fields[1:]:
+            if not _same_vectors(field.embedding, first.embedding):
+                raise InputError(
+                    "fields add where their correlations come from the same vectors, got different embeddings: give all the same"
+                )
+            if field.describe().get("hold") != first.describe().get("hold"):
+                held = " and ".join(repr(one.describe().get("hold")) for one in (first, field))
+                raise InputError(f"fields add where the same correlations are held, got hold={held}: give all the same")
         self.names = _names(field.objective for field in self.fields)
         self.layout: Layout = first.layout
         self.images = next((field.images for field in self.fields if field.images is not None), None)
-        self.embedding = next((field.embedding for field in self.fields if field.embedding is not None), None)
+        given = [field.embedding for field in self.fields if field.embedding is not None]
+        self.embedding = next((vectors for vectors in given if not vectors.is_onehot), given[0] if given else None)
         self.deterministic = all(field.deterministic for field in self.fields)
         one_unit = len({field.objective for field in self.fields}) == 1  # else the sum of what terms report is not what falls
         self.conservative = one_unit and all(field.conservative for field in self.fields)
@@ -97,7 +107,7 @@ class SumField(Field):
     @property
     def floor(self) -> float | None:  # type: ignore[override]  # an attribute of Field
         """Weighted sum of the floors, no more than a bound; None where one is not known."""
-        floors = [field.floor for field in self.fields]
+        floors = [field.floor if field.deterministic else None for field in self.fields]
         known = [floor for floor in floors if floor is not None]
         return sum(w * f for w, f in zip(self.weights, known, strict=True)) if len(known) == len(floors) else None
 
@@ -172,6 +182,14 @@ class SumField(Field):
             losses.append(more)
             dy += np.multiply(self._more, weight, out=self._weighted)
         return sum(w * x for w, x in zip(self.weights, losses, strict=True)), dy, losses
+
+
+def _same_vectors(one: Embedding | None, other: Embedding | None) -> bool:
+    """Whether correlations under both come from the same Q in the same way."""
+    plain = [vectors is None or vectors.is_orthonormal for vectors in (one, other)]
+    if one is None or other is None or all(plain):
+        return all(plain)
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("keys", "queries", "content"))
 
 
 def _names(objectives: Any) -> list[str]:

@@ -87,6 +87,8 @@ def run(
     """
     if not (isinstance(every, (int, float)) and every >= 0):
         raise InputError(f"every must be seconds between checkpoints, at least 0, got {every!r}: take e.g. 10")
+    if integrator not in ("descend", "flow"):
+        raise InputError(f'integrator must be "descend" or "flow", got {integrator!r}: take one of them')
     writer, start = _Writer(path, field, every, seed, command), None
     if resume and os.path.lexists(path):
         start = writer.go_on()
@@ -94,6 +96,7 @@ def run(
         traj = getattr(reduced, integrator)(field, start=start, progress=progress, checkpoint=writer, **options)
     except Diverged as error:
         if error.trajectory is not None:
+            writer.state = None  # nothing to go on from
             writer.write(error.trajectory, finished=True)
             raise Diverged(f"{error}; {path} holds what was reached", error.trajectory) from None
         raise
@@ -162,7 +165,7 @@ def resume(
     if until is not None:
         if isinstance(until, bool) or not isinstance(until, (int, float)) or not 0 < until < float("inf"):
             raise InputError(f"until= is a time, positive and finite, got {until!r}: take e.g. until=1e4")
-        options |= {"t_end": until} if integrator == "flow" else {"steps": round(until / options["eta"]), "until": None}
+        options |= {"until": None, **({"t_end": until} if integrator == "flow" else {"steps": round(until / options["eta"])})}
     field = _field(path, header, arrays) if field is None else field
     stored = {"seed": header.get("seed"), "command": header["about"].get("command")}
     return run(path, field, integrator, every, True, progress=progress, **stored, **options)
@@ -308,7 +311,7 @@ class _Writer:
 def _options(meta: dict) -> tuple[str, dict]:
     """(integrator, its options) of a run that says so in its meta."""
     if meta.get("integrator") == "flow":
-        return "flow", {"t_end": meta["t_end"], "keep": meta["keep"], "rtol": meta["rtol"], "method": meta["solver"]}
+        return "flow", {**{name: meta.get(name) for name in ("t_end", "keep", "rtol", "until")}, "method": meta["solver"]}
     options = {name: meta.get(name) for name in ("eta", "steps", "keep", "until")}
     return "descend", {**options, "optimiser": optimisers.build(meta["optimiser"])}
 

@@ -36,7 +36,7 @@ from dynsim import __version__
 from dynsim.errors import DynsimError, FileError, InputError
 from dynsim.reduced.field import prefixed, without_prefix
 from dynsim.runs import recipe
-from dynsim.trajectory import Trajectory
+from dynsim.trajectory import Trajectory, words_of
 
 Path = str | os.PathLike[str]
 Arrays = dict[str, np.ndarray]  # by name
@@ -399,7 +399,8 @@ def _write_nc(path: Path, arrays: Arrays, header: dict, coords: Mapping[str, Seq
     variables = {name: (names[name], array) for name, array in arrays.items()} | {"header": ("header_0", text)}
     used = {axis for axes in names.values() for axis in axes}
     labels = {"time": np.asarray(arrays["t"]), **{axis: list(text) for axis, text in coords.items() if axis in used}}
-    attrs = {"title": f"dynsim {header['meta'].get('method', '')} run", "time": "t = eta x step", "loss": "per masked patch"}
+    unit = words_of(header["meta"])["loss"][1]
+    attrs = {"title": f"dynsim {header['meta'].get('method', '')} run", "time": "t = eta x step", "loss": unit}
     attrs["meta"] = json.dumps(header["meta"])[:50000]  # for people; HDF5 takes attributes up to 64 KiB
     _xarray().Dataset(variables, labels, attrs).to_netcdf(path, engine="h5netcdf")
     with open(path, "rb+") as file:

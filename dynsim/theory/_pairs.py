@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 
-from dynsim.errors import InputError
-from dynsim.model.amplitude import Law, is_number
+from dynsim.model.amplitude import Law
 from dynsim.theory.averages import fading_integral, tilted
 
 
@@ -28,8 +27,3 @@ def take_off_integral(law: Law, K: int) -> float:
         return math.inf
     end = 45 / (2 * law.L)  # G >= G(0) e^(2 L phi)
     return fading_integral(lambda phi: 1 / push(law, K, phi), end, 0.25 / law.U)
-
-
-def check_temperature(temperature: float) -> None:
-    if not (is_number(temperature) and temperature > 0):
-        raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 0.5")

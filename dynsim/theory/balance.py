@@ -17,10 +17,10 @@ import numpy as np
 from scipy import optimize, special
 
 from dynsim.errors import InputError
-from dynsim.model.amplitude import Discrete, Law, Uniform, is_number
+from dynsim.model.amplitude import Discrete, Law, Uniform, check_temperature, is_number
 from dynsim.model.problem import Problem
 from dynsim.model.quadrature import legendre
-from dynsim.theory._pairs import check_temperature, negatives, push
+from dynsim.theory._pairs import negatives, push
 from dynsim.theory.averages import amplitude_nodes, fading_integral, tilted
 from dynsim.theory.reconstruction import escape_time
 

@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from dynsim.errors import InputError
+from dynsim.model.amplitude import check_temperature
 from dynsim.model.problem import Problem
-from dynsim.theory._pairs import check_temperature, negatives, push, take_off_integral
+from dynsim.theory._pairs import negatives, push, take_off_integral
 from dynsim.theory.averages import COUNTS, amplitude_nodes, fading_integral, hypergeometric, integral
 
 

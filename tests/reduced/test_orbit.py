@@ -264,8 +264,8 @@ def test_bad_input_is_named():
         OrbitField(problem, masks="exact")
     with pytest.raises(dynsim.InputError, match='intersections must be "independent" or "product", got \'random\''):
         OrbitField(problem, intersections="random")
-    with pytest.raises(dynsim.InputError, match="up to K=1000 clusters, got K=1001: take fewer"):
-        OrbitField(dynsim.Problem(K=1001, P=1e6))
+    with pytest.raises(dynsim.InputError, match="up to K=640 clusters, got K=641: take fewer"):
+        OrbitField(dynsim.Problem(K=641, P=1e6))
     with pytest.raises(dynsim.InputError, match='meet in at least one patch, got 0.4.*: use intersections="independent"'):
         OrbitField(problem, intersections="product")
     with pytest.raises(dynsim.InputError, match="leaves .* for local areas .*: lower kappa_c or kappa_s"):

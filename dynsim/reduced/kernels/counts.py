@@ -61,7 +61,7 @@ def unmasked_law(
     x: np.ndarray
     weight: np.ndarray
     if mean_field or n <= 0:
-        x, weight = np.array([unmasked / (P - 1.0)]), np.ones(1)
+        x, weight = np.array([unmasked / max(P - 1.0, 1.0)]), np.ones(1)
     else:
         low, part = divmod(n, 1.0)
         mixed = [(s, _law(P, unmasked, m, most)) for s, m in ((1 - part, low), (part, low + 1)) if s > 0 and m > 0]
@@ -113,6 +113,23 @@ def _law(P: float, unmasked: float, n: float, most_nodes: int | None = None) -> 
         nodes = min(_nodes(deviation / mean), most_nodes or NODES)
         g, weight = hermite(nodes)
         return (mean + deviation * g) / n, weight / weight.sum()
+    whole, part = divmod(unmasked, 1.0)
+    if part == 0.0 or n <= unmasked <= P - 1.0 - n:
+        j, weight = _chances(P, unmasked, n, mean, deviation)
+    else:  # a mean of images, near the ends of what an area can hold: both whole numbers are mixed
+        both = [_chances(P, u, n, n * u / (P - 1.0), deviation) for u in (whole, min(whole + 1.0, P - 1.0))]
+        j = np.arange(min(at[0] for at, _ in both), max(at[-1] for at, _ in both) + 1)
+        weight = np.zeros(len(j))
+        for (at, chance), share in zip(both, (1.0 - part, part), strict=True):
+            weight[int(at[0] - j[0]) : int(at[-1] - j[0]) + 1] += share * chance
+    kept = weight > 1e-17
+    if kept.sum() <= (most_nodes or 0) or (most_nodes is None and ((j[0] == 0 and weight[0] > EMPTY) or len(j) <= NODES)):
+        return j[kept] / n, weight[kept]
+    return gauss_rule(j / n, weight, min(_nodes(deviation / mean), most_nodes or NODES))
+
+
+def _chances(P: float, unmasked: float, n: float, mean: float, deviation: float) -> Nodes:
+    """How many of n patches may be unmasked, as far as it is likely, and the chances."""
     least, most = max(0.0, unmasked + n - (P - 1.0)), min(n, unmasked)
     low = max(least, np.floor(mean - REACH * deviation - 40))
     high = min(most, np.ceil(mean + REACH * deviation + 40))
@@ -121,11 +138,7 @@ def _law(P: float, unmasked: float, n: float, most_nodes: int | None = None) -> 
     peak = np.count_nonzero(ratio >= 1.0)  # ratios fall
     down, up = np.cumprod(1.0 / ratio[:peak][::-1])[::-1], np.cumprod(ratio[peak:])
     weight = np.concatenate([down, [1.0], up])
-    weight /= weight.sum()
-    kept = weight > 1e-17
-    if kept.sum() <= (most_nodes or 0) or (most_nodes is None and ((j[0] == 0 and weight[0] > EMPTY) or len(j) <= NODES)):
-        return j[kept] / n, weight[kept]
-    return gauss_rule(j / n, weight, min(_nodes(deviation / mean), most_nodes or NODES))
+    return j, weight / weight.sum()
 
 
 def _nodes(relative: float) -> int:

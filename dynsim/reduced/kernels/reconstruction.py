@@ -1,7 +1,7 @@
 """The kernel of the exact field: numbers and contiguous arrays in, arrays out; no objects, strings or files.
 
 It is written for one query p and runs on a vector of queries (simd.py). Blocks of queries are independent: threads claim them
-one after another, and the bits depend neither on the number of threads nor on how queries fall into blocks.
+one after another, and the bits do not depend on the number of threads.
 """
 
 import numpy as np

@@ -149,6 +149,9 @@ class ThreadPool:
         self._short = True
         self._counters, self._runs = new_counters(), 0
 
+    def __reduce__(self) -> tuple:
+        return ThreadPool, (self.blocks, self.threads)  # a copy has threads of its own
+
     def run(self, kernel: Callable[..., Any], *args: Any, turns: range = ONE_TURN) -> None:
         """Run all blocks, in every turn; an error of a helper thread is raised here.
 
