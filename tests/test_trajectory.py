@@ -80,3 +80,11 @@ def test_is_frozen():
     with pytest.raises(ValueError, match="read-only"):
         traj.fp[0] = 1
     assert traj.meta == {} and traj.meta is not Trajectory(*arrays(2)).meta
+
+
+def test_arrays_of_the_caller_stay_as_they_were():
+    arrays = [np.zeros(2), np.arange(2), np.ones(2), *(np.zeros((2, 1, 3)) for _ in range(3))]
+    run = Trajectory(*arrays)
+    arrays[2][0] = 5.0
+    with pytest.raises(ValueError, match="read-only"):
+        run.loss[0] = 1.0

@@ -488,3 +488,31 @@ def test_a_run_is_not_stopped_where_only_the_reported_sum_rises():
     descended = problem.masked * run.terms["reconstruction"] + problem.P * run.terms["contrastive"]
     assert (np.diff(descended) < 0).all()
     assert not field.conservative and dynsim.reduced.SumField([(1.0, field.fields[0]), (2.0, field.fields[0])]).conservative
+
+
+def test_fields_of_different_vectors_or_held_correlations_do_not_add():
+    problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    part = dynsim.Partition.blocks(problem)
+    data = dynsim.sample(problem, part, n=16, seed=0)
+    plain, turned = dynsim.Embedding.orthonormal(part), dynsim.Embedding.orthonormal(part, seed=1)
+    wave = dynsim.Embedding.sinusoidal_2d(part, 64)
+
+    def summed(*choices):
+        return dynsim.reduced.SumField([(1.0, dynsim.reduced.EmpiricalField(part, data, **choice)) for choice in choices])
+
+    with pytest.raises(dynsim.InputError, match="come from the same vectors, got different embeddings"):
+        summed({}, {"embedding": wave})
+    with pytest.raises(dynsim.InputError, match="same correlations are held, got hold=None and 'pp'"):
+        summed({}, {"hold": "pp"})
+    assert summed({"embedding": wave}, {"embedding": wave}).embedding is wave
+    assert summed({"hold": "pp"}, {"hold": "pp"}).describe()["hold"] == "pp"
+    both = summed({"embedding": plain}, {"embedding": turned})  # orthonormal, both: one gradient, but Adam sees the axes
+    with pytest.raises(dynsim.InputError, match="only where positions and features are one-hot"):
+        dynsim.reduced.descend(both, steps=1, optimiser=dynsim.reduced.Adam())
+
+
+def test_a_sum_with_fresh_images_has_no_floor():
+    problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    part = dynsim.Partition.blocks(problem)
+    field = dynsim.reduced.SumField([(1.0, dynsim.reduced.MinibatchField.fresh(problem, part, n=16))])
+    assert field.floor is None and "half" not in dynsim.reduced.descend(field, eta=2.0, steps=5).meta["events"]

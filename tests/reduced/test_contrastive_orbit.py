@@ -239,3 +239,17 @@ def test_bad_input_is_named():
     for options in ({"weight": -1.0}, {"temperature": 0.0}, {"weight": float("nan")}, {"weight": 0.0, "reconstruction": False}):
         with pytest.raises(dynsim.InputError, match="got|needs"):
             MixedOrbitField(problem, **options)
+
+
+@pytest.mark.parametrize(
+    "numbers", [dict(K=2, P=36, gamma=0.3, kappa_c=0.5, kappa_s=0.5), dict(K=3, P=64, gamma=0.3, kappa_c=0.85, kappa_s=0.45),
+                dict(K=4, P=1000, gamma=0.02), dict(K=1, P=2, gamma=0.3, kappa_c=0.0, kappa_s=0.0)],
+)
+@pytest.mark.parametrize("make", [MixedOrbitField, ContrastiveOrbitField])
+def test_few_masked_patches(make, numbers):
+    """Where fewer patches are masked outside the global area than the own one holds, fractions stay within [0, 1]."""
+    field = make(dynsim.Problem(**numbers))
+    y = field.start() + 0.1 * np.random.default_rng(0).standard_normal(field.start().size)
+    seen = field.observe(y)
+    assert np.isfinite(seen.velocity).all() and 0 <= seen.attention.min() and seen.attention.max() <= 1
+    assert len(dynsim.reduced.flow(field, 100.0, keep=3, rtol=1e-4)) >= 3

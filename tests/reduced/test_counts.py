@@ -136,3 +136,19 @@ def test_all_masked():
     assert all_masked(1e100, 2.5e99, 1e40) == 0.0
     few = all_masked(1e9, 100.0, 3e6)  # beyond a million factors: the middle one; exact by symmetry of n and unmasked
     assert few == pytest.approx(np.prod(1 - 3e6 / (1e9 - 1 - np.arange(100.0))), rel=1e-6)
+
+
+@pytest.mark.parametrize("P, unmasked, n", [(18, 15.4, 6), (18, 1.3, 6), (10, 4.6, 6), (36, 34.9, 5), (2, 0.5, 1), (1, 0.3, 0)])
+def test_a_fractional_number_of_unmasked_patches_near_the_ends(P, unmasked, n):
+    """It is the mean of images with whole numbers: chances are mixed, and no fraction leaves [0, 1]."""
+    x, weight, rho, rho2 = unmasked_law(float(P), unmasked, float(n))
+    for values in (x, weight, rho, rho2):
+        assert np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1 + 1e-15
+    whole, part = divmod(unmasked, 1.0)
+    if n:
+        laws = hypergeom(P - 1, n, whole), hypergeom(P - 1, n, min(whole + 1, P - 1))
+        j = np.arange(n + 1)
+        chance = (1 - part) * laws[0].pmf(j) + part * laws[1].pmf(j)
+        for degree in range(1, 3):
+            assert weight @ x**degree == pytest.approx(chance @ (j / n) ** degree, rel=1e-12)
+        assert weight @ x == pytest.approx(unmasked / (P - 1), rel=1e-12)

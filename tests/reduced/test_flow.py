@@ -182,3 +182,28 @@ def test_a_flow_that_would_keep_nothing_is_refused():
     with pytest.raises(dynsim.InputError, match="needs a saved time from its start on.*add a later one"):
         flow(field, t_end=end, keep=[0.0], start=states[-1])
     assert len(flow(field, t_end=end, keep=[end], start=states[-1])) >= 1  # control: one ahead is enough
+
+
+def test_what_a_checkpoint_keeps_does_not_change_later():
+    field = OrbitField(dynsim.Problem(K=1, P=1e6))
+    kept = []
+    whole = flow(field, 1e8, keep=20, method="DOP853", checkpoint=lambda state, record: kept.append((state, record.trajectory())))
+    assert whole.meta["events"]["escape"] is not None
+    state, so_far = next((state, so_far) for state, so_far in kept if so_far is not None)
+    assert so_far.meta["events"]["escape"] is None
+    resumed = flow(field, 1e8, keep=20, method="DOP853", start=state._replace(kept=so_far))
+    assert resumed.meta["events"] == whole.meta["events"] and (resumed.fp == whole.fp).all()
+
+
+def test_an_event_that_holds_at_the_start_is_at_time_zero():
+    field = OrbitField(dynsim.Problem(K=1, P=16, gamma=0.1, kappa_c=0.95, kappa_s=0.2), "G")
+    assert flow(field, 10.0, keep=5).meta["events"]["escape"] == 0.0 == descend(field, steps=2).meta["events"]["escape"]
+    assert flow(field, 10.0, keep=[5.0]).t.tolist() == [0.0, 5.0]
+    ended = flow(field, 10.0, keep=[5.0], until="escape")
+    assert ended.t.tolist() == [0.0] and ended.meta["status"] == "ended by escape at t=0"
+
+
+@pytest.mark.parametrize("keep", [np.nan, np.inf, "x", True])
+def test_a_number_of_times_is_one(keep):
+    with pytest.raises(dynsim.InputError, match="keep must be at least 2 times"):
+        flow(OrbitField(dynsim.Problem(K=1, P=1e6)), 1.0, keep=keep)

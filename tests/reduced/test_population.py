@@ -246,3 +246,19 @@ def test_bad_input_is_named(problem, part):
     PopulationField(problem, part, embedding=token)
     with pytest.raises(dynsim.InputError, match='closure needs orthonormal features .*: use masks="monte-carlo"'):
         PopulationField(problem, part, embedding=correlated)
+
+
+def test_features_that_are_not_orthonormal_leave_no_floor():
+    problem = dynsim.Problem(K=1, gamma=0.5, P=8)
+    part = dynsim.Partition.blocks(problem)
+    vectors = dynsim.Embedding.orthonormal(part)
+    token = vectors.with_token(np.eye(vectors.d)[0])
+    assert dynsim.reduced.PopulationField(problem, part, masks="exact", embedding=vectors).floor > 0
+    assert dynsim.reduced.PopulationField(problem, part, masks="exact", embedding=token).floor is None
+
+
+def test_whole_numbers_are_a_state_too():
+    problem = dynsim.Problem(K=1, gamma=0.5, P=8)
+    field = dynsim.reduced.PopulationField(problem, dynsim.Partition.blocks(problem))
+    whole = np.ones(field.start().shape, dtype=int)
+    assert (field.velocity(whole)[1] == field.velocity(whole.astype(float))[1]).all()

@@ -6,6 +6,7 @@ import pytest
 import dynsim
 from dynsim import theory
 from dynsim.reduced import MixedOrbitField, flow
+from dynsim.reduced._stiff_flow import StiffFlow
 from dynsim.reduced.contrastive_orbit import HEAVIEST
 from dynsim.reduced.kernels import balance, pairs_of_areas
 
@@ -302,3 +303,21 @@ def test_local_areas_of_one_patch(weight):
     field = MixedOrbitField(dynsim.Problem(K=2, gamma=0.8, P=196, kappa_s=0.0), weight=weight)
     run = flow(field, field.horizon(), keep=5, rtol=1e-4)
     assert run.t[-1] == field.horizon() and run.meta["evaluations"] < 20_000
+
+
+def test_saved_times_change_nothing_where_coordinates_do(monkeypatch):
+    """What slides is seen where a step ends, not where a time was saved within it."""
+    steps, step = [], StiffFlow.step
+
+    def watched(run):
+        before, began = run.sliding, run.t
+        step(run)
+        steps.append((began, run.t, before.tobytes() != run.sliding.tobytes()))
+
+    monkeypatch.setattr(StiffFlow, "step", watched)
+    problem = dynsim.Problem(K=2, gamma=0.6, P=1e12, kappa_s=0.3, amplitude=dynsim.Uniform(0.5, 1.5))
+    field, t_end = MixedOrbitField(problem, weight=1.6), 1e10
+    once = flow(field, t_end, keep=[t_end], rtol=1e-6)
+    began, ended, _ = next(one for one in steps if one[2])  # the step after which coordinates change
+    within = flow(field, t_end, keep=[began + 1e-3 * (ended - began), t_end], rtol=1e-6)
+    assert len(within) == len(once) + 1 and within.fp[-1].tobytes() == once.fp[-1].tobytes()

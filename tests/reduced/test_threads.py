@@ -1,5 +1,6 @@
 """ThreadPool: who does which block does not matter, whoever comes, is late, or fails."""
 
+import pickle
 import threading
 import time
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from numba import njit
 
+import dynsim
 from dynsim.reduced.kernels import threads
 from dynsim.reduced.kernels.simd import fetch_add
 from dynsim.reduced.kernels.threads import DONE, LAST, LAST_RUN, ThreadPool, claim_block, current_run, current_turn, next_block
@@ -334,3 +336,13 @@ def test_thread_count_is_asked_for_or_found(monkeypatch):
     assert threads.thread_count() == 5 and threads.thread_count(2) == 2 and threads.thread_count(0) == 1
     monkeypatch.delenv("NUMBA_NUM_THREADS")
     assert threads.thread_count() >= 1
+
+
+def test_a_copy_has_threads_of_its_own():
+    pool = ThreadPool(4, 2)
+    copy = pickle.loads(pickle.dumps(pool))
+    assert (copy.blocks, copy.threads) == (4, 2) and copy._executor is not pool._executor
+    problem = dynsim.Problem(K=2, P=64)
+    field = dynsim.reduced.PopulationField(problem, dynsim.Partition.blocks(problem), threads=2)
+    y = field.start() + 0.1
+    assert (pickle.loads(pickle.dumps(field)).velocity(y)[1] == field.velocity(y)[1]).all()

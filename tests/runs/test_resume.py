@@ -419,3 +419,28 @@ def test_interrupted_by_a_signal(tmp_path, which):
     part = dynsim.Partition.blocks(problem)
     whole = reduced.descend(EmpiricalField(part, dynsim.sample(problem, part, n=6)), steps=1000)
     assert_same(runs.resume(tmp_path / "trajectory.npz"), whole)
+
+
+def test_a_flow_that_an_event_ended_is_resumed_and_run_again(tmp_path):
+    field, path = reduced.OrbitField(dynsim.Problem(K=1, P=1e6)), tmp_path / "run.npz"
+    first = dynsim.runs.run(path, field, "flow", t_end=1e9, until="escape", keep=20)
+    assert first.meta["status"].startswith("ended by escape") and first.meta["until"] == "escape"
+    again = dynsim.runs.rerun(path)
+    assert again.same and again.trajectory.meta["status"] == first.meta["status"]
+    assert dynsim.runs.resume(path, until=1e8).meta["status"] == "reached t_end=1e+08"
+
+
+def test_batches_of_unequal_sizes_are_one_run(tmp_path):
+    problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    part = dynsim.Partition.blocks(problem)
+    field = reduced.MinibatchField.resampled(part, dynsim.sample(problem, part, n=20, seed=0), n=8)
+    whole = dynsim.runs.run(tmp_path / "a.npz", field, eta=1.0, steps=6)
+    assert whole.meta["n"] == 8
+    dynsim.runs.run(tmp_path / "b.npz", field, eta=1.0, steps=3)
+    resumed = dynsim.runs.run(tmp_path / "b.npz", field, resume=True, eta=1.0, steps=6)
+    assert resumed.fp.tobytes() == whole.fp.tobytes()
+
+
+def test_what_cannot_be_run_is_named(tmp_path):
+    with pytest.raises(dynsim.InputError, match='integrator must be "descend" or "flow", got \'leap\''):
+        dynsim.runs.run(tmp_path / "run.npz", reduced.OrbitField(dynsim.Problem(K=1, P=1e6)), "leap")
