@@ -45,6 +45,31 @@ def words_of(meta: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return {**WORDS, "loss": ("loss", "1"), **every}
 
 
+def loss_label(*runs: "Trajectory") -> str:
+    """Return the loss of runs in words, with its unit where it has one and it is that of all.
+
+    Parameters
+    ----------
+    *runs : Trajectory
+        The runs.
+
+    Returns
+    -------
+    str
+        For an axis or a title.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.trajectory import loss_label
+    >>> field = dynsim.reduced.ContrastiveOrbitField(dynsim.Problem(K=2, P=1e6))
+    >>> loss_label(dynsim.reduced.flow(field, t_end=1.0, keep=2))
+    'loss'
+    """
+    units = {words_of(run.meta)["loss"][1] for run in runs}
+    return f"loss {units.pop()}" if len(units) == 1 and units != {"1"} else "loss"
+
+
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """Saved times of a run; frozen, the arrays read-only.

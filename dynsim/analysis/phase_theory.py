@@ -19,6 +19,34 @@ if TYPE_CHECKING:
 CLOSE = 0.05  # relative difference of times up to which nothing is said
 
 
+def has_theory(traj: Trajectory) -> bool:
+    """Return whether the times that theory predicts are those of a run.
+
+    Parameters
+    ----------
+    traj : Trajectory
+        A run.
+
+    Returns
+    -------
+    bool
+        False under another rule than plain descent, where FP is held, and where vectors are not orthonormal.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.analysis import phase_theory
+    >>> field = dynsim.reduced.OrbitField(dynsim.Problem(K=1, P=1e6))
+    >>> phase_theory.has_theory(dynsim.reduced.descend(field, steps=1))
+    True
+    >>> phase_theory.has_theory(dynsim.reduced.descend(field, steps=1, optimiser=dynsim.reduced.Momentum()))
+    False
+    """
+    rule, vectors = (traj.meta.get(name) or {} for name in ("optimiser", "embedding"))
+    plain = rule.get("name", "descent") == "descent" and vectors.get("kind", "orthonormal") == "orthonormal"
+    return plain and traj.meta.get("hold") != "fp"
+
+
 def beside(problem: Problem, traj: Trajectory, floor: float | None = None) -> dict:
     """Find the phases of a run on local queries, and put those that theory predicts beside them.
 

@@ -80,8 +80,7 @@ def _phases(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory],
     found = []
     for field, traj in zip(fields, runs, strict=True):
         local = [query for query in traj.layout.share if "L" in query]
-        timed = traj.meta.get("optimiser", {"name": "descent"})["name"] == "descent"  # theory has no other time
-        if not timed or not local or len(traj) < 3:
+        if not phase_theory.has_theory(traj) or not local or len(traj) < 3:
             continue
         if field.predictions(problem, local[0], closed=False, **options).get("global_depth_theory") is not None:
             query = local[0] if len(traj.layout.share) == 1 else "local"
@@ -91,7 +90,7 @@ def _phases(problem: Problem, fields: Sequence[Any], runs: Sequence[Trajectory],
 
 def _queries(problem: Problem, field: Any, traj: Trajectory, options: dict) -> list[dict]:
     """One row for each query type of a run, with event times where the run has found them, and what theory predicts of them."""
-    from dynsim.analysis import summary
+    from dynsim.analysis import phase_theory, summary
 
     rows = []
     alone = len(traj.layout.share) == 1
@@ -100,7 +99,8 @@ def _queries(problem: Problem, field: Any, traj: Trajectory, options: dict) -> l
         if events := summary.events_of(traj, moves["query"]):
             row |= {f"{name}_time": t for name, t in events.items()}
             row |= {"global_depth": summary.global_depth(traj, events.get("escape"), moves["query"])}
-            row |= field.predictions(problem, moves["query"], **options)
+            predicted = field.predictions(problem, moves["query"], **options)
+            row |= predicted if phase_theory.has_theory(traj) else dict.fromkeys(predicted)
         if alone:
             row |= {"loss_start": traj.loss[0], "loss": traj.loss[-1], "loss_floor": field.floor}
         rows.append({**row, "clusters": moves["clusters"]})
@@ -141,7 +141,8 @@ def show(result: dict) -> None:
         _show_collapse(result)
     if not rows:
         return
-    say("\nAttention of a masked query, by query type (L local, G global per cluster) and how it lies in a cluster")
+    which = "query" if result["objective"] == "contrastive" else "masked query"
+    say(f"\nAttention of a {which}, by query type (L local, G global per cluster) and how it lies in a cluster")
     lines = [(r, c, [r["query"], LIES[c["area"]]]) for r in rows for c in r["clusters"]]
     roles = ("own", "global", "others")
     moved = [[*head, *(_arrow(ends) for ends in c["attention"].values())] for _, c, head in lines]

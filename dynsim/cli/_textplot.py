@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.trajectory import Trajectory
+from dynsim.trajectory import Trajectory, loss_label
 
 WIDEST, NARROWEST, HEIGHT = 70, 20, 12  # characters of a plot without its labels
 MARGIN = 14  # for its labels
@@ -57,7 +57,7 @@ def text_plot(runs: Trajectory | Sequence[Trajectory], width: int | None = None)
     marks = "o123456789abcdef"[: len(trajs)]
     key = ", ".join(f"{mark} {name}" for mark, name in zip(marks, names, strict=False) if name)
     losses = [(traj.t, traj.loss) for traj in trajs[: len(marks)]]
-    text = [_draw(uniplot, "loss per masked patch" + (f": {key}" if key else ""), losses, marks, width)]
+    text = [_draw(uniplot, loss_label(*trajs) + (f": {key}" if key else ""), losses, marks, width)]
     table = {role: values for role, values in _attention(trajs[0]).items() if role in MARKS}
     if table:
         of, drawn = f" of {names[0]}" if names[0] else "", "".join(MARKS[role] for role in table)
@@ -84,11 +84,12 @@ def _attention(traj: Trajectory) -> dict[str, np.ndarray]:
 
 
 def _draw(uniplot: Any, title: str, lines: Sequence[tuple[np.ndarray, np.ndarray]], marks: str, width: int) -> str:
-    """One plot as text."""
+    """One plot as text, from zero on where nothing is below."""
+    bottom = {"y_min": 0} if all(values.min() >= 0 for _, values in lines) else {}
     text = uniplot.plot_to_string(
         [values[t > 0] for t, values in lines], [t[t > 0] for t, _ in lines], x_as_log=True, lines=True, color=False,
-        width=width, height=HEIGHT, y_min=0, y_gridlines=[], x_gridlines=[],
-        character_set="ascii", force_ascii_characters=list(marks),
+        width=width, height=HEIGHT, y_gridlines=[], x_gridlines=[],
+        character_set="ascii", force_ascii_characters=list(marks), **bottom,
     )
     rows = [line.rstrip() for line in (title, *text.splitlines(), f"{'time t = eta x step':^{width}}")]
     shown = "\n".join(rows)

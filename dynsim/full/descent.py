@@ -144,6 +144,7 @@ def descend(
     rows: list[tuple] = []
     meta = {
         "method": "full",
+        "objective": "reconstruction" if pairs is None else "contrastive" if data is None else "mixed",
         "n": images_at(0).n if data is not None else pairs_at(0).n,
         "K": part.K,
         "P": part.P,

@@ -26,8 +26,8 @@ from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
 from dynsim.plots.curves import by_area, curves
 from dynsim.plots.maps import attention_map
-from dynsim.plots.style import BLACK, DOUBLE, GREY, LOSS, PANELS, RED, ROLES, STYLE, TIME, figure, legend
-from dynsim.trajectory import Trajectory
+from dynsim.plots.style import BLACK, DOUBLE, GREY, PANELS, RED, ROLES, STYLE, TIME, figure, legend
+from dynsim.trajectory import Trajectory, loss_label
 
 ENDINGS = ("html", "gif", "mp4")
 LARGEST = 10 * 2**20  # bytes of a file
@@ -289,7 +289,7 @@ def _beside(above: Any, below: Any, traj: Trajectory, fp: Mapping[str, np.ndarra
     """Draw the loss and the FP correlations, each with a line where the picture is: those lines."""
     curves(below, traj.t, fp)
     above.plot(traj.t, traj.loss, color=BLACK)
-    above.set(ylabel=LOSS, ylim=(0, None))
+    above.set(ylabel=loss_label(traj), ylim=(0, None) if traj.loss.min() >= 0 else None)
     below.set(ylabel=PANELS["fp"], xlabel=TIME)
     handles = [below.plot([], [], **ROLES[role])[0] for role in ("own", "global", "others")]
     legend(below, handles=handles, loc="best")

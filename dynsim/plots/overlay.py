@@ -14,7 +14,6 @@ from dynsim.plots.style import (
     DOUBLE,
     GREEN,
     GREY,
-    LOSS,
     ORANGE,
     PANELS,
     PURPLE,
@@ -25,7 +24,7 @@ from dynsim.plots.style import (
     figure,
     legend,
 )
-from dynsim.trajectory import Trajectory
+from dynsim.trajectory import Trajectory, loss_label
 
 TINY = 1e-18  # stands for a deviation of zero on a logarithmic axis
 
@@ -78,7 +77,8 @@ def deviation(
         )
     made, axes = figure(2, 3, DOUBLE, 3.6, sharex=True, height_ratios=(3, 2))
     t, at = full.t, np.unique(np.linspace(0, len(full) - 1, 13).astype(int))
-    for (above, below), name, label in zip(axes.T, ("fp", "pp", "loss"), (PANELS["fp"], PANELS["pp"], LOSS), strict=True):
+    labels = {"fp": PANELS["fp"], "pp": PANELS["pp"], "loss": loss_label(full)}
+    for (above, below), (name, label) in zip(axes.T, labels.items(), strict=True):
         a, b = (getattr(run, name).reshape(len(t), -1) for run in (reduced, full))
         order = np.argsort(b[-1], kind="stable")
         for i, one in enumerate(order[np.unique(np.linspace(0, len(order) - 1, entries).astype(int))]):

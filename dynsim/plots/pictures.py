@@ -14,8 +14,8 @@ from dynsim.analysis import image_attention
 from dynsim.errors import InputError
 from dynsim.model.images import Images
 from dynsim.plots.areas import area_map, pixels
-from dynsim.plots.style import BLACK, BLUE, DOUBLE, GREEN, GREY, LOSS, ORANGE, PURPLE, RED, STYLE, TIME, figure
-from dynsim.trajectory import Trajectory
+from dynsim.plots.style import BLACK, BLUE, DOUBLE, GREEN, GREY, ORANGE, PURPLE, RED, STYLE, TIME, figure
+from dynsim.trajectory import Trajectory, loss_label
 
 if TYPE_CHECKING:
     from dynsim.analysis.areas import Areas
@@ -105,8 +105,7 @@ def picture_summary(
         axes[0, 4].set_title("areas" if found.has_areas else "no clear areas")
         _own_attention(axes[1, 4], prediction)
     measured = image_attention.overview(images, traj)
-    loss = LOSS if traj.meta.get("objective", "reconstruction") == "reconstruction" else "loss"
-    panels = [(traj.t, traj.loss, loss)] + [(measured["t"], measured[name], text) for name, text in LABELS.items()]
+    panels = [(traj.t, traj.loss, loss_label(traj))] + [(measured["t"], measured[name], text) for name, text in LABELS.items()]
     for ax, (t, values, text), colour in zip(axes[2], panels, COLOURS, strict=True):
         ax.plot(t, values, color=colour)
         ax.set_title(text, loc="left", fontsize=7)

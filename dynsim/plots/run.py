@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from dynsim import theory
 from dynsim.analysis import phases
 from dynsim.analysis.generalisation import Gap
+from dynsim.analysis.phase_theory import has_theory
 from dynsim.analysis.phases import layout_for
 from dynsim.errors import InputError
 from dynsim.model.partition import Partition
@@ -18,7 +19,7 @@ from dynsim.model.problem import Problem
 from dynsim.plots.curves import by_area, curves
 from dynsim.plots.generalisation import excess, losses
 from dynsim.plots.style import BLACK, DOUBLE, GREY, IN_GLOBAL, PANELS, PURPLE, RED, ROLES, SHADES, STYLE, TIME, figure, smaller
-from dynsim.trajectory import Trajectory
+from dynsim.trajectory import Trajectory, loss_label
 
 
 def shade(ax: Axes, found: phases.Phases, end: float, label: bool = True) -> None:
@@ -123,12 +124,11 @@ def summary(
         axes[1, 1].plot(traj.t, traj.loss, color=BLACK, **({} if traj is runs[0] else IN_GLOBAL))
     if "G" in drawn:
         handles["G"] = axes[0, 0].plot([], [], color=GREY, label="query in the global area", **IN_GLOBAL)[0]
-    if all(traj.meta.get("objective", "reconstruction") == "reconstruction" for traj in runs):
+    if all(traj.meta.get("objective", "reconstruction") == "reconstruction" and has_theory(traj) for traj in runs):
         _predictions(axes, drawn, problem, part, end, handles)
         for ax in axes.flat if len(runs[0]) >= 3 else ():
             shade(ax, phases.find(runs[0], part), end)
-    else:
-        axes[1, 1].set_ylabel("loss")
+    axes[1, 1].set_ylabel(loss_label(*runs))
     if gap is not None:
         for ax, draw, name in zip(below[0], (losses, excess), "ef", strict=True):
             draw(ax, gap)

@@ -110,7 +110,7 @@ def collapse_weight(problem: Problem, temperature: float = 0.5) -> float:
     check_temperature(temperature)
     law, K, gamma = problem.amplitude, problem.K, problem.masked / problem.P
     if law.L == law.U:
-        return gamma * (1 + math.exp(law.L**2 / temperature) / (K - 1)) if K > 1 else math.inf
+        return gamma * (1 + math.exp(law.L**2 / temperature) / (K - 1)) if K > 1 and law.L**2 < 700 * temperature else math.inf
     _check_density(law)
     left = 0.5 * law.L**2 - temperature * _log_pile(law, K, temperature, law.L)
     return 0.5 * gamma * law.L**2 / left if left > 0 else math.inf
@@ -291,7 +291,8 @@ def escaped_attention(problem: Problem, weight: float, temperature: float = 0.5,
 
     def net(A: float) -> float:
         f = law.L * (c + (1 - c) * A)
-        apart = (K - 1) * f / (K - 1 + math.exp(f * f / temperature)) if K > 1 else 0.0
+        less = math.exp(-f * f / temperature)
+        apart = (K - 1) * f * less / ((K - 1) * less + 1) if K > 1 else 0.0
         return weight * apart - 2 * gamma * law.L * A
 
     grid = np.linspace(0.0, 1.0, STEPS)
@@ -424,8 +425,11 @@ def _by_global_queries(law: Law, K: int, phi: np.ndarray) -> np.ndarray:
 def _log_pile(law: Law, K: int, tau: float, edge: float) -> float:
     """log(1 + E[e^(edge z / tau) - 1; z > edge] / K) of uniform amplitudes."""
     x, w = NODES
-    z = edge + (law.U - edge) * (1 + x) / 2
-    return math.log1p(float(w @ np.expm1(edge * z / tau)) / 2 * (law.U - edge) / (law.U - law.L) / K)
+    s = edge * (edge + (law.U - edge) * (1 + x) / 2) / tau
+    share, top = (law.U - edge) / (law.U - law.L) / K, float(s[-1])
+    if top < 30 or share <= 0:
+        return math.log1p(float(w @ np.expm1(np.minimum(s, 30))) / 2 * share)
+    return top + math.log(math.exp(-top) + float(w @ (np.exp(s - top) - math.exp(-top))) / 2 * share)
 
 
 def _top(law: Law) -> float:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from dynsim.errors import InputError
-from dynsim.model.amplitude import check_temperature
+from dynsim.model.amplitude import Uniform, check_temperature
 from dynsim.model.problem import Problem
 from dynsim.theory._pairs import negatives, push, take_off_integral
 from dynsim.theory.averages import COUNTS, amplitude_nodes, fading_integral, hypergeometric, integral
@@ -145,10 +145,15 @@ def collapse_time(
         eps = problem.rho * problem.C_global / P
         return P * K / eps * (take_off_integral(law, K) / eps) / views
     n, chance = _unmasked(problem)
-    log_odds = np.log(n) - np.log(P - n)
+    shown = n > 0
+    if chance[shown].sum() <= 0.5:  # E[A] comes no further
+        return math.inf
+    log_odds = np.full(n.size, -math.inf)
+    log_odds[shown] = np.log(n[shown]) - np.log(P - n[shown])
+    middle = float(log_odds[shown] @ chance[shown] / chance[shown].sum()) if not shown.all() else float(log_odds @ chance)
 
     def drive(phi: float) -> float:
-        z, weight = amplitude_nodes(law, max(phi, 1e-9), -float(log_odds @ chance) / max(phi, 1e-9))
+        z, weight = amplitude_nodes(law, max(phi, 1e-9), -middle / max(phi, 1e-9))
         x = (z * phi)[:, None] + log_odds
         A, rest = special.expit(x), special.expit(-x)
         both = weight[:, None] * chance
@@ -157,7 +162,7 @@ def collapse_time(
         return float((both * z[:, None] ** 2 * A * rest * D).sum())
 
     def lead(phi: float) -> float:
-        z, weight = amplitude_nodes(law, max(phi, 1e-9), -float(log_odds @ chance) / max(phi, 1e-9))
+        z, weight = amplitude_nodes(law, max(phi, 1e-9), -middle / max(phi, 1e-9))
         return float(weight @ special.expit((z * phi)[:, None] + log_odds) @ chance) - 0.5
 
     if lead(0.0) >= 0:
@@ -190,7 +195,7 @@ def late_collapse(problem: Problem, t: ArrayLike, temperature: float = 0.5, stop
     ndarray
         In the shape of t: P K (K - 1 + e^(z^2 / tau)) / ((K - 1) z^4 t) for fixed z, 1 / t, against t^(-1/2) in reconstruction.
         Random z: phi from t = P K eps / (1 - eps) int^phi dphi / E[z^2 D e^(-z phi)] with all images collapsed; nan where D is
-        not positive on average: images of small amplitude are pushed out again.
+        not positive on average, as images of small amplitude are pushed out again, and where t is too small.
 
     Raises
     ------
@@ -224,9 +229,9 @@ def late_collapse(problem: Problem, t: ArrayLike, temperature: float = 0.5, stop
         return math.log(fall.sum()) - law.L * phi, (math.log(push) if push > 0 else math.nan) - law.L * phi
 
     def time(phi: float) -> float:
-        """log of the time, by its last e-folding: dphi / E[...] grows as e^(L phi)."""
+        """log of the time, by its last e-folding: dphi / E[...] grows as e^(L phi), times phi where amplitudes have a density."""
         left, push = rates(phi)
-        return math.log(unit) + log_odds - push - math.log(law.L + (0.0 if law.L == law.U else 1.0 / phi))
+        return math.log(unit) + log_odds - push - math.log(law.L + (1.0 / phi if isinstance(law, Uniform) else 0.0))
 
     found = np.full(t.shape, math.nan)
     for i in map(tuple, np.argwhere(np.isfinite(t))):
@@ -236,6 +241,8 @@ def late_collapse(problem: Problem, t: ArrayLike, temperature: float = 0.5, stop
         while time(high) < math.log(t[i]):
             high *= 2
         goal = math.log(t[i])
+        if time(low) >= goal:  # too early for the late stage
+            continue
         phi = optimize.brentq(lambda x, goal=goal: time(x) - goal, low, high, xtol=1e-12 * high)
         found[i] = math.exp(rates(phi)[0] - log_odds)
     return found
@@ -247,5 +254,5 @@ def _unmasked(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     if C > COUNTS:
         return np.array([C * problem.rho]), np.ones(1)
     chance = hypergeometric(int(C), problem.unmasked, problem.P)
-    kept = (chance > 1e-18) & (np.arange(C + 1) > 0)
+    kept = chance > 1e-18
     return np.flatnonzero(kept).astype(float), chance[kept] / chance[kept].sum()

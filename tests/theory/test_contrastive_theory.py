@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.integrate import quad, solve_ivp
+from scipy.integrate import quad, solve_ivp, trapezoid
 from scipy.stats import hypergeom
 
 from dynsim import reduced, theory
@@ -77,13 +77,14 @@ def test_collapse_time_at_finite_size_is_the_integral_of_d7_where_areas_are_larg
     assert abs(other / expected - 1) > 0.01  # control
 
 
+@pytest.mark.parametrize("gamma, kappa_c", [(0.5, 0.85), (0.9, 0.55)])  # of the second, 25 % of views show nothing of the area
 @pytest.mark.parametrize("law", [ONE, WIDE])
-def test_collapse_time_at_finite_size_by_slow_integration(law):
+def test_collapse_time_at_finite_size_by_slow_integration(law, gamma, kappa_c):
     """(E9): counts by SciPy's hypergeometric law, amplitudes on a grid, time by an ODE solver with an event."""
-    problem = Problem(K=3, gamma=0.5, P=100, kappa_c=0.85, kappa_s=0.45, amplitude=law)
+    problem = Problem(K=3, gamma=gamma, P=100, kappa_c=kappa_c, kappa_s=0.45, amplitude=law)
     C, (z, w) = int(problem.C_global), grid(law, 12)
-    n = np.arange(1, C + 1)
-    chance = hypergeom(100, 50, C).pmf(n)
+    n = np.arange(C + 1)
+    chance = hypergeom(100, problem.unmasked, C).pmf(n)
     keep = chance > 1e-9
     n, chance = n[keep], chance[keep]
     weight = np.multiply.outer(w, chance / chance.sum())
@@ -105,17 +106,40 @@ def test_collapse_time_at_finite_size_by_slow_integration(law):
         return float((weight * attention(phi[0])).sum()) - 0.5
 
     half.terminal = True
-    expected = solve_ivp(velocity, (0, 1e5), [0.0], rtol=1e-6, atol=1e-8, events=half).t_events[0][0]
+    expected = solve_ivp(velocity, (0, 1e7), [0.0], rtol=1e-6, atol=1e-8, events=half).t_events[0][0]
     assert theory.collapse_time(problem, finite=True) == pytest.approx(expected, rel=2e-3)
 
 
+def test_no_collapse_where_most_views_show_nothing_of_the_area():
+    problem = Problem(K=3, gamma=0.85, P=100, kappa_c=0.3, kappa_s=0.01, amplitude=ONE)
+    assert hypergeom(100, problem.unmasked, int(problem.C_global)).pmf(0) > 0.5
+    assert theory.collapse_time(problem, finite=True) == math.inf > theory.collapse_time(problem)
+
+
+@pytest.mark.parametrize("stop_gradient", [True, False])
+@pytest.mark.parametrize("law", [ONE, Uniform(0.8, 1.2), Discrete((0.8, 1.2))], ids=str)
+def test_late_collapse_by_slow_integration(law, stop_gradient):
+    """Its own integral over phi, amplitudes on a grid; the last e-folding of it is good to 1 / (L phi) squared."""
+    problem, (z, w) = large(1e6, law, K=10), grid(law, 200) if isinstance(law, Uniform) else law.nodes(2)
+    e = np.exp(np.multiply.outer(z, z) / 0.5)
+    D = z - (e @ (w * z)) / (9 + e @ w)
+    odds = problem.rho * problem.C_global / (1e6 - problem.rho * problem.C_global)
+    phi = 60.0
+    x = np.linspace(0, phi, 60_001)
+    rate = np.exp(-np.multiply.outer(x, z)) @ (w * z**2 * D)
+    t = 1e7 * odds / (1.0 if stop_gradient else 2.0) * trapezoid(1 / rate, x)
+    left = np.exp(-z * phi) @ w / odds
+    assert theory.late_collapse(problem, t, stop_gradient=stop_gradient) == pytest.approx(left, rel=3e-3)
+
+
 def test_late_collapse():
-    """Fixed z: (D9), to (1 - A) log; uniform: the slow integral of its own velocity at long times, to 1 / (L phi) squared."""
+    """Fixed z: (D9), to (1 - A) log."""
     problem = large(1e6)
     left = theory.late_collapse(problem, [1e12, 1e14])
     np.testing.assert_allclose(left, 1e6 * 4 * (3 + math.exp(2)) / 3 / np.array([1e12, 1e14]), rtol=2e-4)
     with pytest.raises(InputError, match="t > 0"):
         theory.late_collapse(problem, 0.0)
+    assert np.isnan(theory.late_collapse(problem, 1.0))  # nothing has moved by then
 
 
 def test_the_runner_up():
