@@ -204,6 +204,15 @@ def initial_noise(problem: Problem, part: Partition, draws: int = 20000, seed: i
     products["all"] = products["fp"] + products["pp"]
     squares = {name: float(np.sum(mean[name] ** 2)) for name in PARTS}
     squares["all"] = sum(squares.values())
+    along = {name: np.empty(draws) for name in mean}  # each image's inner product with the mean
+    for start in range(0, draws, CHUNK):
+        at = slice(start, start + CHUNK)
+        for k in range(part.K):
+            rows = np.flatnonzero(data.cluster[:draws][at] == k) + start
+            views = [_Views(part, k, data.z[rows, : part.N[k]], masked[rows]) for masked in (first, second)]
+            for name in mean:
+                along[name][rows] = (views[0].along(mean[name], name) + views[1].along(mean[name], name)) / 2
+    along["all"] = along["fp"] + along["pp"]
     for name in squares:  # less their bias, the variance of the mean of so many images under two masks
         squares[name] = (squares[name] - float(products[name].mean()) / draws) / (1 - 1 / draws)
 
@@ -212,9 +221,9 @@ def initial_noise(problem: Problem, part: Partition, draws: int = 20000, seed: i
 
     image, mask, signal = {}, {}, {}
     for name, (own, cross) in products.items():
-        image[name] = float(cross.mean() - squares[name]), error(cross)
+        image[name] = float(cross.mean() - squares[name]), error(cross - 2 * along[name])
         mask[name] = float(own.mean() - cross.mean()), error(own - cross)
-        signal[name] = squares[name], 2 * float(np.sqrt(squares[name] * max(own.mean(), 0.0) / draws))
+        signal[name] = squares[name], error(2 * along[name])
     return Noise(image, mask, signal, float(problem.masked))
 
 
@@ -245,6 +254,21 @@ class _Views:
         found += np.einsum("ia,im,iam,ia->i", queries, only, self.shown, other.hidden)
         found += np.einsum("ia,im,ia,iam->i", queries, alone, self.hidden, other.shown)
         return found + np.einsum("ia,i,ia,ia->i", queries, neither, self.hidden, other.hidden)
+
+    def along(self, mean: np.ndarray, name: str) -> np.ndarray:
+        """Inner product of the velocity of every image with the mean one, (n,)."""
+        part, k = self.part, self.k
+        label, found = part.labels[k], np.zeros(len(self.masked))
+        for a in range(part.N[k]):
+            queries = np.flatnonzero(label == a)
+            masked = self.masked[:, queries].astype(float)
+            if name == "fp":
+                rows = masked @ mean[np.ix_(queries, np.arange(part.offset[k], part.offset[k + 1]))]
+                found += np.einsum("im,im->i", rows, self.phi[:, a])
+            else:
+                keys = np.where(self.masked, self.hidden[:, a, None], self.shown[:, a][:, label])
+                found += np.einsum("iq,iq->i", masked @ mean[queries], keys)
+        return found
 
     def add_mean(self, total: np.ndarray, name: str) -> None:
         """Add the velocities of all images to `total`, (P, F) or (P, P)."""

@@ -190,7 +190,8 @@ def predicted(found: Areas, run: Trajectory, threads: int | None = None, progres
     found : Areas
         From `areas.fit`.
     run : Trajectory
-        Of reduced.descend on reduced.ImageField(found.images); a correlation that it holds at zero is held here, too.
+        Of reduced.descend on reduced.ImageField(found.images), or on the pictures that these are some of, by plain descent; a
+        correlation that it holds at zero is held here, too.
     threads : int, optional
         Threads of the run on areas.
     progress : callable, optional
@@ -204,7 +205,7 @@ def predicted(found: Areas, run: Trajectory, threads: int | None = None, progres
     Raises
     ------
     InputError
-        Where the run is not one on these images, or has no step.
+        Where the run is not one on pictures by plain descent, or has no step.
 
     Examples
     --------
@@ -221,7 +222,11 @@ def predicted(found: Areas, run: Trajectory, threads: int | None = None, progres
     """
     if run.step[-1] < 1:
         raise InputError("a prediction needs a run of at least 1 step, got the start alone: descend further")
-    part, eta = found.part, float(run.t[-1] / run.step[-1])
+    rule = run.meta.get("optimiser", {}).get("name")
+    if (run.meta.get("integrator"), rule) != ("descend", "descent"):
+        what = " with ".join(str(word) for word in (run.meta.get("integrator"), rule) if word)
+        raise InputError(f"areas predict plain gradient descent, got a run by {what or 'nothing known'}: use descend alone")
+    part, eta = found.part, float(run.meta["eta"])
     share: Callable = progress or (lambda done, total: None)
     seen = on_areas(found, run, lambda done, total: share(done, 2 * total))
     held = run.meta.get("hold")

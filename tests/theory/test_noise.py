@@ -36,6 +36,18 @@ def test_products_are_those_of_the_fields(problem, part):
             second.add_mean(total, name)
             np.testing.assert_allclose(total, y.sum(axis=0).T, atol=1e-14)
             assert np.abs(total - x.sum(axis=0).T).max() > 1e-4  # control: the other mask
+            np.testing.assert_allclose(second.along(total, name), np.sum(y * total.T, axis=(1, 2)), rtol=1e-12)
+
+
+def test_standard_errors_are_the_scatter_over_seeds():
+    """Of 60 estimates, known to 1 / sqrt(120) = 9 %: within four of that."""
+    problem = dynsim.Problem(K=2, P=16)
+    part = dynsim.Partition.blocks(problem)
+    found = [theory.initial_noise(problem, part, draws=500, seed=seed) for seed in range(60)]
+    for kind in ("image", "mask", "signal"):
+        for name in ("fp", "pp", "all"):
+            value, error = np.array([getattr(one, kind)[name] for one in found]).T
+            assert abs(error.mean() / value.std(ddof=1) - 1) < 0.36
 
 
 def test_variances_are_those_of_single_images(problem, part, found):

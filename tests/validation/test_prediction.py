@@ -96,6 +96,12 @@ def test_refuses_other_runs(exact):
     start = dynsim.reduced.descend(dynsim.reduced.ImageField(found.images, threads=1), steps=0)
     with pytest.raises(dynsim.InputError, match="at least 1 step"):
         prediction.predicted(found, start)
+    field = dynsim.reduced.ImageField(found.images, threads=1)
+    other = dynsim.reduced.descend(field, steps=2, optimiser=dynsim.reduced.Momentum(), eta=0.1)
+    with pytest.raises(dynsim.InputError, match="plain gradient descent, got a run by descend with momentum"):
+        prediction.predicted(found, other)
+    with pytest.raises(dynsim.InputError, match="got a run by flow"):
+        prediction.predicted(found, dynsim.reduced.flow(field, 1.0, keep=2))
 
 
 def test_what_the_run_holds_its_areas_hold(exact):
