@@ -176,6 +176,8 @@ def descend(
         for step in range(steps + 1):
             wanted = step in kept
             images, both = images_at(step), pairs_at(step)
+            if step and (callable(data) or callable(pairs)):  # others than those that have been checked
+                checked(part, images, both, embedding, weight, temperature, stop_gradient)
             total, dQ, terms, attention = objective.at(Q, images, both, attention=wanted)
             if pairs is None:
                 total = terms["reconstruction"]  # alone, it is judged as it is reported

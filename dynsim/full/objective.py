@@ -150,10 +150,12 @@ def checked(
     embedding.check(part)
     if data is None and pairs is None:
         raise InputError("there must be something to descend, got data=None and pairs=None: give images, pairs or both")
-    if data is not None:
-        data.check(part)
+    for name, given, kind in (("data", data, Dataset), ("pairs", pairs, Pairs)):
+        if given is not None and not isinstance(given, kind):
+            raise InputError(f"{name} must be a {kind.__name__}, got {type(given).__name__}: take sample or sample_pairs")
+        if given is not None:
+            given.check(part)
     if pairs is not None:
-        pairs.check(part)
         if embedding.mu is not None:
             raise InputError(
                 "a contrastive loss takes no mask token, got one: its unmasked queries carry none, so that fp and pp would not "

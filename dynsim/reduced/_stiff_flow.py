@@ -16,6 +16,7 @@ from dynsim.reduced.kernels import balance, solvers
 from dynsim.reduced.kernels.elementary import exp
 from dynsim.reduced.recording import State
 
+CRAWL = 2000, 0.8  # steps, and the share of them at order one, from which on a solver follows rounding
 LEAST = 1e-8  # local tolerance of entries finer than one: at a balance of the others they move by rounding of that order
 
 
@@ -28,6 +29,7 @@ class StiffFlow(Flow):
     sliding: np.ndarray  # which pairs of entries do, in the coordinates of the solver
     seen: np.ndarray  # and which did where the last step ended
     failed = -np.inf  # where the solver failed last
+    lowest = 0  # steps at order one, of the last CRAWL
 
     def prepare(self, start: State) -> State:
         """The state in the coordinates of its own slides, and tolerances that rounding allows."""
@@ -91,6 +93,12 @@ class StiffFlow(Flow):
     def step(self) -> None:
         """One step, and other coordinates where other pairs slide now."""
         super().step()
+        self.lowest += self.solver.order == 1 if self.name == "LSODA" else 0
+        if self.steps % CRAWL[0] == 0:
+            if self.lowest > CRAWL[1] * CRAWL[0] and not self.ended:
+                self.save(self.t, self.solver.y)
+                self.ended = f"ended at t={self.t:.6g}, where pushes on FP and PP cancel to rounding"
+            self.lowest = 0
         if self.ended or self.seen.tobytes() == self.sliding.tobytes():
             return
         before, self.sliding = self.sliding, self.seen

@@ -142,7 +142,7 @@ class MixedOrbitField(Field):
         check_nodes(nodes)
         numbers = comb(problem.K + 4, 4) + 4 * problem.K + 1
         if numbers > MOST_NUMBERS:
-            raise InputError(f"all query types of K={problem.K} clusters have {numbers} correlations: take K <= 14")
+            raise InputError(f"all query types of K={problem.K} clusters have {numbers} correlations: take K <= 15")
         masks = ("two-areas" if weight > 0 else "own-area") if masks is None else masks
         self.problem, self.weight, self.temperature = problem, float(weight), float(temperature)
         self.reconstruction, self.stop_gradient = bool(reconstruction), bool(stop_gradient)
@@ -396,21 +396,29 @@ class MixedOrbitField(Field):
 
     @classmethod
     def predictions(
-        cls, problem: Problem, query: str, /, closed: bool = True, weight: float = 1.0, temperature: float = 0.5, **options: Any
+        cls,
+        problem: Problem,
+        query: str,
+        /,
+        closed: bool = True,
+        weight: float = 1.0,
+        temperature: float = 0.5,
+        stop_gradient: bool = True,
+        **options: Any,
     ) -> dict[str, float | None]:
         """Return what theory predicts for the escape of a query type."""
         from dynsim import theory
 
-        return theory.mixed_predictions(problem, query, weight, temperature, closed)
+        return theory.mixed_predictions(problem, query, weight, temperature, closed, stop_gradient)
 
     @classmethod
     def thresholds(
-        cls, problem: Problem, weight: float = 1.0, temperature: float = 0.5, **options: Any
+        cls, problem: Problem, weight: float = 1.0, temperature: float = 0.5, stop_gradient: bool = True, **options: Any
     ) -> dict[str, float | None]:
         """Return the weights of the collapse, and how far it goes at this weight."""
         from dynsim import theory
 
-        return theory.mixed_thresholds(problem, weight, temperature)
+        return theory.mixed_thresholds(problem, weight, temperature, stop_gradient)
 
     @classmethod
     def run_options(cls, problem: Problem) -> dict:
@@ -424,7 +432,8 @@ class MixedOrbitField(Field):
         from dynsim import theory
 
         free = theory.escape_time(self.problem)
-        later = theory.mixed_escape_time(self.problem, self.weight, self.temperature) if self.problem.Delta > 0 else free
+        weight = self.weight * (1 if self.stop_gradient else 2)
+        later = theory.mixed_escape_time(self.problem, weight, self.temperature) if self.problem.Delta > 0 else free
         return max(4 * free, 2 * later if later < 1e3 * free else 0.0)
 
     def mobility(self, u: np.ndarray) -> np.ndarray:

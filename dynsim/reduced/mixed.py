@@ -43,21 +43,29 @@ class MixedField(SumField):
 
     @classmethod
     def predictions(
-        cls, problem: Problem, query: str, /, closed: bool = True, weight: float = 1.0, temperature: float = 0.5, **options: Any
+        cls,
+        problem: Problem,
+        query: str,
+        /,
+        closed: bool = True,
+        weight: float = 1.0,
+        temperature: float = 0.5,
+        stop_gradient: bool = True,
+        **options: Any,
     ) -> dict[str, float | None]:
         """Return what theory predicts for the escape of a query type, for many images and pairs."""
         from dynsim import theory
 
-        return theory.mixed_predictions(problem, query, weight, temperature, closed)
+        return theory.mixed_predictions(problem, query, weight, temperature, closed, stop_gradient)
 
     @classmethod
     def thresholds(
-        cls, problem: Problem, weight: float = 1.0, temperature: float = 0.5, **options: Any
+        cls, problem: Problem, weight: float = 1.0, temperature: float = 0.5, stop_gradient: bool = True, **options: Any
     ) -> dict[str, float | None]:
         """Return the weights of the collapse, and how far it goes at this weight."""
         from dynsim import theory
 
-        return theory.mixed_thresholds(problem, weight, temperature)
+        return theory.mixed_thresholds(problem, weight, temperature, stop_gradient)
 
     def run_options(self, problem: Problem) -> dict:
         """Return the safe step size, and steps for twice the time at which local queries would escape without contrast."""

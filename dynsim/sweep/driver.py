@@ -15,12 +15,13 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from dynsim import __version__
 from dynsim.errors import InputError, Interrupted
 from dynsim.reduced import FIELDS, method_key
-from dynsim.sweep.methods import draws, find, read_option, run_chunk, takes
+from dynsim.sweep.methods import content, draws, find, read_option, run_chunk, takes
 from dynsim.sweep.points import Points, Task
 from dynsim.sweep.store import Row, Store
 from dynsim.sweep.workers import Cluster, Processes, result
@@ -30,6 +31,7 @@ Path = str | os.PathLike[str]
 
 CHUNK = 0.5  # seconds of work in a chunk
 MOST = 1000  # points in a chunk
+MOST_WORKERS = 1000
 SAMPLE = 4  # points timed before the rest starts, two a worker; the first of each, which compiles or loads, does not count
 BLOCK = 500  # points looked up in the store at once
 
@@ -110,11 +112,12 @@ def run(
         if not takes(method, name):
             raise InputError(f"method {method} has no option {name!r}: leave it out, or change the method")
     find(method)
-    if seeds != 1 and not draws(method):
+    if (np.ndim(seeds) > 0 or seeds != 1) and not draws(method):
         raise InputError(f"method {method} draws nothing, got seeds={seeds!r}: leave them out, or take a method on images")
-    if workers is not None and (workers != int(workers) or workers < 1):
-        raise InputError(f"workers must be a whole number of at least 1, got {workers!r}: leave it out for one per core")
-    todo = Points(grid, points, seeds, method, options, __version__, partial(read_option, method))
+    if workers is not None and (workers != int(workers) or not 1 <= workers <= MOST_WORKERS):
+        raise InputError(f"workers must be a whole number from 1 to {MOST_WORKERS}, got {workers!r}: leave out for one per core")
+    readers = partial(read_option, method), partial(content, method)
+    todo = Points(grid, points, seeds, method, options, __version__, *readers)
     with Store(path) as store:
         pool: Processes | Cluster = Processes(workers) if scheduler is None else Cluster(scheduler)
         try:

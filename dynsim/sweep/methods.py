@@ -20,14 +20,17 @@ distance, distance_start, ..        of runs on pictures, in place of all of thes
 ==================================  =========================================================================================
 """
 
+import hashlib
 import importlib
 import inspect
+import os
 import re
 import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +38,13 @@ import numpy as np
 
 from dynsim import __version__
 from dynsim.analysis.columns import PARAMETERS
-from dynsim.errors import DynsimError, InputError
+from dynsim.errors import DynsimError, FileError, InputError
 from dynsim.model.amplitude import Uniform
 from dynsim.model.problem import Problem
 from dynsim.reduced import FIELDS, field_class
 from dynsim.reduced.field import Field, Option
 from dynsim.sweep import columns
+from dynsim.sweep.store import FIXED
 
 if TYPE_CHECKING:  # a worker loads these when asked, or never
     from dynsim.sweep.points import Point, Task
@@ -49,6 +53,7 @@ if TYPE_CHECKING:  # a worker loads these when asked, or never
 
 Results = dict[str, float | None]  # by name of their column
 
+RESERVED = {name.lower() for name in FIXED}  # SQLite tells no case apart
 RTOL = 1e-5  # of the flow in a sweep: 6/10 of the time that 1e-8 takes; what it does to events is measured in docs/sweeps.md
 SAVED = 200  # saved steps between which events of a descent are interpolated
 INTEGRATORS = {  # their options
@@ -262,6 +267,55 @@ def read_option(method: str, name: str, value: Any) -> Any:
     return value
 
 
+def content(method: str, name: str, value: Any) -> Any:
+    """Return what a value of an option stands for: the value, or, of one that names a file or folder, a digest of what is in it.
+
+    Parameters
+    ----------
+    method : str
+        A method.
+    name : str
+        Name of the option.
+    value : object
+        A value, as from `read_option`.
+
+    Returns
+    -------
+    object
+        The value, or a text.
+
+    Raises
+    ------
+    FileError
+        If a file cannot be read.
+
+    Examples
+    --------
+    >>> from dynsim.sweep import methods
+    >>> methods.content("orbit", "nodes", 12)
+    12
+    """
+    loaded = {option.name for option in _options(method) if option.loader is not None}
+    if name not in loaded or not isinstance(value, str):
+        return value
+    try:
+        paths = sorted(path for path in Path(value).iterdir() if path.is_file()) if os.path.isdir(value) else [Path(value)]
+        return f"content {_digest(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))}"
+    except OSError as error:
+        raise FileError(f"cannot read {value!r} ({error.strerror or error}): mend the path") from None
+
+
+@lru_cache
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of the contents of files, read again where time or size has changed; of several, with their names."""
+    found = hashlib.sha256()
+    for path, *_ in files:
+        content = path.read_bytes()
+        found.update(f"{path.name if len(files) > 1 else ''} {len(content)}\n".encode())
+        found.update(content)
+    return found.hexdigest()
+
+
 def takes(method: str, name: str) -> bool:
     """Return whether a method has an option.
 
@@ -409,6 +463,8 @@ def _measure(function: Callable[..., Any], point: "Point", options: Mapping[str,
 
 def _plain(results: dict[str, Any]) -> Results:
     for name, value in results.items():
+        if name in RESERVED:
+            raise InputError(f"a result has a name that no parameter or column of a store has, got {name!r}: rename it")
         if not re.fullmatch("[a-z][a-z0-9_]{0,40}", name):
             raise InputError(f"names of results are lower-case words, got {name!r}: rename it")
         results[name] = None if value is None or value != value else float(value)

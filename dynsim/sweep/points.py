@@ -1,7 +1,8 @@
 """Points of a sweep: a grid over the fields of Problem and options of the method, or a list, times seeds.
 
 A point is a tuple: PARAMETERS, the seed, then the options that have an axis. Its key is a digest of everything that decides its
-result: parameters, seed, method, options and package version, as canonical JSON; whether an option has an axis is no part of it.
+result: parameters, seed, method, options (of a file what is in it) and package version, as canonical JSON; whether an option
+has an axis is no part of it.
 Points are made one by one: a grid of any size takes no memory.
 """
 
@@ -123,6 +124,8 @@ class Points:
         Version of dynsim, for the keys.
     reader : callable, optional
         From (name, value) of an option to the value as the method takes it; raises InputError for a name that is none.
+    content : callable, optional
+        From (name, value) of an option to what a key holds of it: of a file what is in it, not its name.
 
     Attributes
     ----------
@@ -153,11 +156,12 @@ class Points:
         options: Mapping[str, Any] | None = None,
         version: str | None = None,
         reader: Callable[[str, Any], Any] | None = None,
+        content: Callable[[str, Any], Any] = lambda name, value: value,
     ) -> None:
         if axes is not None and points is not None:
             raise InputError("a sweep takes axes or a list of points, got both: drop one")
         self.method, self.version, self.options = method, version, dict(sorted((options or {}).items()))
-        self.seeds, self._reader = _seeds(seeds), reader
+        self.seeds, self._reader, self._content = _seeds(seeds), reader, content
         listed = None if points is None else [dict(point) for point in points]
         given_names = chain.from_iterable([axes or {}] if listed is None else listed)
         self.names = tuple(name for name in dict.fromkeys(given_names) if name not in PARAMETERS)
@@ -166,7 +170,7 @@ class Points:
                 raise InputError(f"an option has an axis or one value for all points, got both for {name}: drop one")
         given: dict[str, Any] = {**PARAMETERS, **dict.fromkeys(self.names), **(axes or {})}
         self.axes = {name: self._axis(name, PARAMETERS.get(name) if values is None else values) for name, values in given.items()}
-        self._listed = None if listed is None else [self._listed_values(point) for point in listed]
+        self._listed = None if listed is None else list(dict.fromkeys(self._listed_values(point) for point in listed))
         if len(self) > MOST:
             raise InputError(f"a sweep has up to {MOST:.0e} points, got {len(self):.4g}: take fewer values per axis")
         self._common = self._head((None,) * len(self.names))
@@ -235,7 +239,8 @@ class Points:
         """What keys have in common where the options with an axis have these values."""
         options = self._options(values)
         try:
-            head = {"method": self.method, "options": options, "version": self.version}
+            seen = {name: self._content(name, value) for name, value in options.items()}
+            head = {"method": self.method, "options": seen, "version": self.version}
             return json.dumps(head, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError):
             raise InputError(f"options of a method are plain numbers and texts, got {options}") from None

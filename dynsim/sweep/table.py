@@ -184,6 +184,9 @@ def _replace(target: Path, writer: Callable[[str], object]) -> None:
         os.close(handle)
         try:
             writer(temporary)
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)  # as any file that is written
             os.replace(temporary, target)
         finally:
             if os.path.exists(temporary):

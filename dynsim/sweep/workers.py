@@ -66,6 +66,7 @@ class Processes:
             from joblib.externals.loky import ProcessPoolExecutor
 
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            warnings.filterwarnings("ignore", "Failed to kill subprocesses", UserWarning)  # of workers, which have none
             with interrupts_held():
                 self._executor = ProcessPoolExecutor(
                     self.count, timeout=None, env=ONE_THREAD, initializer=_settle, initargs=(os.getpid(),)

@@ -16,6 +16,14 @@ def negatives(f: np.ndarray, others: np.ndarray, weight: np.ndarray, K: int, tau
     return (e @ others) / ((K - 1) * np.exp(-top[..., 0]) + e.sum(axis=-1))
 
 
+def negatives_of_both(f: np.ndarray, weight: np.ndarray, K: int, tau: float) -> np.ndarray:
+    """Mean of N(f) and of what an image is as a negative of the others: where both views learn, D is 2 f less twice this."""
+    s = np.multiply.outer(f, f) / tau
+    top = np.maximum(s.max(axis=-1), 0.0)
+    log_Z = top + np.log((K - 1) * np.exp(-top) + np.exp(s - top[:, None]) @ weight)
+    return 0.5 * (negatives(f, f, weight, K, tau) + np.exp(s - log_Z) @ (weight * f))
+
+
 def push(law: Law, K: int, phi: np.ndarray) -> np.ndarray:
     """G(phi) = E[z^3 e^(2 z phi)] - E[z^2 e^(z phi)] E[z e^(z phi)] / K."""
     return np.exp(tilted(law, 3, 2 * phi)) - np.exp(tilted(law, 2, phi) + tilted(law, 1, phi)) / K

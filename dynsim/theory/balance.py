@@ -110,7 +110,9 @@ def collapse_weight(problem: Problem, temperature: float = 0.5) -> float:
     check_temperature(temperature)
     law, K, gamma = problem.amplitude, problem.K, problem.masked / problem.P
     if law.L == law.U:
-        return gamma * (1 + math.exp(law.L**2 / temperature) / (K - 1)) if K > 1 and law.L**2 < 700 * temperature else math.inf
+        if K == 1 or law.L**2 > 700 * temperature:  # beyond what a number holds
+            return math.inf
+        return gamma * (1 + math.exp(law.L**2 / temperature) / (K - 1))
     _check_density(law)
     left = 0.5 * law.L**2 - temperature * _log_pile(law, K, temperature, law.L)
     return 0.5 * gamma * law.L**2 / left if left > 0 else math.inf
@@ -128,8 +130,8 @@ def collapsed_attention(problem: Problem, weight: float, temperature: float = 0.
     temperature : float
         Of the softmax over negatives, tau > 0.
     finite : bool
-        Whether to solve for the lowest root of both pushes at this P, with the share of the global area and its own queries in
-        the pooled output (E12).
+        Whether to solve for the next root of both pushes from zero on, at this P, with the share of the global area and its own
+        queries in the pooled output (E12).
 
     Returns
     -------
@@ -370,7 +372,7 @@ def _settled(problem: Problem, weight: float, temperature: float) -> _Settled:
 
 
 class _Settled:
-    """Where the global correlation of a local query comes to rest: the lowest root of both pushes, at this P (E12)."""
+    """Where the global correlation of a local query comes to rest from zero on: the next root of both pushes, at this P (E12)."""
 
     def __init__(self, problem: Problem, weight: float, temperature: float) -> None:
         self.law, self.K, self.tau, self.weight = problem.amplitude, problem.K, temperature, weight
@@ -393,14 +395,12 @@ class _Settled:
         return float(scale @ (self.weight * D - self.gamma * z * A) / scale.sum())
 
     def _root(self) -> float:
-        before = LOWEST / self.law.U
-        if self.net(before) <= 0:
-            return -math.inf
-        for phi in np.linspace(before, self.largest, STEPS)[1:].tolist():
-            if self.net(phi) < 0:
+        before, up = 0.0, self.net(0.0) > 0
+        for phi in np.linspace(before, self.largest if up else LOWEST / self.law.U, STEPS)[1:].tolist():
+            if (self.net(phi) > 0) != up:
                 return float(optimize.brentq(self.net, before, phi, xtol=1e-13))
             before = phi
-        return math.inf
+        return math.inf if up else -math.inf
 
     def attention(self) -> float:
         """E[A_g]."""

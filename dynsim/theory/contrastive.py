@@ -20,7 +20,7 @@ from scipy import optimize, special
 from dynsim.errors import InputError
 from dynsim.model.amplitude import Uniform, check_temperature
 from dynsim.model.problem import Problem
-from dynsim.theory._pairs import negatives, push, take_off_integral
+from dynsim.theory._pairs import negatives, negatives_of_both, push, take_off_integral
 from dynsim.theory.averages import COUNTS, amplitude_nodes, fading_integral, hypergeometric, integral
 
 
@@ -68,6 +68,11 @@ def runner_up(problem: Problem) -> float:
         E[z^2 e^(z phi)] E[z e^(z phi)] / K: for fixed z, -log(1 - (c / c')^2) / (2 z), of order one however close the race; inf
         where both are equal.
 
+    Raises
+    ------
+    InputError
+        For K = 1 and a fixed amplitude.
+
     Notes
     -----
     Class: asymptotic; contrast alone.
@@ -83,6 +88,8 @@ def runner_up(problem: Problem) -> float:
     if small == large:
         return math.inf
     goal = (small / large) ** 2 * take_off_integral(problem.amplitude, problem.K)
+    if goal == math.inf:
+        raise InputError("with K=1 and one amplitude nothing is learnt from contrast, and no area wins: take K >= 2")
     law = problem.amplitude
 
     def left(phi: float) -> float:
@@ -104,7 +111,7 @@ def collapse_time(
     problem : Problem
         What is simulated.
     stop_gradient : bool
-        Whether only one view of a pair learns; else it takes half as long.
+        Whether only one view of a pair learns; else it takes half as long, for random z about so with finite=True.
     finite : bool
         Whether to integrate until E[A] = 1/2 with A not small: t = P K int dphi / E[z^2 A (1 - A) D], D = f - N(f).
     temperature : float
@@ -126,8 +133,8 @@ def collapse_time(
     Notes
     -----
     Class: asymptotic; relative error 4 eps for fixed z, half of it all at P = 100. finite=True: closed, with the scatter of the
-    unmasked count of the area; PP and the local areas are left out, of the order of 1 / C_g and of n_l (C_l / C_g)^2 for n_l
-    local areas: 1.3 % together at P = 100.
+    unmasked count of the area; PP and the local areas are left out: 1.3 % at P = 100, of the order of 1 / C_g and, for both
+    forms, of rho C_l / C_g, which is much where local areas are nearly as large (4 % for kappas .5, .45 at P = 1e12).
 
     Examples
     --------
@@ -152,13 +159,16 @@ def collapse_time(
     log_odds[shown] = np.log(n[shown]) - np.log(P - n[shown])
     middle = float(log_odds[shown] @ chance[shown] / chance[shown].sum()) if not shown.all() else float(log_odds @ chance)
 
+    def away(f: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return negatives(f, f, weight, K, temperature) if stop_gradient else negatives_of_both(f, weight, K, temperature)
+
     def drive(phi: float) -> float:
         z, weight = amplitude_nodes(law, max(phi, 1e-9), -middle / max(phi, 1e-9))
         x = (z * phi)[:, None] + log_odds
         A, rest = special.expit(x), special.expit(-x)
         both = weight[:, None] * chance
         f = z[:, None] * A
-        D = (f @ chance)[:, None] - negatives(f.ravel(), f.ravel(), both.ravel(), K, temperature).reshape(f.shape)
+        D = (f @ chance)[:, None] - away(f.ravel(), both.ravel()).reshape(f.shape)
         return float((both * z[:, None] ** 2 * A * rest * D).sum())
 
     def lead(phi: float) -> float:
@@ -223,7 +233,8 @@ def late_collapse(problem: Problem, t: ArrayLike, temperature: float = 0.5, stop
     def rates(phi: float) -> tuple[float, float]:
         """log E[e^(-z phi)] and log E[z^2 D e^(-z phi)]."""
         z, weight = amplitude_nodes(law, phi, law.L)
-        D = z - negatives(z, z, weight, K, temperature)
+        near = negatives(z, z, weight, K, temperature) if stop_gradient else negatives_of_both(z, weight, K, temperature)
+        D = z - near
         fall = weight * np.exp(-(z - law.L) * phi)
         push = float(fall @ (z**2 * D))
         return math.log(fall.sum()) - law.L * phi, (math.log(push) if push > 0 else math.nan) - law.L * phi

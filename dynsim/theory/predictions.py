@@ -83,7 +83,7 @@ def contrastive_predictions(
 
 
 def mixed_predictions(
-    problem: Problem, query: str, weight: float = 1.0, temperature: float = 0.5, closed: bool = True
+    problem: Problem, query: str, weight: float = 1.0, temperature: float = 0.5, closed: bool = True, stop_gradient: bool = True
 ) -> Numbers:
     """Return what theory predicts for the escape of a query type under L_rec + weight P L_con.
 
@@ -99,6 +99,8 @@ def mixed_predictions(
         The tau of the contrastive loss.
     closed : bool
         Whether closed forms at this P are among them.
+    stop_gradient : bool
+        Whether only one view of a pair learns; both learn as one does at twice the weight, to a good approximation for random z.
 
     Returns
     -------
@@ -118,12 +120,12 @@ def mixed_predictions(
         found.update(dict.fromkeys([name for name in found if "depth" in name]))
     if "L" in query and problem.Delta > 0 and weight > 0:
         for name, finite in _forms(closed).items():
-            time = mixed_escape_time(problem, weight, temperature, finite)
+            time = mixed_escape_time(problem, weight * _views(stop_gradient), temperature, finite)
             found[f"escape_time_{name}"] = time if time < float("inf") else None
     return {**found, "collapse_time_theory": None}
 
 
-def mixed_thresholds(problem: Problem, weight: float = 1.0, temperature: float = 0.5) -> Numbers:
+def mixed_thresholds(problem: Problem, weight: float = 1.0, temperature: float = 0.5, stop_gradient: bool = True) -> Numbers:
     """Return the weights at which attention of local queries collapses, and how far it does at a weight.
 
     Parameters
@@ -134,6 +136,8 @@ def mixed_thresholds(problem: Problem, weight: float = 1.0, temperature: float =
         The alpha of the loss.
     temperature : float
         The tau of the contrastive loss.
+    stop_gradient : bool
+        As for `mixed_predictions`.
 
     Returns
     -------
@@ -151,9 +155,15 @@ def mixed_thresholds(problem: Problem, weight: float = 1.0, temperature: float =
     names = ("critical_weight", "collapse_weight", "collapsed_attention")
     if problem.Delta <= 0:
         return dict.fromkeys(names)
-    attention = collapsed_attention(problem, weight, temperature, finite=True)
-    values = critical_weight(problem), collapse_weight(problem, temperature), attention
+    views = _views(stop_gradient)
+    attention = collapsed_attention(problem, weight * views, temperature, finite=True)
+    values = critical_weight(problem) / views, collapse_weight(problem, temperature) / views, attention
     return {name: value if value < float("inf") else None for name, value in zip(names, values, strict=True)}
+
+
+def _views(stop_gradient: bool) -> float:
+    """How many views of a pair learn."""
+    return 1.0 if stop_gradient else 2.0
 
 
 def _forms(closed: bool) -> dict[str, bool]:

@@ -40,3 +40,8 @@ def deadly(problem, seed, marker):
 def optional(problem, seed, a=1.0, b="x", c=False):
     """A number that says what the options were."""
     return {"x": problem.kappa_c + 10 * a + (100 if b == "y" else 0) + 1000 * c}
+
+
+def named(problem, seed, name="x"):
+    """A result of any name."""
+    return {name: 1.0}

@@ -126,7 +126,7 @@ def test_a_huge_grid_takes_no_memory():
         ({"method": "orbits"}, "own package.module:function, got 'orbits'"),
         ({"method": "no.module:f"}, "cannot find method"),
         ({"options": {"n": 3}}, "method orbit has no option 'n'"),
-        ({"workers": 0}, "at least 1"),
+        ({"workers": 0}, "from 1 to 1000"),
     ],
 )
 def test_bad_input_is_named_before_anything_starts(tmp_path, change, message):
@@ -598,3 +598,32 @@ def test_a_reader_after_a_writer_that_was_killed(tmp_path):
     for name, values in before.items():
         np.testing.assert_array_equal(after[name], values)
     assert not Path(f"{path}-journal").exists()
+
+
+@pytest.mark.parametrize("name", ["key", "gamma", "seed", "seconds", "p"])
+def test_a_result_takes_no_column_of_the_store(tmp_path, name):
+    counts = sweep.run(tmp_path / "a.db", {"P": [100, 200]}, method="sweep_methods:named", options={"name": name}, workers=1)
+    assert counts["failed"] == 2
+    table = sweep.load(tmp_path / "a.db")
+    assert list(table["P"]) == [100, 200] and all("rename it" in message for message in table["message"])
+
+
+def test_pictures_are_known_by_their_content(tmp_path):
+    first, second = np.random.default_rng(0).random((2, 12, 4, 4))
+
+    def computed(pictures, name):
+        np.save(tmp_path / name, pictures)
+        options = {"images": str(tmp_path / name), "patch": 2}
+        return sweep.run(tmp_path / "a.db", {"gamma": 0.5}, method="any-images", options=options, workers=1)["computed"]
+
+    assert [computed(first, "a.npy"), computed(first, "a.npy"), computed(first, "b.npy")] == [1, 0, 0]
+    assert computed(second, "a.npy") == 1
+
+
+def test_listed_points_and_seeds_are_each_computed_once(tmp_path):
+    counts = sweep.run(tmp_path / "a.db", points=[{"P": 100}] * 5 + [{"P": 200}], method="sweep_methods:trivial", workers=1)
+    assert counts["points"] == counts["computed"] == 2
+    more = sweep.run(tmp_path / "b.db", {"P": 100}, seeds=np.arange(3), method="sweep_methods:trivial", workers=1)
+    assert more["computed"] == 3
+    with pytest.raises(dynsim.InputError, match="from 1 to 1000, got 99999"):
+        sweep.run(tmp_path / "c.db", {"P": 100}, method="sweep_methods:trivial", workers=99999)

@@ -120,16 +120,21 @@ def test_no_collapse_where_most_views_show_nothing_of_the_area():
 @pytest.mark.parametrize("law", [ONE, Uniform(0.8, 1.2), Discrete((0.8, 1.2))], ids=str)
 def test_late_collapse_by_slow_integration(law, stop_gradient):
     """Its own integral over phi, amplitudes on a grid; the last e-folding of it is good to 1 / (L phi) squared."""
-    problem, (z, w) = large(1e6, law, K=10), grid(law, 200) if isinstance(law, Uniform) else law.nodes(2)
-    e = np.exp(np.multiply.outer(z, z) / 0.5)
-    D = z - (e @ (w * z)) / (9 + e @ w)
+    problem, (z, w) = large(1e6, law, K=6), grid(law, 200) if isinstance(law, Uniform) else law.nodes(2)
+    e = np.exp(np.multiply.outer(z, z) / 0.4)
+    Z = 5 + e @ w
+    share = e / Z[:, None] if stop_gradient else (e / Z[:, None] + e / Z) / 2  # as the negatives of the other view, too
+    D = z - share @ (w * z)
     odds = problem.rho * problem.C_global / (1e6 - problem.rho * problem.C_global)
     phi = 60.0
     x = np.linspace(0, phi, 60_001)
     rate = np.exp(-np.multiply.outer(x, z)) @ (w * z**2 * D)
-    t = 1e7 * odds / (1.0 if stop_gradient else 2.0) * trapezoid(1 / rate, x)
+    t = 6e6 * odds / (1.0 if stop_gradient else 2.0) * trapezoid(1 / rate, x)
     left = np.exp(-z * phi) @ w / odds
-    assert theory.late_collapse(problem, t, stop_gradient=stop_gradient) == pytest.approx(left, rel=3e-3)
+    assert theory.late_collapse(problem, t, 0.4, stop_gradient) == pytest.approx(left, rel=3e-3, abs=0)
+    if law != ONE:
+        other = theory.late_collapse(problem, t, 0.4, not stop_gradient) * (0.5 if not stop_gradient else 2)  # control
+        assert other != pytest.approx(left, rel=6e-3, abs=0)
 
 
 def test_late_collapse():
