@@ -344,6 +344,12 @@ def test_bad_input_is_named(part, data, pairs):
         with pytest.raises(dynsim.InputError, match=match) as caught:
             full.descend(part, images, **bad)
         assert "\n" not in str(caught.value)
+    with pytest.raises(dynsim.InputError, match="pairs must be a Pairs, got Dataset"):
+        full.descend(part, None, pairs=data)
+    with pytest.raises(dynsim.InputError, match="data must be a Dataset, got Pairs"):
+        full.descend(part, pairs)
+    with pytest.raises(dynsim.InputError, match="masks must have the partition's P=15"):  # from the second step on, too
+        full.descend(part, None, pairs=lambda step: other if step else pairs, steps=2)
     with pytest.raises(dynsim.InputError, match="temperature"):
         full.gradient(np.zeros((11, 11)), part, None, embeddings(part)["random"], pairs, temperature=-1)
 

@@ -72,3 +72,10 @@ def test_report():
     check(validation.Report((row,), True, 0), "Report: passed", "1 of 1", "quick", "seed 0", "exact 1", "P=16: fp")
     check(validation.Report((row, bad) * 40, False, 1), "Report: failed", "40 of 80", "statistical 40", "P=14: z of fp")
     check(validation.Report((), True, 0), "0 of 0")
+
+
+def test_pairs_and_images():
+    problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    check(dynsim.sample_pairs(problem, dynsim.Partition.blocks(problem), n=8), "n=8 images", "P=16 patches", "0.75 of")
+    pictures = np.random.default_rng(0).random((5, 8, 8))
+    check(dynsim.Images.cut(pictures, patch=2, gamma=0.5), "5 pictures", "P=16", "4 x 4", "0.5 of")

@@ -126,7 +126,9 @@ def hold(row: Exponent, claim: Claim, problem: Problem | None = None, lower: boo
         off = sign * (claimed - row.exponent)
     elif is_number(claim):
         claimed, off = float(claim), sign * (float(claim) - row.exponent)
-        holds, factor = off >= -row.error, (row.window[1] / row.window[0]) ** off
+        i, j = (int(np.abs(np.log(x / end)).argmin()) for end in row.window)
+        gained = sign * (claimed * np.log(x[j] / x[i]) - np.log(y[j] / y[i]))
+        holds, factor = off >= -row.error, np.exp(min(gained, 709.0))
     else:
         raise InputError(f"a bound is an exponent or a function of the problem, got {claim!r}: give e.g. 1.2")
     return Bound(row.quantity, bool(lower), float(claimed), row.exponent, row.error, bool(holds), float(off), float(factor))
@@ -139,7 +141,10 @@ def _values(row: Exponent, claim: Callable[[Problem], float], problem: Problem |
             f"a function as a bound needs the problem of a measurement along P, got problem={problem!r} and {row.meaning}: "
             f"pass problem=, or an exponent"
         )
-    values = np.array([float(claim(replace(problem, P=P))) for P in row.x])
+    try:
+        values = np.array([float(claim(replace(problem, P=P))) for P in row.x])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"a bound must return a number for a problem, got {type(error).__name__} ({error}): mend it") from None
     if not (np.isfinite(values).all() and (values > 0).all()):
         raise InputError(f"a bound must be positive and finite at every P, got {values.tolist()}: mend the function")
     return values

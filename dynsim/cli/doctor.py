@@ -12,7 +12,7 @@ from dynsim.cli import _show
 from dynsim.cli._options import add_output
 
 NEEDED = ("numpy", "scipy", "numba", "llvmlite", "matplotlib", "rich", "joblib")
-EXTRAS = ("xarray", "pandas", "netCDF4", "dask", "bokeh", "torch")
+EXTRAS = ("xarray", "pandas", "h5netcdf", "h5py", "distributed", "pillow", "scikit-image", "bokeh", "uniplot", "torch")
 FEATURES = ("fma", "avx2", "avx512f")
 SETTINGS = (
     "NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_DISABLE_JIT", "NUMBA_NUM_THREADS", "OPENBLAS_CORETYPE",

@@ -44,6 +44,8 @@ def run(args: Namespace) -> int:
         raise InputError(f"figures end in {', '.join(ENDINGS + MOVING)}, got {args.out!r}: rename --out")
     if not os.path.exists(args.source):
         raise FileError(f"a source must exist, got {args.source!r}, which does not: check the name")
+    if os.path.splitext(args.source)[1] in (".npz", ".nc"):
+        raise InputError(f"a figure is one of a folder or a store, got the file {args.source!r}: name the folder that it is in")
     if ending in MOVING and not os.path.isdir(args.source):
         raise InputError(f"a moving picture is one of a run, got the store {args.source!r}: name a folder of simulate --out")
     from dynsim import plots
@@ -116,6 +118,8 @@ def _store(source: str) -> Figure:
     sizes = np.unique(table["P"])
     figure, axes = plots.figure(1, len(sizes), plots.SINGLE if len(sizes) == 1 else plots.DOUBLE, squeeze=False)
     collapses = "collapse" in table and np.isfinite(table["collapse"]).any()
+    if not collapses and "depth" not in table:
+        raise InputError(f"a phase diagram shows depths or collapses, {source!r} has neither: draw the columns of sweep.load")
     deepest = np.nanmax(-table["depth"] / np.log(table["P"]), initial=0.0)
     for ax, P in zip(axes[0], sizes, strict=True):
         rows = {name: column[table["P"] == P] for name, column in table.items()}

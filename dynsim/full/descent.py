@@ -298,7 +298,7 @@ def correlations(Q: ArrayLike, E: ArrayLike, V: ArrayLike) -> tuple[np.ndarray, 
     given = {}
     for name, value in (("Q", Q), ("E", E), ("V", V)):
         try:
-            given[name] = np.asarray(value, dtype=float)
+            given[name] = _real(value)
         except (TypeError, ValueError, RuntimeError) as error:  # the last one from tensors that need a gradient
             raise InputError(f"{name} must be an array of real numbers, got {type(value).__name__}: {error}") from None
         if not np.isfinite(given[name]).all():
@@ -312,6 +312,13 @@ def correlations(Q: ArrayLike, E: ArrayLike, V: ArrayLike) -> tuple[np.ndarray, 
             raise InputError(f"{name} must be (d, {columns}) with d={d} as in Q, got {value.shape}: one vector a column")
     left = E.T @ Q
     return left @ V, left @ E
+
+
+def _real(value: Any) -> np.ndarray:
+    """An array of real numbers. Raises TypeError for complex ones, of which NumPy would take the real part."""
+    if np.iscomplexobj(value):
+        raise TypeError("complex numbers")
+    return np.asarray(value, dtype=float)
 
 
 def _by_step(given: Any) -> Callable[[int], Any]:

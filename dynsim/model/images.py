@@ -146,6 +146,12 @@ class Images:
         """Numbers in a patch."""
         return self.patches.shape[2]
 
+    def __repr__(self) -> str:
+        return (
+            f"Images: n={self.n} rows of {len(self.patches)} pictures, P={self.P} patches of d={self.d} numbers on a grid of "
+            f"{' x '.join(map(str, self.grid))}\n{self.masked_mean / self.P:.3g} of the patches masked"
+        )
+
     @property
     def masked_mean(self) -> float:
         """Mean number of masked patches of a row: what the loss is divided by."""

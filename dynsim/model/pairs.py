@@ -90,6 +90,13 @@ class Pairs:
         """The masks of the first and of the second view, bool (n, P) each."""
         return self.masked[:, 0], self.masked[:, 1]
 
+    def __repr__(self) -> str:
+        clusters, P = len(np.unique(self.cluster)), self.masked.shape[2]
+        return (
+            f"Pairs of n={self.n} images of {clusters} clusters, P={P} patches, up to {self.z.shape[1]} areas\n"
+            f"{self.masked.mean():.3g} of the patches masked in a view, amplitudes {self.z.min():.4g} to {self.z.max():.4g}"
+        )
+
     def check(self, part: Partition) -> None:
         """Raise InputError unless these pairs fit a partition.
 

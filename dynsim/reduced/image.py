@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from dynsim.errors import InputError, NoRecipe
 from dynsim.model import memory
+from dynsim.model.amplitude import seed_of
 from dynsim.model.areas import Layout
 from dynsim.model.images import Images
 from dynsim.reduced.field import Field, Observation, Option, Recipe
@@ -85,6 +86,8 @@ class ImageField(Field):
         Rows of the data at every step, drawn independently by their weights; all of them when left out.
     seed : int
         Of the draw of batches.
+    rng : optional
+        A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
     Attributes
     ----------
@@ -132,6 +135,8 @@ class ImageField(Field):
         masked_value: str = "zero",
         batch: int | None = None,
         seed: int = 0,
+        *,
+        rng: Any = None,
     ) -> None:
         if not isinstance(images, Images) and not callable(images):
             raise InputError(f"images must be Images or a function of the step, got {type(images).__name__}: see Images.cut")
@@ -141,7 +146,7 @@ class ImageField(Field):
             raise InputError(f"batch must be a whole number of at least 1 row, got {batch!r}: leave it out for all")
         if batch is not None and not isinstance(images, Images):
             raise InputError("batch is for given Images, got a function of the step: let it return so many rows")
-        self.source, self.hold, self.batch, self.seed, self.threads = images, hold, batch, int(seed), threads
+        self.source, self.hold, self.batch, self.seed, self.threads = images, hold, batch, int(seed_of(seed, rng)), threads
         self.deterministic = batch is None and isinstance(images, Images)
         self._step: int | None = None
         self._prepare(images if isinstance(images, Images) else images(0))

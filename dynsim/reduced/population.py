@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from dynsim.errors import InputError
+from dynsim.model.amplitude import seed_of
 from dynsim.model.dataset import Dataset
 from dynsim.model.embedding import Embedding
 from dynsim.model.partition import Partition
@@ -60,6 +61,8 @@ class PopulationField(ExplicitField):
         Positions, features and mask token; orthonormal by default. The closures need orthonormal features and no mask token.
     hold : {None, "fp", "pp"}
         Correlation held at zero.
+    rng : optional
+        A numpy.random.Generator or what makes one, in place of ``seed``: a seed is drawn from it.
 
     Raises
     ------
@@ -102,6 +105,8 @@ class PopulationField(ExplicitField):
         threads: int | None = None,
         embedding: Embedding | None = None,
         hold: str | None = None,
+        *,
+        rng: Any = None,
     ) -> None:
         from dynsim.reduced.kernels.counts import all_masked, law_tables, unmasked_law
         from dynsim.reduced.kernels.threads import ThreadPool, thread_count
@@ -111,6 +116,7 @@ class PopulationField(ExplicitField):
         if (part.K, part.P) != (problem.K, problem.P):
             raise InputError(f"partition of K={part.K}, P={part.P} is not one of the problem's K={problem.K}, P={problem.P}")
         check_nodes(nodes)
+        seed = seed_of(seed, rng)
         self._place(part, embedding, hold)
         self.problem, self.masks = problem, masks
         self.nodes, self.n, self.seed = nodes, n, seed

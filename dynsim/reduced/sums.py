@@ -61,6 +61,8 @@ class SumField(Field):
 
     def __init__(self, terms: Sequence[tuple[float, Field]]) -> None:
         pairs = list(terms)
+        if not all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], Field) for pair in pairs):
+            raise InputError("a sum takes pairs (weight, field), got something else: give e.g. [(1.0, field)]")
         if not pairs:
             raise InputError("a sum needs at least one pair (weight, field), got none: give e.g. [(1.0, field)]")
         for weight, _ in pairs:

@@ -396,11 +396,12 @@ def _xarray() -> ModuleType:
 def _write_nc(path: Path, arrays: Arrays, header: dict, coords: Mapping[str, Sequence[str]]) -> None:
     names = _dimensions(arrays, header)
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    variables = {name: (names[name], array) for name, array in arrays.items()} | {"header": ("header_0", text)}
+    words = {name: dict(zip(("long_name", "units"), pair, strict=True)) for name, pair in words_of(header["meta"]).items()}
+    variables: dict = {name: (names[name], array, words.get(name, {})) for name, array in arrays.items()}
+    variables["header"] = ("header_0", text)
     used = {axis for axes in names.values() for axis in axes}
     labels = {"time": np.asarray(arrays["t"]), **{axis: list(text) for axis, text in coords.items() if axis in used}}
-    unit = words_of(header["meta"])["loss"][1]
-    attrs = {"title": f"dynsim {header['meta'].get('method', '')} run", "time": "t = eta x step", "loss": unit}
+    attrs = {"title": f"dynsim {header['meta'].get('method', '')} run", "time": "t = eta x step", "loss": words["loss"]["units"]}
     attrs["meta"] = json.dumps(header["meta"])[:50000]  # for people; HDF5 takes attributes up to 64 KiB
     _xarray().Dataset(variables, labels, attrs).to_netcdf(path, engine="h5netcdf")
     with open(path, "rb+") as file:

@@ -42,7 +42,12 @@ def describe(field: Field) -> tuple[dict | None, dict[str, np.ndarray]]:
         plain, arrays = field.recipe()
     except NoRecipe:
         return None, {}
-    return (plain, arrays) if plain["method"] in FIELDS else (None, {})
+    return (plain, arrays) if _known(plain) else (None, {})
+
+
+def _known(plain: dict) -> bool:
+    """Whether a recipe, with those of its terms, is one of fields that dynsim knows."""
+    return plain["method"] in FIELDS and all(_known(term["field"]) for term in plain.get("terms", ()))
 
 
 def of(traj: Trajectory) -> tuple[dict | None, dict[str, np.ndarray]]:
@@ -68,7 +73,7 @@ def of(traj: Trajectory) -> tuple[dict | None, dict[str, np.ndarray]]:
     >>> recipe.of(run)[0]["method"]
     'orbit'
     """
-    return traj.recipe if traj.recipe is not None and traj.recipe[0]["method"] in FIELDS else (None, {})
+    return traj.recipe if traj.recipe is not None and _known(traj.recipe[0]) else (None, {})
 
 
 def layout(plain: dict, arrays: Mapping[str, np.ndarray]) -> Layout | None:

@@ -1,16 +1,15 @@
 """Rows of a store as columns by name: a dict of arrays that also turns itself into a pandas table."""
 
+import re
 from typing import Any
 
 import numpy as np
 
 from dynsim.analysis.columns import PARAMETERS, axes
 from dynsim.errors import InputError
+from dynsim.reduced import FIELDS, field_class
 
-UNITS = {
-    "P": "patches", "seconds": "s", "loss": "per masked patch", "loss_start": "per masked patch", "floor": "per masked patch",
-    **dict.fromkeys(("escape", "escape_theory", "half", "excess", "phase_end", "t_end", "collapse"), "eta x step"),
-}
+TIMES, LOSSES = "escape|half|excess|phase_end|t_end|collapse", "loss|loss_start|floor|population_loss|population_floor|gap_loss"
 GIVEN = ("version", "method")  # what may also tell rows apart
 
 
@@ -59,9 +58,25 @@ class Rows(dict[str, np.ndarray]):
         named = [*axes(self), *(name for name in ("version", "method") if len(np.unique(self[name])) > 1)]
         alike = [name for name in (*PARAMETERS, "seed") if name not in named]
         first = table.iloc[0] if len(table) else {}
-        attrs: dict[str, Any] = {"units": {name: unit for name, unit in UNITS.items() if name in table}}
+        alone = all(_of_reconstruction(method) for method in np.unique(self["method"]))
+        attrs: dict[str, Any] = {"units": {name: unit for name in self if (unit := _unit(name, alone))}}
         attrs["fixed"] = {name: float(first[name]) for name in alike if len(table)}
         attrs.update({name: str(first[name]) for name in GIVEN if len(table) and (self[name] == first[name]).all()})
         table = table.set_index(named) if named else table
         table.attrs = attrs
         return table
+
+
+def _unit(name: str, alone: bool) -> str | None:
+    """The unit of a column, where it has one; alone: all rows are of reconstruction."""
+    if re.fullmatch(f"({TIMES})(_.*)?", name):
+        return "eta x step"
+    if name.startswith("speed_"):
+        return "1 / (eta x step)"
+    if re.fullmatch(LOSSES, name):
+        return "per masked patch" if alone else None
+    return {"P": "patches", "seconds": "s"}.get(name)
+
+
+def _of_reconstruction(method: str) -> bool:
+    return method not in FIELDS or field_class(method).objective == "reconstruction"

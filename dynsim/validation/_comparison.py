@@ -205,6 +205,8 @@ def _arrays(given: Arrays) -> dict[str, np.ndarray]:
         names = ", ".join(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
         raise InputError(f"arrays to compare are any of {', '.join(BOUNDS)}, and t, got {names or 'none'}: name them so")
     try:
+        if any(np.iscomplexobj(values) for values in given.values()):
+            raise TypeError("complex numbers")
         found = {name: np.asarray(values, dtype=float) for name, values in given.items()}
     except (TypeError, ValueError, RuntimeError) as error:  # the last one from tensors that need a gradient
         raise InputError(f"arrays to compare must be of real numbers, got something else ({error}): convert them") from None

@@ -1,5 +1,6 @@
 """Bounds of one's own: a power law measured exactly, where the right verdict is known."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -39,6 +40,17 @@ def test_an_exponent(claim, lower, verdict, off):
     assert found.to_dict()["verdict"] == verdict and json.loads(json.dumps(found.to_dict()))["lower"] is lower
 
 
+def test_a_constant_meets_what_was_measured():
+    """Of a curve that is no pure power: from where the window begins to the largest x, as measured."""
+    y = np.array([3 * x**0.6 * np.log(x) for x in X])
+    row = dataclasses.replace(power(0.6), y=tuple(y))
+    i = int(np.abs(np.log(np.array(X) / row.window[0])).argmin())
+    expected = y[i] * (X[-1] / X[i]) ** 1.2 / y[-1]
+    assert bounds.hold(row, 1.2).factor == pytest.approx(expected) != pytest.approx((row.window[1] / row.window[0]) ** 0.6)
+    for steep in (17.0, 1e300):
+        assert bounds.hold(row, steep).verdict == "bounds" and bounds.hold(row, -steep, lower=True).factor > 1e300
+
+
 def test_a_function_has_its_constant():
     row = power(0.6)
     above = bounds.hold(row, lambda problem: 6 * problem.P**0.6, PROBLEM)
@@ -65,6 +77,8 @@ def test_the_closed_form_is_within_its_corrections_of_the_measurement():
         (power(0.6), lambda problem: 1.0, None, "needs the problem"),
         (power(-1.0, meaning="loss - floor ~ t^x"), lambda problem: 1.0, PROBLEM, "measurement along P, got problem=Problem"),
         (power(0.6), lambda problem: -1.0, PROBLEM, "positive and finite"),
+        (power(0.6), lambda problem: "a", PROBLEM, "must return a number"),
+        (power(0.6), lambda problem: 10**400, PROBLEM, "must return a number"),
     ],
 )
 def test_what_is_no_bound_is_refused(row, claim, problem, message):

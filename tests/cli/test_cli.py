@@ -73,7 +73,7 @@ BAD = [
     ("simulate --method samples --query LLLL", "--query"),
     ("simulate --query LLL", "LLL"),
     ("simulate --query LLLX", "LLLX"),
-    ("simulate --K 1e100", "K=1"),
+    ("simulate --K 1e100", "K=640"),
     ("simulate --masks exact", "masks"),
     ("simulate --t-end 0", "--t-end"),
     ("simulate --t-end nan", "--t-end"),

@@ -17,12 +17,12 @@ def simulated(capsys, line):
 
 
 def test_a_mixed_run_in_the_population(capsys):
-    said = simulated(capsys, "--method mixed-orbit --K 2 --P 1e9 --weight 2.5 --temperature 0.4 --nodes 4 --no-stop-gradient")
-    problem = dynsim.Problem(K=2, P=1e9)
-    assert said["critical_weight"] == theory.critical_weight(problem)
+    said = simulated(capsys, "--method mixed-orbit --K 2 --P 1e9 --weight 1.25 --temperature 0.4 --nodes 4 --no-stop-gradient")
+    problem = dynsim.Problem(K=2, P=1e9)  # two views that learn are worth twice the weight
+    assert said["critical_weight"] == theory.critical_weight(problem) / 2
     assert said["collapsed_attention"] == theory.collapsed_attention(problem, 2.5, 0.4, finite=True)
-    assert said["collapsed_attention"] != theory.collapsed_attention(problem, 1.0, 0.5, finite=True)  # control: the defaults
-    field = reduced.MixedOrbitField(problem, 2.5, 0.4, stop_gradient=False, nodes=4)
+    assert said["collapsed_attention"] != theory.collapsed_attention(problem, 1.25, 0.4, finite=True)  # control: one view
+    field = reduced.MixedOrbitField(problem, 1.25, 0.4, stop_gradient=False, nodes=4)
     events = reduced.flow(field, **field.run_options(problem)).meta["events"]
     for row in said["queries"]:
         assert row["escape_time"] == events[f"escape {row['query']}"]

@@ -338,3 +338,29 @@ def test_help_has_a_line_for_nearly_every_option(capsys, monkeypatch):
     options = [line for line in lines if line.lstrip().startswith("-")]
     assert status == 0 and len(options) > 40 and len(lines) - len(options) <= 4  # the example is one of them
     assert max(map(len, lines)) <= 120 and "usage: dynsim simulate [options]" in out
+
+
+def test_what_is_no_phase_diagram_is_refused_in_a_line(capsys, tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((6, 8, 8)))
+    grid = ["--images", tmp_path / "a.npy", "--gamma", "0.5,0.75", "--patch", "2,4", "--workers", "1", "--quiet"]
+    assert run(capsys, "sweep", *grid, "--out", tmp_path / "s.db")[0] == 0
+    status, _, err = run(capsys, "plot", tmp_path / "s.db", "--out", tmp_path / "x.png")
+    assert status == 2 and "shows depths or collapses" in err and err.count("\n") == 1
+    assert run(capsys, *SMALL, "--out", tmp_path / "run", "--quiet")[0] == 0
+    (result,) = (tmp_path / "run").glob("*.npz")
+    status, _, err = run(capsys, "plot", result, "--out", tmp_path / "x.png")
+    assert status == 2 and "name the folder that it is in" in err and err.count("\n") == 1
+
+
+def test_a_number_of_threads_that_is_none(capsys, monkeypatch):
+    for value in ("abc", "0", "-1", "1.5", ""):
+        monkeypatch.setenv("NUMBA_NUM_THREADS", value)
+        status, out, err = run(capsys, *SMALL)
+        assert (status, out) == (2, "") and "NUMBA_NUM_THREADS must be a whole number" in err and err.count("\n") == 1
+
+
+def test_times_of_theory_are_those_of_plain_descent(capsys):
+    words = "simulate --K 1 --P 1e4 --query G --json --steps 50".split()
+    plain, momentum = (json.loads(run(capsys, *words, *more)[1]) for more in ((), ("--optimiser", "momentum")))
+    assert plain["queries"][0]["escape_time_theory"] > 0 and momentum["queries"][0]["escape_time_theory"] is None
+    assert momentum["queries"][0]["escape_time"] < plain["queries"][0]["escape_time"]

@@ -9,7 +9,7 @@ import dynsim
 from dynsim import Dataset, Embedding, Images, InputError, Partition
 from dynsim.analysis import areas
 from dynsim.model.amplitude import seed_of
-from dynsim.reduced import ContrastiveField, MinibatchField
+from dynsim.reduced import ContrastiveField, ImageField, MinibatchField, PopulationField
 from dynsim.theory import initial_noise
 
 PROBLEM = dynsim.Problem(K=2, gamma=0.6, P=16, kappa_c=0.7, kappa_s=0.4)
@@ -32,6 +32,8 @@ DRAWS = {  # how each draws, and an array of numbers that shows what it drew
     "of": lambda **how: MinibatchField.of(PART, DATA, n=6, **how).draw(3).z,
     "resampled": lambda **how: MinibatchField.resampled(PART, DATA, n=3, **how).draw(3).masked,
     "pairs": lambda **how: ContrastiveField.fresh(PROBLEM, PART, n=6, **how).pairs(3).z,
+    "monte-carlo": lambda **how: [PopulationField(PROBLEM, PART, masks="monte-carlo", n=6, **how).seed],
+    "rows": lambda **how: [ImageField(Images.cut(PICTURES, patch=2), batch=1, **how).seed],
     "noise": lambda **how: [initial_noise(PROBLEM, PART, draws=100, **how).variance(1, 16)],
 }
 

@@ -321,3 +321,12 @@ def test_saved_times_change_nothing_where_coordinates_do(monkeypatch):
     began, ended, _ = next(one for one in steps if one[2])  # the step after which coordinates change
     within = flow(field, t_end, keep=[began + 1e-3 * (ended - began), t_end], rtol=1e-6)
     assert len(within) == len(once) + 1 and within.fp[-1].tobytes() == once.fp[-1].tobytes()
+
+
+@pytest.mark.slow
+def test_a_flow_that_follows_rounding_ends():
+    """Pushes on FP and PP cancel to rounding where local areas hold 16 patches; what was found up to there holds."""
+    field = MixedOrbitField(dynsim.Problem(P=1e12, K=4, kappa_c=0.85, kappa_s=0.1), weight=2.7)
+    run = flow(field, **field.run_options(field.problem))
+    assert run.meta["status"].startswith("ended at t=1.4") and "cancel to rounding" in run.meta["status"]
+    assert run.meta["events"]["collapse"] is not None and run.t[-1] > 1e13 and run.meta["evaluations"] < 60_000

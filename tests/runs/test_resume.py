@@ -444,3 +444,17 @@ def test_batches_of_unequal_sizes_are_one_run(tmp_path):
 def test_what_cannot_be_run_is_named(tmp_path):
     with pytest.raises(dynsim.InputError, match='integrator must be "descend" or "flow", got \'leap\''):
         dynsim.runs.run(tmp_path / "run.npz", reduced.OrbitField(dynsim.Problem(K=1, P=1e6)), "leap")
+
+
+def test_a_sum_with_a_term_of_your_own_holds_no_field(tmp_path):
+    class Own(reduced.EmpiricalField):
+        method = "own"
+
+    problem = dynsim.Problem(K=2, gamma=0.75, P=16)
+    part = dynsim.Partition.blocks(problem)
+    data = dynsim.sample(problem, part, n=8, seed=0)
+    both = reduced.SumField([(1.0, reduced.EmpiricalField(part, data)), (0.5, Own(part, data))])
+    dynsim.runs.run(tmp_path / "run.npz", both, steps=3)
+    with pytest.raises(dynsim.FileError, match="does not hold its field"):
+        dynsim.runs.resume(tmp_path / "run.npz", more=2)
+    assert dynsim.runs.resume(tmp_path / "run.npz", field=both, more=2).step[-1] == 5

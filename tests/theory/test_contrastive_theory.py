@@ -349,3 +349,30 @@ def test_bad_temperatures_are_named():
     ):
         with pytest.raises(InputError, match="temperature must be positive"):
             call()
+
+
+@pytest.mark.parametrize("law", [ONE, Uniform(0.8, 1.2)], ids=str)
+@pytest.mark.parametrize("tau", [1e-8, 1e-3, 0.02, 1e6])
+def test_any_temperature(law, tau):
+    """Numbers or infinity, without an overflow: at small temperatures no weight makes all attention collapse."""
+    problem = large(1e12, law)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        values = [
+            theory.collapse_weight(problem, tau), theory.collapsed_attention(problem, 2.0, tau),
+            theory.collapsed_attention(problem, 2.0, tau, finite=True), theory.mixed_escape_time(problem, 2.0, tau),
+            *([theory.escaped_attention(problem, 2.0, tau, finite=True)] if law == ONE else []),
+        ]
+    assert all(value >= 0 for value in values)
+    if tau < 1e-2:
+        assert values[0] == math.inf and values[1] < 0.04 and values[2] < 0.01 and values[3] < 1.05 * theory.escape_time(problem)
+    assert theory.collapse_weight(problem, 0.5) > theory.collapse_weight(problem, 1.0) > theory.critical_weight(problem)
+
+
+@pytest.mark.parametrize("K, law, weight", [(2, Uniform(0.3, 1.7), 1.0), (4, Uniform(0.1, 1.9), 2.0)])
+def test_attention_settles_at_the_next_root_from_zero_on(K, law, weight):
+    """Small amplitudes are pushed out at large negative correlations: those are never seen by a run, which starts at zero."""
+    problem = large(1e20, law, K)
+    expected = theory.collapsed_attention(problem, weight, finite=True)
+    t_end = 0.1 * theory.mixed_escape_time(problem, weight, finite=True)
+    run = reduced.flow(reduced.MixedOrbitField(problem, weight), t_end, keep=[t_end], rtol=1e-6)
+    assert run.attention[-1, 0, 0, 1] == pytest.approx(expected, rel=5e-3) and expected > 0.08
