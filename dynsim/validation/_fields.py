@@ -200,6 +200,7 @@ def _gradient(field: Field, y: np.ndarray, rng: np.random.Generator) -> str:
         v = field.mobility(u)
         u = np.where(v == 0.0, 0.0, u)  # what is held, or does not occur
         v = field.mobility(u)
+        _wants(np.any(v), "its mobility says that nothing moves")
         h = STEP / max(float(np.abs(v / size).max()), 1e-300)
         along, terms = float((dy * u).sum()), max(float(np.abs(dy * u).sum()), 1e-300)
         off = abs(along + _slope(field, y, v, h))
@@ -269,9 +270,10 @@ def _shapes(field: Field, y: np.ndarray) -> str:
         for role, values in roles.items():
             _wants(np.shape(values) == (pairs,), f"areas of {name}, {role}, have shape {np.shape(values)}, not ({pairs},)")
     at = tables["attention"]
-    total = at["own"] + np.where(layout.is_global, 0, at["global"]) + np.nan_to_num(at["others"]) + at["masked"]
-    known = np.isfinite(total)
-    _wants(np.abs(total[known] - 1).max(initial=0.0) < SUM, "attention on all roles does not add up to one")
+    for role, values in at.items():  # "masked" is what the others leave of one
+        known = values[np.isfinite(values)]
+        within = -SUM < known.min(initial=0.0) and known.max(initial=0.0) < 1 + SUM
+        _wants(within, f"attention on areas of role {role} is not between zero and one")
     return f"axes agree; {pairs} pairs of query and cluster"
 
 
@@ -279,6 +281,8 @@ def _descends(field: Field) -> str:
     traj = reduced.descend(field, eta=ETA, steps=STEPS, keep=1)
     finite = all(np.isfinite(getattr(traj, name)).all() for name in ("loss", "fp", "pp"))
     _wants(finite and len(traj) == STEPS + 1, "a few steps of descent are not finite")
+    held = field.describe().get("hold")
+    _wants(held is None or not np.any(getattr(traj, held)), f"{held} is held and moves")
     rises = np.diff(traj.loss).max() - 1e-12 * abs(traj.loss[0])
     downhill = rises <= 0 or rises <= 2.0 * _rounding(field, field.start())
     _wants(downhill or not (field.deterministic and field.conservative), "small steps of descent go uphill")
@@ -295,7 +299,7 @@ def _flows(field: Field) -> str:
         raise AssertionError("a flow of a field that draws images must be refused")
     traj = reduced.flow(field, t_end=1.0, keep=3)
     _wants(np.isfinite(traj.loss).all(), "a flow is not finite")
-    _wants(set(traj.meta["events"]) == set(field.events), "a flow does not have the events of the field")
+    _wants(set(field.events) == set(field.crossings(field.start())[1]), "crossings are not those of the events of the field")
     return f"{traj.meta['evaluations']} evaluations"
 
 

@@ -62,6 +62,67 @@ class ChangesItsInput(Sign):
         return result
 
 
+class StartsElsewhere(Registered):
+    def start(self):
+        return super().start() + 0.1
+
+
+class OtherEvents(Registered):
+    def crossings(self, y):
+        loss, found = super().crossings(y)
+        return loss, {**found, "another": -1.0}
+
+
+class TooMuchAttention(Registered):
+    def attention(self, y):
+        return 5 * super().attention(y)
+
+    def observe(self, y, step=0, out=None):
+        seen = super().observe(y, step, out)
+        return Observation(seen.loss, seen.velocity, 5 * seen.attention)
+
+
+class Uphill(Sign):
+    def velocity(self, y, step=0, out=None):
+        loss, dy = EmpiricalField.velocity(self, y, step, out)
+        dy *= -1
+        return loss, dy
+
+
+class SeesAnotherLoss(Registered):
+    def observe(self, y, step=0, out=None):
+        seen = super().observe(y, step, out)
+        return Observation(seen.loss * (1 + 1e-15), seen.velocity, seen.attention)
+
+
+class Remembers(Sign):
+    evaluations = 0
+
+    def velocity(self, y, step=0, out=None):
+        loss, dy = EmpiricalField.velocity(self, y, step, out)
+        self.evaluations += step == 3
+        dy[0, 0] += 1e-9 * (self.evaluations % 2) * (step == 3)
+        return loss, dy
+
+
+class TakesNonsense(Registered):
+    @classmethod
+    def from_options(cls, problem, seed=0, **options):
+        return super().from_options(problem, seed, **{**options, "partition": "blocks"})
+
+
+class MovesWhatIsHeld(Sign):
+    def velocity(self, y, step=0, out=None):
+        loss, dy = EmpiricalField.velocity(self, y, step, out)
+        dy[: self.part.F] += 0.3
+        return loss, dy
+
+
+class NeverMoves(Registered):
+    def mobility(self, u):
+        return 0.0 * u
+
+
 MADE_IN = os.environ.setdefault("DYNSIM_TEST_MADE_IN", str(os.getpid()))
 
 

@@ -2,7 +2,23 @@
 
 import numpy as np
 import pytest
-from broken_fields import ChangesItsInput, Factor, LosesAnOption, Sign, ThreadDependentSum, WrongDim
+from broken_fields import (
+    ChangesItsInput,
+    Factor,
+    LosesAnOption,
+    MovesWhatIsHeld,
+    NeverMoves,
+    OtherEvents,
+    Remembers,
+    SeesAnotherLoss,
+    Sign,
+    StartsElsewhere,
+    TakesNonsense,
+    ThreadDependentSum,
+    TooMuchAttention,
+    Uphill,
+    WrongDim,
+)
 
 import dynsim
 from dynsim.reduced import (
@@ -96,8 +112,20 @@ def test_other_fields_pass(field):
         (LosesAnOption, {"hold": "pp"}, "recipe", "another description"),
         (WrongDim, {}, "shapes", "axis feature has 10 and 16 entries"),
         (ChangesItsInput, {}, "purity", "changes the state"),
+        (StartsElsewhere, {}, "shapes", "starts from zero"),
+        (OtherEvents, {}, "flow", "events of the field"),
+        (TooMuchAttention, {}, "shapes", "is not between zero and one"),
+        (Uphill, {}, "descend", "the loss is 0.4352, above"),
+        (SeesAnotherLoss, {}, "one pass", "another loss"),
+        (Remembers, {}, "resume", "other bits"),
+        (TakesNonsense, {}, "errors", "is not allowed and not refused"),
+        (MovesWhatIsHeld, {"hold": "fp"}, "descend", "fp is held and moves"),
+        (NeverMoves, {}, "gradient", "nothing moves"),
     ],
-    ids=["sign", "factor", "threads", "recipe", "dim", "input"],
+    ids=[
+        "sign", "factor", "threads", "recipe", "dim", "input", "start", "events", "attention", "uphill", "one pass", "resume",
+        "errors", "hold", "mobility",
+    ],
 )
 def test_broken_fields_fail_in_what_is_broken(cls, options, failing, why, monkeypatch):
     monkeypatch.setitem(FIELDS, "broken", f"broken_fields:{cls.__name__}")

@@ -160,14 +160,14 @@ def contrast(
         drawn(z, z_weight, w[k, 2], d_local, m[k])
         if k == 0:
             push_local(m[0], slide[0], slide[1], pairs, wo, wg, x, x_weight, xo, xo_weight, rho, count, h_lead, h_own, out)
-            together[0] += scale * out[10]
-            together[1] += scale * out[13]
+            together[0] += scale * out[9]
+            together[1] += scale * out[12]
         else:
             push_global(m[1], z, z_weight, w[1, 0], x, x_weight, rho_global, D, out)
         out[2] *= m[k, 2] / copies[k, 2]
         for d in range(3):
             drow[3 * k + d] += scale * out[d]
-            up[3 * k + d] += scale * out[11 + d] if d < 2 else abs(scale * out[d])
+            up[3 * k + d] += scale * out[10 + d] if d < 2 else abs(scale * out[d])
         attention[k, 0], attention[k, 1] = out[6], out[7]
         attention[k, 2] = out[8] * m[k, 2] / copies[k, 2] * m[k, 3]
         for s in range(S + 1):

@@ -13,7 +13,7 @@ from dynsim.reduced.kernels.elementary import exp
 from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, maximum, store_at, total
 
 OWN_Z, LEAD_Z, BOTH, SLIDE = range(4)  # rows of `pairs`: z_a, z_b, the probability of both, top z_a - low z_b
-PUSHED = 14  # numbers that `push_local` writes
+PUSHED = 13  # numbers that `push_local` writes
 
 
 @njit(nogil=True, error_model="numpy")
@@ -91,9 +91,9 @@ def pool_global(share, m, n_local, z, z_weight, w, others, x, x_weight, rho, poo
 @njit(nogil=True, error_model="numpy")
 def push_local(m, top, low, pairs, wo, wg, x, x_weight, xo, xo_weight, rho, count, h_lead, h_own, out):
     """Gradient of H for a query that lies in a local area: by phi of the own, the global, the others, out[0:3]; by the weight of
-    a key there, out[3:6]; attention on the own, the global, and E[rho / Z], out[6:9]; what masked keys get together, out[9]; and
-    the slide top out[0] + low out[1], in which what the two areas take from each other is left out pair by pair, out[10]. The
-    sizes of what pairs add to out[0], out[1], out[10], out[11:14]: small and large amplitudes may be pushed in opposite ways.
+    a key there, out[3:6]; attention on the own, the global, and E[rho / Z], out[6:9]; and the slide top out[0] + low out[1],
+    in which what the two areas take from each other is left out pair by pair, out[9]. The sizes of what pairs add to out[0],
+    out[1], out[9], out[10:13]: small and large amplitudes may be pushed in opposite ways.
 
     m (7,): as in `pool_local`, then E[w z D_l], E[w z], E[w z^2 D_l] of an other area; h_lead (J, padded): z_b D of the global
     area, h_own (padded,): z_a D of the own one."""
@@ -101,7 +101,7 @@ def push_local(m, top, low, pairs, wo, wg, x, x_weight, xo, xo_weight, rho, coun
     zero = broadcast_half(0.0)
     by_own, by_lead, slide, on_own, on_lead = zero, zero, zero, zero, zero
     own_size, lead_size, slide_size = zero, zero, zero
-    others, key_own, key_lead, key_others, seen, slow = zero, zero, zero, zero, zero, zero
+    others, key_own, key_lead, key_others, seen = zero, zero, zero, zero, zero
     for j in range(x.size):
         for i in range(count[j]):
             masked = (1.0 - x[j]) * m[1] + (1.0 - xo[j, i]) * m[0] + (1.0 - rho[j, i]) * m[2]
@@ -138,12 +138,11 @@ def push_local(m, top, low, pairs, wo, wg, x, x_weight, xo, xo_weight, rho, coun
             key_lead = key_lead + (unit_lead * x[j] - M * (1.0 - x[j]))
             key_others = key_others + ((F * m[4] - M * m[3]) * rho[j, i] - M * (1.0 - rho[j, i]))
             seen = seen + F * rho[j, i]
-            slow = slow - M * masked
     out[0], out[1], out[2] = total(by_own), total(by_lead), total(others)
     out[3], out[4], out[5] = total(key_own), total(key_lead), total(key_others)
     out[6], out[7], out[8] = total(on_own), total(on_lead), total(seen)
-    out[9], out[10] = total(slow), total(slide)
-    out[11], out[12], out[13] = total(own_size), total(lead_size), total(slide_size)
+    out[9] = total(slide)
+    out[10], out[11], out[12] = total(own_size), total(lead_size), total(slide_size)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -164,7 +163,7 @@ def push_global(m, z, z_weight, w, x, x_weight, rho, D, out):
             apart = (masked + others) * f * h - drawn * f  # h - mean
             t = x_weight[j] * z_weight[b]
             by_own += t * z[b] * A * apart
-            out[11] += abs(t * z[b] * A * apart)
+            out[10] += abs(t * z[b] * A * apart)
             key_own += t * f * w[b] * apart
             on_own += t * A
             F += t * f
@@ -175,4 +174,3 @@ def push_global(m, z, z_weight, w, x, x_weight, rho, D, out):
         out[5] += rho[j, 0] * (m[4] * F - m[3] * M) - (1.0 - rho[j, 0]) * M
         out[6] += on_own
         out[8] += rho[j, 0] * F
-        out[9] -= masked * M
