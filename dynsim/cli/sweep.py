@@ -111,7 +111,10 @@ def _listed(path: str) -> list[dict[str, str]]:
     import csv
 
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [{name: text for name, text in row.items() if text} for row in csv.DictReader(file)]
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        if any(None in row for row in rows):
+            raise ValueError("a line has more values than there are names")
+        return [{name: text for name, text in row.items() if text} for row in rows]
     except (OSError, ValueError) as error:
         raise FileError(f"cannot read the points in {path!r} ({error}): give a CSV file with a line of names") from None

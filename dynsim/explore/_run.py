@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NUMBERS = {"K": 4.0, "gamma": 0.8, "P": 1e12, "kappa_c": 0.9, "kappa_s": 0.4, "L": 0.8, "U": 1.2}
 FEW, ROUGH = 4, 1e-3  # amplitude nodes and accuracy of a flow that is stiff, so that it answers at once (docs/explore.md)
+WRITTEN_OUT = 10_000  # clusters for which a query is written out: far more than a field takes
 Settings = Mapping[str, Any]  # "objective", a text; numbers
 
 
@@ -58,7 +59,7 @@ def field_options(settings: Settings) -> dict[str, Any]:
     known = {option.name: option for option in objectives()[settings["objective"]].options}
     found = {name: settings[name] for name in sliding(settings["objective"])}
     if "query" in known:
-        found["query"] = "L" * int(settings["K"])
+        found["query"] = "L" * int(min(settings["K"], WRITTEN_OUT))
     if "nodes" in known and known["nodes"].default is None:
         found["nodes"] = FEW
     return found

@@ -151,6 +151,8 @@ def run(
     dynsim.errors.InputError: levels must be among exact, ... got 'exactly': leave them out for all
     """
     names = list(LEVELS) if levels is None else list(levels)
+    if not names:
+        raise InputError("a validation has a level at least, got none: leave levels out for all")
     for name in names:
         if name not in LEVELS:
             raise InputError(f"levels must be among {', '.join(LEVELS)}, got {name!r}: leave them out for all")

@@ -289,3 +289,20 @@ def test_bad_input(part, data, correlations):
         attention_map(part, fp, pp, dynsim.sample_pairs(dynsim.Problem(K=3, P=18, kappa_c=0.7), part, n=7), image=14)
     with pytest.raises(dynsim.InputError, match="grid"):
         distance(np.eye(5), (2, 3))
+
+
+@pytest.mark.parametrize("has_token", [False, True])
+def test_images_count_by_their_weights(has_token):
+    """One image of weight two thirds is that image twice."""
+    problem = dynsim.Problem(K=1, gamma=0.5, P=12)
+    part = dynsim.Partition.random(problem, seed=1)
+    rng = np.random.default_rng(2)
+    fp, pp = rng.normal(size=(12, part.F + has_token)), rng.normal(size=(12, 12))
+    two = dynsim.sample(problem, part, n=2, seed=3)
+    weighted = dynsim.Dataset(two.cluster, two.z, two.masked, np.array([2.0, 1.0]) / 3)
+    rows = [0, 0, 1]
+    repeated = dynsim.Dataset(two.cluster[rows], two.z[rows], two.masked[rows])
+    for function in (attention_map, area_attention):
+        found, expected, even = (function(part, fp, pp, data) for data in (weighted, repeated, two))
+        np.testing.assert_allclose(found, expected, atol=1e-14)
+        assert np.nanmax(np.abs(found - even)) > 1e-3  # control
