@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from dynsim.model.partition import Partition
+from dynsim.model.problem import Problem
 
 ROLES = ("own", "global", "others")
 Table = dict[str, dict[str, np.ndarray]]  # attention, fp, pp; then by role
@@ -252,3 +253,30 @@ class PartitionLayout:
             for role in ROLES:
                 found[role][k] = divide((table * keys[role]).sum(axis=1), keys[role].sum(axis=1))
         return found
+
+
+def typical_local(problem: Problem) -> float:
+    """Return how many patches the local area has that a local patch lies in, on average: areas may differ by one.
+
+    Parameters
+    ----------
+    problem : Problem
+        A problem.
+
+    Returns
+    -------
+    float
+        Patches.
+
+    Examples
+    --------
+    >>> import dynsim
+    >>> from dynsim.model.areas import typical_local
+    >>> problem = dynsim.Problem(P=196)
+    >>> problem.n_local, typical_local(problem)  # 80 patches in 10 areas
+    (10, 8.0)
+    """
+    if problem.P > 2**53:
+        return problem.C_local
+    small, extra = divmod(problem.P - problem.C_global, problem.n_local)
+    return small + extra * (small + 1) / (problem.P - problem.C_global)

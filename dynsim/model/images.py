@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 
 from dynsim.errors import InputError
 from dynsim.model.amplitude import generator, is_number, seed_of
+from dynsim.model.partition import square_grid
 
 if TYPE_CHECKING:
     from dynsim.trajectory import Progress
@@ -122,7 +123,7 @@ class Images:
             )
         if not np.any(patches):
             raise InputError("patches must hold something to learn, got zeros only: pictures must differ from their mean")
-        grid = _grid(P) if self.grid is None else tuple(np.ravel(np.asarray(self.grid)).tolist())
+        grid = square_grid(P) if self.grid is None else tuple(np.ravel(np.asarray(self.grid)).tolist())
         if len(grid) != 2 or not all(isinstance(x, int) and x > 0 for x in grid) or grid[0] * grid[1] != P:
             raise InputError(f"grid must hold the P={P} patches, got {grid}: rows x columns = P")
         arrays = {"patches": patches, "masked": masked.copy(), "weight": weight, "image": image.astype(np.int64)}
@@ -399,9 +400,3 @@ def _real(value: Any, name: str, copy: bool = False) -> np.ndarray:
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise InputError(f"{name} must be finite, got {array[first]:g} at {first}: remove or replace it")
     return array
-
-
-def _grid(P: int) -> tuple[int, int]:
-    """Rows and columns: the factors of P nearest to a square."""
-    rows = next(r for r in range(int(P**0.5), 0, -1) if P % r == 0)
-    return rows, P // rows

@@ -96,7 +96,7 @@ class Partition:
                     f"areas are numbered without gaps, got none of area {np.flatnonzero(count == 0)[0]} but one of "
                     f"{len(count) - 1} in cluster {k}: renumber them 0, 1, 2, ..."
                 )
-        grid = _grid(labels.shape[1]) if self.grid is None else tuple(np.ravel(self.grid).tolist())
+        grid = square_grid(labels.shape[1]) if self.grid is None else tuple(np.ravel(self.grid).tolist())
         if len(grid) != 2 or not all(isinstance(x, int) and x > 0 for x in grid) or grid[0] * grid[1] != labels.shape[1]:
             raise InputError(f"grid must hold the P={labels.shape[1]} patches, got {grid}: rows x columns = P")
         set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (the object is frozen)
@@ -163,7 +163,7 @@ class Partition:
                [0, 0, 0, 0]])
         """
         P, draw = _check_explicit(problem), generator(seed_of(seed, rng))
-        grid = _grid(P)
+        grid = square_grid(P)
         place = np.stack(np.divmod(np.arange(P), grid[1]))
         labels = np.empty((problem.K, P), dtype=np.int64)
         for k in range(problem.K):
@@ -270,8 +270,25 @@ def _check_explicit(problem: Problem) -> int:
     return problem.P
 
 
-def _grid(P: int) -> tuple[int, int]:
-    """Rows and columns of the patch grid: the factors of P nearest to a square."""
+def square_grid(P: int) -> tuple[int, int]:
+    """Return rows and columns of a patch grid: the factors of P nearest to a square.
+
+    Parameters
+    ----------
+    P : int
+        Patches.
+
+    Returns
+    -------
+    rows, columns : int
+        Of the grid.
+
+    Examples
+    --------
+    >>> from dynsim.model.partition import square_grid
+    >>> square_grid(196), square_grid(12)
+    ((14, 14), (3, 4))
+    """
     rows = next(r for r in range(isqrt(P), 0, -1) if P % r == 0)
     return rows, P // rows
 

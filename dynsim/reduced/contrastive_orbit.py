@@ -25,7 +25,7 @@ import numpy as np
 
 from dynsim.errors import InputError
 from dynsim.model.amplitude import Law, check_temperature, is_number
-from dynsim.model.areas import query_types
+from dynsim.model.areas import query_types, typical_local
 from dynsim.model.problem import Problem
 from dynsim.model.quadrature import whole_powers
 from dynsim.model.type_areas import TypesLayout
@@ -159,7 +159,7 @@ class MixedOrbitField(Field):
         self._event_names = [
             f"{event}{query}" for event in ("escape", "collapse") for query in ("", *(f" {name}" for name in query_types(K)))
         ][: None if self.weight else K + 2]
-        own = np.array([_typical_local(problem), float(problem.C_global)])
+        own = np.array([typical_local(problem), float(problem.C_global)])
         copies = np.array([[1.0, 1.0, max(1.0, problem.n_local - 1.0)], [1.0, 1.0, float(problem.n_local)]])
         lies, number = self._classes(own)
         keys = number[:, None, None, :] * lies / np.maximum(self._clusters, 1)[:, :, None, None]
@@ -579,14 +579,6 @@ def _enough_nodes(problem: Problem) -> int:
     reach = max(1e-9, (law.U - law.L) / 2 * log(problem.P) / law.U)
     radius = pi / reach + sqrt(1.0 + (pi / reach) ** 2)
     return int(min(24, max(4, ceil(6 * log(10.0) / (2 * log(radius))))))
-
-
-def _typical_local(problem: Problem) -> float:
-    """Patches in the local area that a local patch lies in, on average (areas may differ by one)."""
-    if problem.P > 2**53:
-        return problem.C_local
-    small, extra = divmod(problem.P - problem.C_global, problem.n_local)
-    return small + extra * (small + 1) / (problem.P - problem.C_global)
 
 
 def _global_law(P: float, unmasked: float, size: float) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from dynsim.errors import InputError
-from dynsim.model.areas import ROLES, Layout, Table, divide, query_types
+from dynsim.model.areas import ROLES, Layout, Table, divide, query_types, typical_local
 from dynsim.model.problem import Problem
 from dynsim.model.quadrature import whole_powers
 from dynsim.reduced.field import Field, Observation, Option, Recipe, check_nodes
@@ -73,7 +73,7 @@ class OrbitLayout:
 
     def __init__(self, problem: Problem, query: str, intersections: str) -> None:
         self.query, K, P = query, problem.K, float(problem.P)
-        local = _typical_local(problem)
+        local = typical_local(problem)
         size = {"L": (local, problem.C_global, P - problem.C_global - local), "G": (problem.C_global, 0.0, P - problem.C_global)}
         areas = {"L": (1.0, 1.0, max(1.0, problem.n_local - 1.0)), "G": (1.0, 1.0, float(problem.n_local))}
         self.sizes = np.array([size[area] for area in query], dtype=float)
@@ -410,11 +410,3 @@ class OrbitField(Field):
             "method": self.method, "query": self.query, "masks": self.masks, "intersections": self.intersections,
             "other_areas": self.layout.copies[:, OTHER].tolist(), "loss_floor": self.floor, **left_out,
         }
-
-
-def _typical_local(problem: Problem) -> float:
-    """Patches in the local area that a local patch lies in, on average (areas may differ by one)."""
-    if problem.P > 2**53:
-        return problem.C_local
-    small, extra = divmod(problem.P - problem.C_global, problem.n_local)
-    return small + extra * (small + 1) / (problem.P - problem.C_global)

@@ -22,11 +22,11 @@ class Twin:
     """Losses of `field`, whose nodes are given, at a state, image by image and mask by mask."""
 
     def __init__(self, field):
-        from dynsim.reduced.contrastive_orbit import _typical_local
+        from dynsim.model.areas import typical_local
 
         self.field, self.problem = field, field.problem
         self.K, self.P, self.n_local = field.problem.K, float(field.problem.P), field.problem.n_local
-        self.own = np.array([_typical_local(self.problem), float(self.problem.C_global)])
+        self.own = np.array([typical_local(self.problem), float(self.problem.C_global)])
         P, unmasked, size = self.P, float(self.problem.unmasked), self.own[1]
         of_own = law_tables([unmasked_law(P, unmasked, m) for m in self.own - 1.0])
         x, weight = of_global(P, unmasked, size)
