@@ -280,8 +280,8 @@ def square_grid(P: int) -> tuple[int, int]:
 
     Returns
     -------
-    rows, columns : int
-        Of the grid.
+    tuple of int
+        Rows and columns.
 
     Examples
     --------
