@@ -356,12 +356,13 @@ def _write_npz(path: Path, arrays: Arrays, header: dict, coords: Mapping[str, Se
 
 def _read_npz(path: Path) -> tuple[Arrays, dict]:
     """Member by member: stored as written, no larger together than the file, of plain numbers, as long as declared."""
-    arrays, left = {}, os.path.getsize(path)
+    arrays = {}
     with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-        for info in archive.infolist():
-            left -= info.file_size
-            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or left < 0:
-                raise _Unreadable("was not written by dynsim (its members are packed): give a file that was")
+        members = archive.infolist()
+        packed = any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in members)
+        if packed or sum(info.file_size for info in members) > os.path.getsize(path):
+            raise _Unreadable("was not written by dynsim (its members are packed): give a file that was")
+        for info in members:
             content = io.BytesIO(archive.read(info))
             version = np.lib.format.read_magic(content)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
