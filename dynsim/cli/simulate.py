@@ -86,6 +86,10 @@ def run(args: Namespace) -> int:
         return _again(args)
     if args.out is None and (args.resume or args.checkpoint is not None):
         raise InputError("--resume and --checkpoint are about the files in --out, got no --out: name the folder")
+    if args.out is None and args.format != args.default("format"):
+        raise InputError(f"--format is of the files in --out, got --format {args.format} and no --out: name the folder")
+    if args.plot and args.json:
+        raise InputError("--plot is below the report, --json in its place, got both: give one of them")
     problem, drawn = problem_from(args), seed_from(args)
     fields = _fields(args, problem, drawn)
     moves = _integrator(args, problem, fields[0][1])

@@ -69,6 +69,8 @@ BAD = [
     ("simulate --method samples --steps 5 --t-end 5", "--t-end"),
     ("simulate --seed -1", "--seed"),
     ("simulate --seed x", "--seed"),
+    ("simulate --format nc", "--out"),
+    ("simulate --plot --json", "give one of them"),
     ("simulate --method sample", "--method"),
     ("simulate --method samples --query LLLL", "--query"),
     ("simulate --query LLL", "LLL"),
