@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    os.environ["MPLBACKEND"] = "agg"  # figures go into files, whatever a notebook has set
     threads = os.environ.get("NUMBA_NUM_THREADS", "1")
     if not (threads.isdecimal() and int(threads) > 0):
         return _complain(f"NUMBA_NUM_THREADS must be a whole number of at least 1, got {threads!r}: unset it", BAD_INPUT)

@@ -160,7 +160,8 @@ def _show_collapse(result: dict) -> None:
     columns = ["query", "share", "collapse time", "at this P", "large P", "escape time", "at this P", "large P"]
     table(columns, [[r["query"], short(r["share"], 3), *(short(r.get(name)) for name in names)] for r in result["queries"]])
     if result.get("critical_weight") is not None:
-        weights = f"part of it from weight {short(result['critical_weight'])}, all from {short(result['collapse_weight'])}"
+        whole = "all at no weight" if result["collapse_weight"] is None else f"all from {short(result['collapse_weight'])}"
+        weights = f"part of it from weight {short(result['critical_weight'])}, {whole}"
         say(f"After theory, attention of local queries collapses, {weights}; here {short(result['collapsed_attention'])} of it")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from argparse import Namespace
@@ -23,6 +24,8 @@ PATIENCE = 2.0  # seconds after which a run that goes on shows its progress
 def remark(args: Namespace, text: str) -> None:
     """One line on standard error, unless --quiet."""
     if not args.quiet:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what was said before stands before
         print("dynsim:", escaped(text, sys.stderr), file=sys.stderr, flush=True)
 
 
@@ -40,7 +43,7 @@ def escaped(text: str, stream: object) -> str:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
     """A table of strings on standard output, the first `left` columns to the left, the others, numbers, to the right."""
     width = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    if sys.stdout is not None and sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
         from rich import box
         from rich.console import Console
         from rich.table import Table

@@ -55,7 +55,7 @@ def _declare(parser: Any) -> None:
     group.add_argument("--retry", action="store_true", help="compute failed points again")
     group = parser.add_argument_group("output")
     group.add_argument("--out", metavar="FILE", required=True, help="the store, one SQLite file; made where there is none")
-    group.add_argument("--export", metavar="FILE", help="then write its rows as .csv or .nc; without a grid, only that")
+    group.add_argument("--export", metavar="FILE", help="then write rows as .csv or .nc; only that where nothing else is asked")
     group.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else there")
     group.add_argument("--quiet", action="store_true", help="no plan, progress or remarks on standard error")
     add_field_options(parser, axis=True)
@@ -69,8 +69,8 @@ def run(args: Namespace) -> int:
     grid = {name: getattr(args, name) for name, _, _ in PROBLEM if getattr(args, name) is not None}
     read_axes(args)
     result = {"store": args.out}
-    several = any(isinstance(value, tuple) for value in given_options(args).values())
-    if grid or several or args.points or not args.export:
+    asked = bool(given_options(args)) or args.method is not None or args.seeds is not None or args.retry
+    if grid or asked or args.points or not args.export:
         result.update(_compute(args, grid))
     if args.export:
         result.update(exported=args.export, rows=sweep.export(args.out, args.export))
@@ -81,7 +81,8 @@ def run(args: Namespace) -> int:
         text = "{computed} of {points} points computed, {failed} of them failed, {known} were there; {seconds:.3g} s"
         _show.say(text.format(**result))
         if result["failed"]:
-            _show.say("a failed point is a row with status `failed` and its reason; --retry computes it again")
+            _show.say("a failed point is a row with status `failed` and its reason; --retry computes it again; the first:")
+            _show.say(f"    {result['reason']}")
     if args.export:
         _show.say(f"{result['rows']} rows written to {args.export}")
     return 0

@@ -119,7 +119,7 @@ class Problem:
             edge = "none" if self.masked < 1 else "all"
             raise InputError(
                 f"round(gamma P) patches are masked, at least 1 and at most P - 1; gamma={self.gamma:g} masks {edge} of "
-                f"P={self.P}: take gamma between {0.5 / self.P:.3g} and {1 - 0.5 / self.P:.6g}"
+                f"P={self.P}: take gamma between {1 / self.P:.3g} and {1 - 1 / self.P:.6g}"
             )
         set_("C_global", max(1, count(float(self.P) ** self.kappa_c)))
         rest = self.P - self.C_global

@@ -197,6 +197,8 @@ def _log_if_wide(ax: Axes) -> None:
     """A logarithmic loss axis where the curves span more than a factor of ten."""
     drawn: list[Any] = [line.get_ydata() for line in ax.lines]
     values = np.array([y for line in drawn if len(line) > 2 for y in line if y > 0])
+    if any(np.min(line, initial=0.0) < 0 for line in drawn):  # of contrast
+        return
     if values.size and values.max() > 10 * values.min():
         ax.set(yscale="log", ylim=(values.min() / 1.5, values.max() * 1.5))
     else:

@@ -48,7 +48,7 @@ def run(
     retry: bool = False,
     progress: Progress | None = None,
     tell: Callable[[str], object] | None = None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Compute the points that a store lacks (docs/sweeps.md).
 
     Parameters
@@ -80,7 +80,7 @@ def run(
     Returns
     -------
     dict
-        Counts "points", "known", "computed", "failed", and "seconds".
+        Counts "points", "known", "computed", "failed", and "seconds"; where some failed, "reason": that of the first.
 
     Raises
     ------
@@ -119,7 +119,8 @@ def run(
     readers = partial(read_option, method), partial(content, method)
     todo = Points(grid, points, seeds, method, options, __version__, *readers)
     with Store(path) as store:
-        pool: Processes | Cluster = Processes(workers) if scheduler is None else Cluster(scheduler)
+        most = None if workers is None else min(workers, len(todo))
+        pool: Processes | Cluster = Processes(most) if scheduler is None else Cluster(scheduler)
         try:
             return _Run(store, todo, pool, retry, progress, tell or (lambda text: None)).go()
         finally:
@@ -140,6 +141,7 @@ class _Run:
     ) -> None:
         self.store, self.todo, self.pool, self.retry, self.progress, self.tell = store, todo, pool, retry, progress, tell
         self.done = self.failed = self.missing = 0
+        self.reason = ""  # of the first that failed
         self.pace = 0.0  # seconds a point, a moving mean
         self.sampling = True
         self.what = __version__, todo.method, FIELDS.get(todo.method)
@@ -147,7 +149,7 @@ class _Run:
         self.suspects: list[Task] = []
         self.deadly: set[str] = set()
 
-    def go(self) -> dict[str, float]:
+    def go(self) -> dict[str, Any]:
         began = time.perf_counter()
         try:
             sample = self._plan()
@@ -160,8 +162,9 @@ class _Run:
             raise Interrupted(
                 f"stopped with {self.done} of {self.missing} points done, all in {self.store.path}: the same command goes on"
             ) from None
-        counts = {"points": len(self.todo), "known": len(self.todo) - self.missing}
-        return {**counts, "computed": self.done, "failed": self.failed, "seconds": time.perf_counter() - began}
+        counts: dict[str, Any] = {"points": len(self.todo), "known": len(self.todo) - self.missing}
+        counts |= {"computed": self.done, "failed": self.failed, "seconds": time.perf_counter() - began}
+        return {**counts, "reason": self.reason} if self.failed else counts
 
     def _absent(self) -> Iterator[Task]:
         """The task of every point the store lacks when it is asked for."""
@@ -245,7 +248,9 @@ class _Run:
     def _commit(self, rows: Sequence[Row]) -> None:
         self.store.add(rows, __version__, self.todo.method, replace=self.retry)
         self.done += len(rows)
-        self.failed += sum(row[3] == "failed" for row in rows)
+        failed = [row for row in rows if row[3] == "failed"]
+        self.failed += len(failed)
+        self.reason = self.reason or (failed[0][4] if failed else "")
         timed = [row[5] for row in (rows[1:] or rows if self.sampling else rows)]
         weight = 0.5 if self.sampling and self.pace else 1.0 if self.sampling else 0.2  # points grow dearer along an axis
         self.pace += weight * (sum(timed) / len(timed) - self.pace)

@@ -24,6 +24,7 @@ Task = tuple[str, Point, dict[str, Any]]  # key, PARAMETERS and the seed, all op
 
 NUMBERS = len(PARAMETERS) + 1  # at the beginning of a point
 MOST = 1e9  # points in one sweep
+LONGEST = 10**6  # values on one axis, and seeds
 AXIS = "write one number, a list 0.1,0.2 or a range start:stop:count (start:stop:count:log for equal ratios)"
 
 
@@ -57,8 +58,11 @@ def span(start: float, stop: float, count: float, log: bool = False, whole: bool
     >>> sweep.span(1e6, 1e30, 3, log=True)
     (1000000.0, 1e+18, 1e+30)
     """
-    if not (count == int(count) and count >= 1 and isfinite(start) and isfinite(stop)) or (log and min(start, stop) <= 0):
-        raise InputError(f"a range needs finite ends and a whole count, got {start:g}:{stop:g}:{count:g}: {AXIS}")
+    if not (isfinite(count) and count == int(count) and 1 <= count <= LONGEST and isfinite(start) and isfinite(stop)):
+        what = f"{start:g}:{stop:g}:{count:g}"
+        raise InputError(f"a range needs finite ends and a whole count from 1 to {LONGEST:.0e}, got {what}: {AXIS}")
+    if log and min(start, stop) <= 0:
+        raise InputError(f"a range in equal ratios needs ends above 0, got {start:g}:{stop:g}:{count:g}:log: {AXIS}")
     values = (np.geomspace if log else np.linspace)(start, stop, int(count))
     return tuple(float(round(v)) if whole and abs(v) < 2.0**53 else float(f"{v:.12g}") for v in values)
 
@@ -276,7 +280,11 @@ def _number(name: str, value: Any) -> float:
 
 
 def _seeds(seeds: Any) -> tuple[int, ...]:
-    values = tuple(range(seeds)) if np.ndim(seeds) == 0 and isinstance(seeds, (int, np.integer)) else seeds
+    values = seeds
+    if np.ndim(seeds) == 0 and isinstance(seeds, (int, np.integer)):
+        if seeds > LONGEST:
+            raise InputError(f"a sweep has up to {LONGEST:.0e} seeds, got {seeds}: take fewer")
+        values = tuple(range(seeds))
     good = np.ndim(values) == 1 and len(values) and all(
         isinstance(s, (int, np.integer)) and not isinstance(s, bool) and 0 <= s < 2**63 for s in values
     )

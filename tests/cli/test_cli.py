@@ -290,3 +290,19 @@ def test_cite_names_the_paper_in_text_and_bibtex(capsys):
 def test_two_hyphens_are_no_value(line, capsys):
     assert main(line.split()) == 2
     assert "expected one argument" in capsys.readouterr().err
+
+
+def test_the_remedy_for_gamma_works(capsys):
+    _, _, err = run(capsys, *SMALL, "--P", "196", "--gamma", "0.001")
+    low, high = re.search(r"take --gamma between (\S+) and (\S+)\n", err).groups()
+    for gamma in (low, high):
+        assert run(capsys, *SMALL, "--P", "196", "--gamma", gamma, "--steps", "1", "--n", "2")[0] == 0
+
+
+def test_a_terminal_without_abilities_is_written_to_as_a_pipe(capsys, monkeypatch):
+    from dynsim.cli import _show
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    _show.table(["name", *["a long column"] * 9], [["row", *["1.2345678e+100"] * 9]])
+    assert capsys.readouterr().out.count("1.2345678e+100") == 9

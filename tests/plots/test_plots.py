@@ -184,3 +184,13 @@ def test_training_and_population_loss_have_panels(problem, part, data, explicit)
         (line,) = drawn(figure.axes[5], colour)
         np.testing.assert_allclose(line[1], getattr(gap, name) - getattr(gap, f"{name}_floor"), atol=1e-15)
     assert not np.array_equal(gap.training, gap.population)
+
+
+def test_a_loss_below_zero_is_within_its_panel():
+    problem = dynsim.Problem(K=2, P=1e6)
+    field = dynsim.reduced.ContrastiveOrbitField(problem)
+    run = dynsim.reduced.flow(field, **field.run_options(problem))
+    made = dynsim.plots.summary(run, problem)
+    (panel,) = [ax for ax in made.axes if ax.get_ylabel() == "loss"]
+    low, high = panel.get_ylim()
+    assert low <= run.loss.min() < 0 and high >= run.loss.max()

@@ -627,3 +627,22 @@ def test_listed_points_and_seeds_are_each_computed_once(tmp_path):
     assert more["computed"] == 3
     with pytest.raises(dynsim.InputError, match="from 1 to 1000, got 99999"):
         sweep.run(tmp_path / "c.db", {"P": 100}, method="sweep_methods:trivial", workers=99999)
+
+
+def test_what_is_wrong_with_all_points_is_said(tmp_path, capsys):
+    counts = sweep.run(tmp_path / "a.db", {"gamma": [1.5, 2.0]}, method="orbit", workers=1)
+    assert counts["failed"] == 2 and counts["reason"].startswith("gamma is the masked fraction, strictly between 0 and 1")
+    assert "reason" not in sweep.run(tmp_path / "b.db", {"gamma": 0.5, "P": 100}, method="sweep_methods:trivial", workers=1)
+
+
+@pytest.mark.parametrize(
+    "text, rule", [("0:1:1e9", "a whole count from 1 to 1e"), ("0:1:inf", "a whole count"), ("0:1:3:log", "needs ends above 0")]
+)
+def test_a_range_that_is_none(text, rule):
+    with pytest.raises(dynsim.InputError, match=rule):
+        sweep.parse_axis(text)
+
+
+def test_too_many_seeds_are_refused_at_once(tmp_path):
+    with pytest.raises(dynsim.InputError, match="up to 1e.06 seeds, got 1000000000"):
+        sweep.run(tmp_path / "a.db", {"P": 100}, seeds=10**9, method="sweep_methods:trivial", workers=1)
