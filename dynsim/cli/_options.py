@@ -275,9 +275,22 @@ def chosen_method(args: argparse.Namespace) -> str:
                 key = next((one for one in users if fields()[one].objective == fields()[key].objective), "")
     except InputError:
         key = ""
+    if key not in fields() and args.method in fields():
+        able = [one for one in fields() if _takes(args.objective, one)]
+        raise InputError(f"--objective {args.objective} runs by --method {', '.join(able)}, got {args.method}: take {able[0]}")
     if key not in fields():
         raise InputError(f"--method must be one of {', '.join(fields())}, got {args.method!r}: take {next(iter(fields()))}")
     return key
+
+
+def _takes(objective: str, method: str) -> bool:
+    """Whether a method runs an objective."""
+    from dynsim import reduced
+
+    try:
+        return reduced.method_key(objective, method) in fields()
+    except InputError:
+        return False
 
 
 def given_options(args: argparse.Namespace) -> dict:

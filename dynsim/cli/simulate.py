@@ -29,7 +29,7 @@ from dynsim.cli._options import (
     seed_from,
     whole,
 )
-from dynsim.errors import InputError, Interrupted
+from dynsim.errors import DynsimError, InputError, Interrupted
 
 if TYPE_CHECKING:
     from dynsim.analysis.generalisation import Gap
@@ -184,7 +184,20 @@ def _move(
         every = runs.EVERY if args.checkpoint is None else args.checkpoint
         about = {"seed": drawn, "command": args.line, "progress": report}
         path = os.path.join(folder.path, _name(args, label))
+        if not args.resume and _was_stopped(path):
+            raise InputError(f"a run that was stopped is not written over, got {path!r}: add --resume, or name another --out")
         yield runs.run(path, field, integrator, every, args.resume, **about, **options)
+
+
+def _was_stopped(path: str) -> bool:
+    """Whether a file holds a run that can go on."""
+    from dynsim.runs import files
+
+    try:
+        _, header, _ = files.read(path)
+    except DynsimError:  # none, or a damaged one
+        return False
+    return not header.get("finished") and header.get("state", {}).get("step", 0) > 0
 
 
 def _beside(

@@ -70,6 +70,7 @@ BAD = [
     ("simulate --seed -1", "--seed"),
     ("simulate --seed x", "--seed"),
     ("simulate --format nc", "--out"),
+    ("simulate --method population --objective contrastive", "take orbit"),
     ("simulate --plot --json", "give one of them"),
     ("simulate --method sample", "--method"),
     ("simulate --method samples --query LLLL", "--query"),

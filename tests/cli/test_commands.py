@@ -364,3 +364,22 @@ def test_times_of_theory_are_those_of_plain_descent(capsys):
     plain, momentum = (json.loads(run(capsys, *words, *more)[1]) for more in ((), ("--optimiser", "momentum")))
     assert plain["queries"][0]["escape_time_theory"] > 0 and momentum["queries"][0]["escape_time_theory"] is None
     assert momentum["queries"][0]["escape_time"] < plain["queries"][0]["escape_time"]
+
+
+def test_a_run_that_was_stopped_is_not_written_over(capsys, tmp_path):
+    problem = dynsim.Problem(K=2, P=16, kappa_s=0.3)
+    assert run(capsys, *SMALL, "--out", tmp_path, "--quiet")[0] == 0
+    (path,) = tmp_path.glob("*.npz")
+    assert run(capsys, *SMALL, "--out", tmp_path, "--quiet")[0] == 0  # a finished one is
+    part = dynsim.Partition.blocks(problem)
+    field = dynsim.reduced.EmpiricalField(part, dynsim.sample(problem, part, n=6))
+
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(dynsim.errors.Interrupted):
+        dynsim.runs.run(path, field, every=0.0, eta=1.0, steps=4, progress=stop)
+    content = path.read_bytes()
+    status, _, err = run(capsys, *SMALL, "--out", tmp_path)
+    assert status == 2 and "add --resume" in err and path.read_bytes() == content
