@@ -129,7 +129,7 @@ def _of_collapse(
         closed = [_escape_at_weight(one, weight, temperature) for one in problems[-2:]]
     expected = float(local_slopes(P[-2:], closed)[0]) if np.isfinite(closed).all() else float("nan")
     if name == "delayed_escape" and np.isfinite(expected):
-        error += abs(expected - derived)  # for random z attention on the global area moves with log P, as is derived
+        error += abs(expected - derived)  # for random z the limit is reached as 1 / log P
     return Exponent(name, meaning, tuple(P), tuple(times), window, slopes, value, error, derived, expected)
 
 

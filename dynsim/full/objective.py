@@ -6,7 +6,7 @@ import numpy as np
 
 from dynsim.errors import InputError
 from dynsim.full import contrastive, reconstruction
-from dynsim.model.amplitude import is_number
+from dynsim.model.amplitude import check_temperature, is_number
 from dynsim.model.dataset import Dataset
 from dynsim.model.embedding import Embedding
 from dynsim.model.pairs import Pairs
@@ -165,8 +165,7 @@ def checked(
             raise InputError(f"weight must be a finite number of at least 0, got {weight!r}: take e.g. weight=1")
         if data is None and weight == 0:
             raise InputError("weight must be positive without reconstruction, got 0, which leaves nothing: take weight=1")
-        if not (is_number(temperature) and temperature > 0 and np.isfinite(1 / temperature)):
-            raise InputError(f"temperature must be positive and finite, got {temperature!r}: take e.g. 0.5")
+        check_temperature(temperature)
         if not isinstance(stop_gradient, (bool, np.bool_)):
             raise InputError(f"stop_gradient must be True or False, got {stop_gradient!r}: take True")
     return Objective(part, embedding, float(weight), float(temperature), bool(stop_gradient))

@@ -126,10 +126,9 @@ class Flow:
         """Integrate to the end."""
         if checkpoint is not None:
             checkpoint(self.start, self.record)
-        if self.waiting and self.waiting[0][0] == 0.0:
-            self.waiting.pop(0)
-            self.save(0.0, self.start.y)
-        elif self.steps == 0 and 0.0 in self.events.values():
+        due = bool(self.waiting) and self.waiting[0][0] == 0.0
+        if due or (self.steps == 0 and 0.0 in self.events.values()):
+            del self.waiting[: int(due)]
             self.save(0.0, self.start.y)
         while self.tau < self.end and self.ended is None and (self.until is None or self.events[self.until] is None):
             self.step()

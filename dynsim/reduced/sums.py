@@ -80,7 +80,6 @@ class SumField(Field):
                     f"fields add where their correlations mean the same, got axes {dict(first.layout.dims)} and "
                     f"{dict(field.layout.dims)}: take fields of one kind"
                 )
-        for field in self.fields[1:]:
             if not _same_vectors(field.embedding, first.embedding):
                 raise InputError(
                     "fields add where their correlations come from the same vectors, got different embeddings: give all the same"

@@ -16,8 +16,11 @@ def negatives(f: np.ndarray, others: np.ndarray, weight: np.ndarray, K: int, tau
     return (e @ others) / ((K - 1) * np.exp(-top[..., 0]) + e.sum(axis=-1))
 
 
-def negatives_of_both(f: np.ndarray, weight: np.ndarray, K: int, tau: float) -> np.ndarray:
-    """Mean of N(f) and of what an image is as a negative of the others: where both views learn, D is 2 f less twice this."""
+def pushed_away(f: np.ndarray, weight: np.ndarray, K: int, tau: float, stop_gradient: bool) -> np.ndarray:
+    """N(f), of which D is f less this; where both views learn, its mean with what an image is as a negative of the others, of
+    which D is 2 f less twice this."""
+    if stop_gradient:
+        return negatives(f, f, weight, K, tau)
     s = np.multiply.outer(f, f) / tau
     top = np.maximum(s.max(axis=-1), 0.0)
     log_Z = top + np.log((K - 1) * np.exp(-top) + np.exp(s - top[:, None]) @ weight)

@@ -20,7 +20,7 @@ from scipy import optimize, special
 from dynsim.errors import InputError
 from dynsim.model.amplitude import Uniform, check_temperature
 from dynsim.model.problem import Problem
-from dynsim.theory._pairs import negatives, negatives_of_both, push, take_off_integral
+from dynsim.theory._pairs import push, pushed_away, take_off_integral
 from dynsim.theory.averages import COUNTS, amplitude_nodes, fading_integral, hypergeometric, integral
 
 
@@ -159,16 +159,13 @@ def collapse_time(
     log_odds[shown] = np.log(n[shown]) - np.log(P - n[shown])
     middle = float(log_odds[shown] @ chance[shown] / chance[shown].sum()) if not shown.all() else float(log_odds @ chance)
 
-    def away(f: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        return negatives(f, f, weight, K, temperature) if stop_gradient else negatives_of_both(f, weight, K, temperature)
-
     def drive(phi: float) -> float:
         z, weight = amplitude_nodes(law, max(phi, 1e-9), -middle / max(phi, 1e-9))
         x = (z * phi)[:, None] + log_odds
         A, rest = special.expit(x), special.expit(-x)
         both = weight[:, None] * chance
         f = z[:, None] * A
-        D = (f @ chance)[:, None] - away(f.ravel(), both.ravel()).reshape(f.shape)
+        D = (f @ chance)[:, None] - pushed_away(f.ravel(), both.ravel(), K, temperature, stop_gradient).reshape(f.shape)
         return float((both * z[:, None] ** 2 * A * rest * D).sum())
 
     def lead(phi: float) -> float:
@@ -233,8 +230,7 @@ def late_collapse(problem: Problem, t: ArrayLike, temperature: float = 0.5, stop
     def rates(phi: float) -> tuple[float, float]:
         """log E[e^(-z phi)] and log E[z^2 D e^(-z phi)]."""
         z, weight = amplitude_nodes(law, phi, law.L)
-        near = negatives(z, z, weight, K, temperature) if stop_gradient else negatives_of_both(z, weight, K, temperature)
-        D = z - near
+        D = z - pushed_away(z, weight, K, temperature, stop_gradient)
         fall = weight * np.exp(-(z - law.L) * phi)
         push = float(fall @ (z**2 * D))
         return math.log(fall.sum()) - law.L * phi, (math.log(push) if push > 0 else math.nan) - law.L * phi

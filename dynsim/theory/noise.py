@@ -9,6 +9,7 @@ and n images under R masks each have the velocity's covariance (C_image + C_mask
 images under two masks each, with their standard errors.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,29 +190,29 @@ def initial_noise(problem: Problem, part: Partition, draws: int = 20000, seed: i
     first, second = data.masked[:draws], data.masked[draws:]
     products = {name: np.empty((2, draws)) for name in PARTS}
     mean = {"fp": np.zeros((part.P, part.F)), "pp": np.zeros((part.P, part.P))}
-    for start in range(0, draws, CHUNK):
-        at = slice(start, start + CHUNK)
-        for k in range(part.K):
-            rows = np.flatnonzero(data.cluster[:draws][at] == k) + start
-            views = [_Views(part, k, data.z[rows, : part.N[k]], masked[rows]) for masked in (first, second)]
-            for name in PARTS:
-                products[name][0, rows] = (views[0].dot(views[0], name) + views[1].dot(views[1], name)) / 2
-                products[name][1, rows] = views[0].dot(views[1], name)
-                for view in views:
-                    view.add_mean(mean[name], name)
+
+    def in_turn() -> Iterator[tuple[np.ndarray, list[_Views]]]:
+        """Numbers of images, so many at a time and of one cluster, and their velocities under both masks."""
+        for start in range(0, draws, CHUNK):
+            for k in range(part.K):
+                rows = np.flatnonzero(data.cluster[:draws][start : start + CHUNK] == k) + start
+                yield rows, [_Views(part, k, data.z[rows, : part.N[k]], masked[rows]) for masked in (first, second)]
+
+    for rows, views in in_turn():
+        for name in PARTS:
+            products[name][0, rows] = (views[0].dot(views[0], name) + views[1].dot(views[1], name)) / 2
+            products[name][1, rows] = views[0].dot(views[1], name)
+            for view in views:
+                view.add_mean(mean[name], name)
     for name in PARTS:
         mean[name] /= 2 * draws
     products["all"] = products["fp"] + products["pp"]
     squares = {name: float(np.sum(mean[name] ** 2)) for name in PARTS}
     squares["all"] = sum(squares.values())
     along = {name: np.empty(draws) for name in mean}  # each image's inner product with the mean
-    for start in range(0, draws, CHUNK):
-        at = slice(start, start + CHUNK)
-        for k in range(part.K):
-            rows = np.flatnonzero(data.cluster[:draws][at] == k) + start
-            views = [_Views(part, k, data.z[rows, : part.N[k]], masked[rows]) for masked in (first, second)]
-            for name in mean:
-                along[name][rows] = (views[0].along(mean[name], name) + views[1].along(mean[name], name)) / 2
+    for rows, views in in_turn():
+        for name in mean:
+            along[name][rows] = (views[0].along(mean[name], name) + views[1].along(mean[name], name)) / 2
     along["all"] = along["fp"] + along["pp"]
     for name in squares:  # less their bias, the variance of the mean of so many images under two masks
         squares[name] = (squares[name] - float(products[name].mean()) / draws) / (1 - 1 / draws)
