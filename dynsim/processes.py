@@ -1,4 +1,4 @@
-"""What every worker process gets, whoever starts it: one thread, and a parent process that answers Ctrl-C for it."""
+"""What must not be cut in two by Ctrl-C, and what every worker process gets: one thread, and a parent that answers Ctrl-C."""
 
 import signal
 import sys
@@ -16,8 +16,7 @@ QUIET = "ignore:resource_tracker:UserWarning"
 def interrupts_held() -> Iterator[None]:
     """Have what interrupts this process wait for the end of the block.
 
-    Processes that start inside are whole, and leave Ctrl-C, which a terminal sends to all of them, to their parent process: they
-    inherit a blocked SIGINT. In other threads than the main one, and where signals are not those of POSIX, nothing changes.
+    In other threads than the main one nothing changes: interrupts do not come there.
 
     Yields
     ------
@@ -37,26 +36,57 @@ def interrupts_held() -> Iterator[None]:
     still here
     interrupted
     """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
-    for which, handler in before.items():  # a blocked signal may come by way of another thread
+    known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
+    before = {which: signal.getsignal(which) for which in known}
+    for which, handler in before.items():
         if handler is not None:  # None: not from Python
             signal.signal(which, lambda number, _: came.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        _start_trackers()  # now: they would unblock SIGINT
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for which, handler in before.items():
             if handler is not None:
                 signal.signal(which, handler)
         for number in dict.fromkeys(came):
             signal.raise_signal(number)
+
+
+@contextmanager
+def starting_processes() -> Iterator[None]:
+    """Hold interrupts, and let processes that start inside leave Ctrl-C to this one.
+
+    A terminal sends Ctrl-C to all of them; they inherit a blocked SIGINT. In other threads than the main one, and where signals
+    are not those of POSIX, nothing changes.
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Examples
+    --------
+    >>> import subprocess, sys
+    >>> from dynsim.processes import starting_processes
+    >>> with starting_processes():
+    ...     done = subprocess.run([sys.executable, "-c", "print(1)"], capture_output=True, text=True)
+    >>> done.stdout.strip()
+    '1'
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    with interrupts_held():  # as well: a blocked signal may come by way of another thread
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        try:
+            _start_trackers()  # now: they would unblock SIGINT
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _start_trackers() -> None:

@@ -1,4 +1,4 @@
-"""Worker processes: an interrupt waits until they have started, and none is lost."""
+"""An interrupt waits until worker processes have started or a file is written, and none is lost."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from dynsim.processes import interrupts_held
+from dynsim.processes import interrupts_held, starting_processes
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 KINDS = ["SIGINT", "SIGTERM", "SIGALRM"]
@@ -26,11 +26,12 @@ def handlers():
         signal.signal(which, handler)
 
 
+@pytest.mark.parametrize("held", [interrupts_held, starting_processes])
 @pytest.mark.parametrize("name", KINDS)
-def test_an_interrupt_waits_and_is_not_lost(handlers, name):
+def test_an_interrupt_waits_and_is_not_lost(handlers, name, held):
     came_to = []
     with pytest.raises(KeyboardInterrupt):
-        with interrupts_held():
+        with held():
             os.kill(os.getpid(), getattr(signal, name))
             came_to.append("end of the block")
         came_to.append("after it")
@@ -49,7 +50,7 @@ def test_an_interrupt_that_another_thread_takes_waits_as_well(handlers):
     came_to = []
     try:
         with pytest.raises(KeyboardInterrupt):
-            with interrupts_held():
+            with starting_processes():
                 os.kill(os.getpid(), signal.SIGINT)
                 came_to.extend(range(100_000))
             came_to.append("after it")
@@ -61,7 +62,7 @@ def test_an_interrupt_that_another_thread_takes_waits_as_well(handlers):
 
 def test_processes_that_start_inside_leave_interrupts_to_their_parent():
     code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('goes on')"
-    with interrupts_held():
+    with starting_processes():
         inside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     outside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (inside.stdout, inside.returncode) == ("goes on\n", 0)

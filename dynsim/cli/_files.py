@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 
 from dynsim.errors import FileError
+from dynsim.writing import replace
 
 
 class Folder:
@@ -29,18 +30,7 @@ class Folder:
     def write(self, name: str, writer: Callable[[str], object]) -> str:
         """Call writer(temporary path) and move what it wrote to `name`, whole or not at all. Returns the final path."""
         final = os.path.join(self.path, name)
-        stem, ending = os.path.splitext(name)
-        handle, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{stem}-", suffix=ending)
-        os.close(handle)
-        try:
-            writer(temporary)
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, final)
-        except BaseException as error:
-            os.unlink(temporary)
-            if isinstance(error, OSError):
-                raise FileError(f"cannot write {final!r} ({error.strerror or error}): free space or give another --out") from None
-            raise
+        replace(final, writer, "free space or give another --out")
         return final
 
     def write_text(self, name: str, text: str) -> str:
@@ -59,9 +49,3 @@ class Folder:
                 os.rmdir(path)
             except OSError:
                 return
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -20,6 +20,7 @@ from dynsim.reduced.recording import Record, State
 from dynsim.runs import files, recipe
 from dynsim.runs.files import Path
 from dynsim.trajectory import Progress, Trajectory
+from dynsim.writing import remove_leftovers
 
 EVERY = 10.0  # seconds between checkpoints, at least
 PATIENCE = 20.0  # and at least so many times what the last one took to write: under 5 % of the run
@@ -268,7 +269,7 @@ class _Writer:
         mine = without_prefix(arrays, "field")
         if files.digest(mine, {"field": header["field"]}) != files.digest(self.arrays, {"field": files.plain(self.recipe)}):
             raise FileError(f"a run goes on from its own file, {str(self.path)!r} is of another problem or field: choose another")
-        files.remove_leftovers(self.path)
+        remove_leftovers(self.path)
         self.old_meta, step, kept = header["meta"], header["state"]["step"], header["state"]["kept"]
         columns: dict = {name: getattr(traj, name)[:kept] for name in files.ARRAYS}
         columns["terms"] = {name: values[:kept] for name, values in traj.terms.items()}

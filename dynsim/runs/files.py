@@ -34,11 +34,12 @@ import numpy as np
 
 from dynsim import __version__
 from dynsim.errors import DynsimError, FileError, InputError
+from dynsim.processes import interrupts_held
 from dynsim.reduced.field import prefixed, without_prefix
 from dynsim.runs import recipe
 from dynsim.trajectory import Trajectory, words_of
+from dynsim.writing import Path, replace
 
-Path = str | os.PathLike[str]
 Arrays = dict[str, np.ndarray]  # by name
 
 SCHEMA = 1
@@ -98,7 +99,8 @@ def save(
         raise InputError(f"what goes into a file must be numbers, got {arrays[bad[0]].dtype} in {bad[0]}: convert it")
     header.update(hash=digest(arrays, header), about=about)
     coords = {} if traj.layout is None else traj.layout.coords
-    _replace(path, lambda temporary: writer(temporary, arrays, header, coords))
+    with interrupts_held():  # zipfile answers an interrupt in the middle with an error of its own
+        replace(path, lambda temporary: writer(temporary, arrays, header, coords))
     return header["hash"]
 
 
@@ -275,29 +277,6 @@ def versions() -> dict[str, str]:
     return {**found, **{name: metadata.version(name) for name in ("numpy", "scipy", "numba")}}
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files that killed writers of a file have left beside it.
-
-    Parameters
-    ----------
-    path : str or path
-        The file.
-
-    Examples
-    --------
-    >>> import pathlib
-    >>> from dynsim.runs import files
-    >>> pathlib.Path(".run.npz.123.part").touch()
-    >>> files.remove_leftovers("run.npz")
-    >>> pathlib.Path(".run.npz.123.part").exists()
-    False
-    """
-    folder, name = os.path.split(os.path.realpath(path))
-    for entry in os.listdir(folder):
-        if entry.startswith(f".{name}.") and entry.endswith(".part"):
-            os.unlink(os.path.join(folder, entry))
-
-
 class _Unreadable(Exception):
     """Why a file is refused: the rest of a line that starts with its name."""
 
@@ -311,24 +290,6 @@ def _format(path: Path) -> tuple[Callable[[Path], tuple[Arrays, dict]], Writer]:
     if ending not in (".npz", ".nc"):
         raise InputError(f"result files end in .npz or .nc, got {str(path)!r}: rename it")
     return (_read_npz, _write_npz) if ending == ".npz" else (_read_nc, _write_nc)
-
-
-def _replace(path: Path, writer: Callable[[str], object]) -> None:
-    """Let writer(temporary path) write, and put that in the place of `path` once it is on the disk."""
-    temporary = None
-    try:
-        final = os.path.realpath(path)
-        temporary = os.path.join(os.path.dirname(final), f".{os.path.basename(final)}.{os.getpid()}.part")
-        writer(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FileError(f"cannot write {str(path)!r} ({reason}): free space or choose another place") from None
-    finally:
-        if temporary is not None and os.path.lexists(temporary):
-            os.unlink(temporary)
 
 
 def _checked(arrays: Arrays) -> tuple[Arrays, dict]:
@@ -348,7 +309,7 @@ def _checked(arrays: Arrays) -> tuple[Arrays, dict]:
 
 def _write_npz(path: Path, arrays: Arrays, header: dict, coords: Mapping[str, Sequence[str]]) -> None:
     members: dict[str, Any] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # closed by Ctrl-C too; np.savez before NumPy 2 is not
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in members.items():
             with archive.open(name + ".npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)

@@ -3,20 +3,18 @@
 import csv
 import json
 import os
-import tempfile
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from dynsim import __version__
 from dynsim.analysis.columns import PARAMETERS, Table, axes, on_axes, options
-from dynsim.errors import FileError, InputError
+from dynsim.errors import InputError
 from dynsim.sweep.methods import default
 from dynsim.sweep.rows import Rows
 from dynsim.sweep.store import Store
+from dynsim.writing import Path, replace
 
-Path = str | os.PathLike[str]
 TEXTS = ("key", "version", "method", "options", "status", "message", "finished")
 
 
@@ -131,7 +129,7 @@ def export(path: Path, target: Path, version: str | None = __version__, method: 
     if ending == ".nc":
         data = _dataset(load(path, version, method))
         count = int((data["status"] != "").sum())
-        _replace(target, lambda temporary: data.to_netcdf(temporary, engine="h5netcdf"))
+        replace(target, lambda temporary: data.to_netcdf(temporary, engine="h5netcdf"), "give another file")
         return count
     with Store(path, write=False) as store:
         names, rows = store.rows(version, method)
@@ -148,7 +146,7 @@ def export(path: Path, target: Path, version: str | None = __version__, method: 
                     writer.writerow([*row, *(value(row[at[0]], row[at[1]]) for value in more.values())])
                     count += 1
 
-        _replace(target, write)
+        replace(target, write, "give another file")
         return count
 
 
@@ -175,23 +173,3 @@ def _dataset(table: Table) -> Any:
     fixed |= {name: int(value) if isinstance(value, bool) else value for name, value in plain.items()}  # netCDF has no booleans
     one = {name: str(table[name][0]) for name in ("version", "method")}
     return xarray.Dataset({name: (tuple(named), value) for name, value in values.items()}, named, {**fixed, **one})
-
-
-def _replace(target: Path, writer: Callable[[str], object]) -> None:
-    """Write under another name and move it into place."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(target)), suffix=os.path.splitext(target)[1])
-        os.close(handle)
-        try:
-            writer(temporary)
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)  # as any file that is written
-            os.replace(temporary, target)
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"cannot write {target!r} ({error.strerror or error}): give another file") from None

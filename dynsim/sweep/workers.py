@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from dynsim.errors import FileError, InputError
-from dynsim.processes import ONE_THREAD, interrupts_held
+from dynsim.processes import ONE_THREAD, starting_processes
 
 WATCH = 1.0  # seconds between looks at whether the driver is still there
 LOOK = 5.0  # seconds between counts of a cluster's workers
@@ -67,11 +67,11 @@ class Processes:
 
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             warnings.filterwarnings("ignore", "Failed to kill subprocesses", UserWarning)  # of workers, which have none
-            with interrupts_held():
+            with starting_processes():
                 self._executor = ProcessPoolExecutor(
                     self.count, timeout=None, env=ONE_THREAD, initializer=_settle, initargs=(os.getpid(),)
                 )
-        with interrupts_held():
+        with starting_processes():
             return self._executor.submit(function, *args)
 
     def restart(self) -> None:
@@ -98,7 +98,7 @@ class Processes:
 
 def _settle(driver: int) -> None:
     """In a worker, before its first task."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `interrupts_held` cannot hold it: no POSIX, or started in another thread
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where nothing holds it: no POSIX, or another thread
 
     def watch() -> None:
         while os.getppid() == driver:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from dynsim import reduced, runs
-from dynsim.processes import interrupts_held
+from dynsim.processes import starting_processes
 from dynsim.reduced.field import Field
 from dynsim.runs import recipe
 
@@ -50,7 +50,7 @@ def digest(path: Path, field: Field) -> str:
         process = _kept.get(os.getpid())
         if process is None:
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            with interrupts_held():
+            with starting_processes():
                 process = subprocess.Popen(
                     [sys.executable, "-c", SERVE], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
                 )

@@ -8,7 +8,7 @@ from typing import Any
 from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 
-from dynsim.processes import ONE_THREAD, interrupts_held
+from dynsim.processes import ONE_THREAD, starting_processes
 from dynsim.trajectory import Progress
 
 
@@ -28,12 +28,12 @@ def in_parallel(function: Callable, tasks: Sequence[tuple], progress: Progress |
 def _submit(function: Callable, tasks: Sequence[tuple]) -> Iterator[Any]:
     """Results in order. Few tasks are submitted at a time: loky's shutdown fails while it holds tasks not yet started."""
     workers = cpu_count()
-    with interrupts_held():
+    with starting_processes():
         executor = get_reusable_executor(workers, env=ONE_THREAD)
     waiting: deque[Future] = deque()
     try:
         for task in tasks:
-            with interrupts_held():
+            with starting_processes():
                 waiting.append(executor.submit(function, *task))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
