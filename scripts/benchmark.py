@@ -293,7 +293,7 @@ def mixed_run(P, weight, amplitude=None):
 
     def run():
         field = dynsim.reduced.MixedOrbitField(problem, weight=weight)
-        dynsim.reduced.flow(field, field.horizon(), keep=100, rtol=1e-6)
+        dynsim.reduced.flow(field, **{**field.run_options(problem), "t_end": field.horizon()})
 
     return run
 

@@ -1,4 +1,4 @@
-"""What to expect of every part, measured: prints the tables of docs/what-to-expect.md (some three minutes; --quick leaves out
+"""What to expect of every part, measured: prints the tables of docs/what-to-expect.md (some four minutes; --quick leaves out
 the Monte Carlo rows). tests/ takes its measurements from here and holds the bounds."""
 
 import sys
@@ -9,7 +9,7 @@ import numpy as np
 import dynsim
 from dynsim import theory
 from dynsim.errors import Diverged
-from dynsim.reduced import EmpiricalField, MinibatchField, OrbitField, PopulationField, descend, flow
+from dynsim.reduced import EmpiricalField, MinibatchField, MixedOrbitField, OrbitField, PopulationField, descend, flow
 
 KEPT = [0, 10, 30, 60, 100, 150, 200, 300, 400]
 FIXED, WIDE = dynsim.Fixed(1.0), dynsim.Uniform(0.5, 1.5)
@@ -237,6 +237,31 @@ def exponents():
             yield name, *kappas, *(f"{x:.4f}" for x in slopes), f"{late_slope(law, kappas=kappas):.4f}"
 
 
+def tolerances(quick):
+    """Mixed runs, random z, K=4, at several rtol: largest differences from rtol=1e-8 over weights and P, without events that one
+    of two runs lacks (docs/contrastive-population.md, "What a run does not settle")."""
+    sizes = (1e3, 1e12) if quick else (1e3, 1e6, 1e12, 1e20, 1e30, 1e60, 1e100)
+    points = [(P, weight) for P in sizes for weight in (0.5, 1.5, 2.5, 5.0) if (P, weight) != (1e20, 2.5)]
+    runs = {}
+    for P, weight in points:
+        field = MixedOrbitField(dynsim.Problem(P=P, K=4), weight)
+        times = np.append(0.0, np.geomspace(1e-12, 1.0, 60)) * field.horizon()
+        for rtol in (1e-4, 1e-5, 1e-6, 1e-8):
+            runs[P, weight, rtol] = flow(field, field.horizon(), keep=times, rtol=rtol)
+    for rtol in (1e-4, 1e-5, 1e-6):
+        worst = np.zeros(5)
+        for P, weight in points:
+            run, exact = runs[P, weight, rtol], runs[P, weight, 1e-8]
+            _, i, j = np.intersect1d(run.t, exact.t, return_indices=True)  # one may end early, and both save events
+            found = []
+            for name in ("attention", "fp"):
+                moved = np.abs(getattr(run, name)[i] - getattr(exact, name)[j]).reshape(len(i), -1).max(axis=1)
+                found += [np.median(moved), moved.max()]
+            events = [(run.meta["events"][e], t) for e, t in exact.meta["events"].items() if t and run.meta["events"][e]]
+            worst = np.maximum(worst, [max(abs(t / s - 1) for t, s in events), *found])
+        yield f"{rtol:.0e}", *(f"{x:.0e}" for x in worst)
+
+
 def main():
     dynsim.reduced.flow(OrbitField(dynsim.Problem(P=1e3)), t_end=1.0)  # compiles
     table("Exact parts", ("part", "class", "against", "largest deviation"), exactness())
@@ -246,6 +271,8 @@ def main():
     table("Large P: a local query, K=1, gamma=.75, at its escape", head, large())
     head = ("z", "kappa_c", "kappa_s", "escape time in P", "PP in P", "late excess loss in t")
     table("Exponents, P from 1e20 to 1e30; late loss at P=1e30, 1e3 to 1e6 escape times", head, exponents())
+    head = ("rtol", "times of events", "attention, median", "largest", "FP, median", "largest")
+    table("Mixed runs, random z, K=4: differences from rtol=1e-8", head, tolerances("--quick" in sys.argv))
     sizes = (1e3, 1e6, 1e12, 1e30, 1e100)
     row = (f"{seconds:.2f} s" for seconds in cost(sizes))
     table("CPU time of one query type, K=4, gamma=.8, rtol=1e-8, to 100 escape times", [f"P = {P:.0e}" for P in sizes], [row])

@@ -41,19 +41,19 @@ class StiffFlow(Flow):
         return State(start.step, np.append(self.field.to_slide(y, self.sliding), start.y[-1]), start.memory, start.kept)
 
     def state(self, Y: np.ndarray) -> np.ndarray:
-        """The state of the field, within its range: a solver tries more than it accepts."""
+        """The state of the field, within its range."""
         return solvers.within(self.field.from_slide(Y[:-1], self.sliding), self.limit)
 
     def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
         """(du/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0)): see kernels/balance.py."""
         dY = np.empty_like(Y)
-        self.field.slide_rate(self.state(Y), self.sliding, self.t0 * exp(min(Y[-1], 700.0)), dY)
+        self.field.slide_rate(Y[:-1], self.sliding, self.t0 * exp(min(Y[-1], 700.0)), dY)
         return dY
 
     def jacobian(self, s: float, Y: np.ndarray) -> np.ndarray:
         """d(rate)/dY; how the clock and the slowing depend on u is left out, as they do so gently."""
         y, dY = self.state(Y), np.empty_like(Y)
-        unit, pushes = self.field.slide_rate(y, self.sliding, self.t0 * exp(min(Y[-1], 700.0)), dY)
+        unit, pushes = self.field.slide_rate(Y[:-1], self.sliding, self.t0 * exp(min(Y[-1], 700.0)), dY)
         slower = 1.0 / (1.0 + pushes * (unit / balance.FASTEST))
         J = np.zeros((Y.size, Y.size))
         J[:-1, :-1] = self.field.jacobian(y, self.sliding, unit)

@@ -44,7 +44,7 @@ from dynsim.reduced.field import (
 MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
 GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most: exact up to the ninth power of it
-SHARP = 1e-4  # relative spread of that fraction below which its mean serves, to the square of it
+SHARP = 1e-4  # relative spread of an unmasked fraction below which its mean serves, to the square of it
 SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver needs its derivative
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
@@ -256,6 +256,7 @@ class MixedOrbitField(Field):
         y: np.ndarray,
         dy: np.ndarray,
         sliding: np.ndarray | None = None,
+        limit: float = np.inf,
         pace: float = 0.0,
         rate: np.ndarray | None = None,
         columns: np.ndarray = NO_COLUMNS,
@@ -264,7 +265,8 @@ class MixedOrbitField(Field):
         """Velocity, its rate on the clock, and columns of its derivative, by the kernel; dt/ds."""
         seen = (self._gross, self._together, self._attention, self._terms, self.pooled)
         out, which = self._rate if rate is None else rate, self._none if sliding is None else sliding
-        return self._kernel(y, which, pace, self._place, *self._at, *self._how, *self._fixed, dy, out, *seen, columns, found)
+        known = self._place, *self._at, *self._how, *self._fixed
+        return self._kernel(y, which, limit, pace, *known, dy, out, *seen, columns, found)
 
     def _loss(self) -> float:
         rec, con = float(self._terms[0]), float(self._terms[1])
@@ -325,14 +327,14 @@ class MixedOrbitField(Field):
         """The inverse."""
         return self._from_slide(u, self._own, self.slide, sliding)
 
-    def slide_rate(self, y: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray) -> tuple[float, np.ndarray]:
+    def slide_rate(self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray) -> tuple[float, np.ndarray]:
         """Rate of the coordinates on the clock, and the sizes of the parts that their velocity is the sum of.
 
         PP counts as pushed with FP of its type, as it follows the same balances, and is slowed with them. PP of classes that hold
         less than one key comes to rest where one key would weigh as much as a whole area: the mean over queries does not know
         that such a key, where there is one, saturates its own softmax. All others come to rest at HEAVIEST.
         """
-        return self._evaluate(y, self._dy, sliding, pace, out), self._gross
+        return self._evaluate(u, self._dy, sliding, self.limit, pace, out), self._gross
 
     def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
         """By differences; what PP does is left out where it is slow."""
@@ -425,7 +427,7 @@ class MixedOrbitField(Field):
         """Up to ten times the escape of a local query without contrast."""
         from dynsim import theory
 
-        return {"t_end": 10 * theory.escape_time(problem), "rtol": 1e-6, "keep": 100}
+        return {"t_end": 10 * theory.escape_time(problem), "rtol": 1e-5, "keep": 100}
 
     def horizon(self) -> float:
         """Return twice the time by which local queries escape after theory, and at least four times that without contrast."""
@@ -559,7 +561,7 @@ class ContrastiveOrbitField(MixedOrbitField):
         """Up to four times the collapse."""
         from dynsim import theory
 
-        return {"t_end": 4 * theory.collapse_time(problem), "rtol": 1e-6, "keep": 100}
+        return {"t_end": 4 * theory.collapse_time(problem), "rtol": 1e-5, "keep": 100}
 
     def horizon(self) -> float:
         """Return four times the collapse time after theory."""
@@ -585,8 +587,12 @@ def _global_law(P: float, unmasked: float, size: float) -> tuple[np.ndarray, np.
     """Unmasked fraction of `size` patches, `unmasked` of P - 1 being so: at most GLOBAL_NODES Gauss nodes and weights."""
     from dynsim.reduced.kernels.counts import unmasked_law
 
-    spread = sqrt((P - unmasked) / (unmasked * size))
-    return unmasked_law(P, unmasked, size, mean_field=spread < SHARP, most=GLOBAL_NODES)[:2]
+    return unmasked_law(P, unmasked, size, mean_field=_is_sharp(P, unmasked, size), most=GLOBAL_NODES)[:2]
+
+
+def _is_sharp(P: float, unmasked: float, size: float) -> bool:
+    """Whether the unmasked fraction of `size` patches is as good as its mean, `unmasked` of P being so."""
+    return sqrt((P - unmasked) / (unmasked * size)) < SHARP if unmasked * size > 0 else False
 
 
 def _given_global(P: float, unmasked: float, size: float, x: np.ndarray, own: float) -> tuple[np.ndarray, ...]:
@@ -594,7 +600,7 @@ def _given_global(P: float, unmasked: float, size: float, x: np.ndarray, own: fl
     from dynsim.reduced.kernels.counts import law_tables, unmasked_law
 
     left = np.clip(unmasked - x * size, 0.0, P - 1.0 - size)
-    return law_tables([unmasked_law(P - size, float(u), own) for u in left])
+    return law_tables([unmasked_law(P - size, float(u), own, most=1 if _is_sharp(P - size, u, own) else None) for u in left])
 
 
 def _pairs(z: np.ndarray, weight: np.ndarray, slide: np.ndarray) -> np.ndarray:

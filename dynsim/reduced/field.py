@@ -404,15 +404,16 @@ class Field:
         """
         raise NotImplementedError
 
-    def slide_rate(self, y: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray) -> tuple[float, np.ndarray]:
+    def slide_rate(self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray) -> tuple[float, np.ndarray]:
         """Write how fast the coordinates of a field that is ``stiff`` move on the clock of a flow, as kernels/balance.py has it.
 
-        Their velocity comes without cancellation in that of a slide.
+        Their velocity comes without cancellation in that of a slide. Correlations beyond ``limit`` count as that: a solver tries
+        more than it accepts.
 
         Parameters
         ----------
-        y : ndarray
-            State.
+        u : ndarray of shape (n,)
+            Coordinates.
         sliding : ndarray of bool
             As ``slides_seen`` returns it.
         pace : float

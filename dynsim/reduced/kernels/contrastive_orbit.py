@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 from dynsim.reduced.kernels.balance import held_back, rate
-from dynsim.reduced.kernels.closure import orbit_query
+from dynsim.reduced.kernels.closure import exponentials, orbit_query, whole_vectors
 from dynsim.reduced.kernels.elementary import exp, expm1, log, log1p
 from dynsim.reduced.kernels.pairs_of_areas import PUSHED, pool_global, pool_local, push_global, push_local, weigh
 from dynsim.reduced.kernels.two_areas import two_area_query
@@ -125,11 +125,10 @@ def targets(K, tau, n_local, both, z, z_weight, x_weight, pooled, local, D, d_lo
 
 @njit(nogil=True, error_model="numpy")
 def prepare(row, share, P, K, n_local, clusters, keys, z, z_weight, pairs, con, E, w, wo, wg, m, spare, pooled, local):
-    """Exponentials of one query type, E (S + 1,), w (2, 3, nodes), wo, wg (padded,), its masses m (2, 7), and what its queries, a
-    fraction `share` of all, add to the pooled attention (no contrast: nothing, where `con` has no nodes)."""
+    """Exponentials of one query type, E (S + 1,) and w (2, 3, nodes), in whole vectors, wo, wg (padded,), its masses m (2, 7),
+    and what its queries, a fraction `share` of all, add to the pooled attention (without contrast `con` has no nodes)."""
     x, x_weight, xo, xo_weight, rho, count, rho_global = con
-    for s in range(E.size):
-        E[s] = exp(row[6 + s])
+    exponentials(row[6:], E)
     for k in range(2):
         if clusters[k] == 0:
             continue
@@ -249,7 +248,7 @@ def event_values(local, of_global, pairs, out):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def mixed_types(
-    flat, sliding, pace, place, own, held, heaviest, masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys,
+    flat, sliding, limit, pace, place, own, held, heaviest, masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys,
     copies, z, z_weight, pairs, slide, con, rec, dflat, out, gross, together, attention, loss, pooled, columns, found,
 ):
     """Velocity of all query types under L_rec + (weight P) L_con, how fast that is on the clock of a flow, and columns of its
@@ -310,13 +309,17 @@ def mixed_types(
     y, dy, up = np.zeros((T, width)), np.zeros((T, width)), np.empty((T, width))
     flat_y, flat_dy, flat_up = y.reshape(-1), dy.reshape(-1), up.reshape(-1)
     for i in range(flat.size):
-        flat_y[place[i]] = flat[i]
+        flat_y[place[i]] = min(max(flat[i], -limit), limit)
+    for t in range(T):
+        if sliding[t]:
+            flat_y[place[own[t]]] = min(max((flat[own[t]] - slide[1] * flat[own[t] + 1]) / slide[0], -limit), limit)
     loss[0], loss[1] = 0.0, 0.0
     for t in range(T):
         together[t, 0], together[t, 1] = 0.0, 0.0
         for i in range(6):
             attention[t, i // 3, i % 3] = 0.0
-    E, w, m = np.empty((T, width - 6)), np.zeros((T, 2, 3, nodes)), np.zeros((T, 2, 7))
+    classes, wide = whole_vectors(width - 6), whole_vectors(nodes)
+    E, w, m = np.empty((T, classes)), np.zeros((T, 2, 3, wide)), np.zeros((T, 2, 7))
     wo, wg, spare = np.ones((T, padded)), np.ones((T, padded)), np.zeros((2, padded))
     parts, locals_ = np.zeros((T, J, nodes)), np.zeros((T, nodes))
     for t in range(T):
@@ -362,10 +365,10 @@ def mixed_types(
         if sliding[t]:
             dflat[own[t]], gross[own[t]] = together[t, 0], together[t, 1]
     unit = rate(dflat, gross, pace, out)
-    E1, w1, m1 = np.empty(width - 6), np.zeros((2, 3, nodes)), np.zeros((2, 7))
+    E1, w1, m1 = np.empty(classes), np.zeros((2, 3, wide)), np.zeros((2, 7))
     wo1, wg1, moved = np.ones(padded), np.ones(padded), np.empty(width)
     part, part_local, D1, d1 = np.empty((J, nodes)), np.empty(nodes), np.empty((J, nodes)), np.empty(nodes)
-    fast, sizes = np.empty(2), np.empty(width)
+    fast, sizes, h_lead1, h_own1 = np.empty(2), np.empty(width), np.zeros((J, padded)), np.zeros(padded)
     for c in range(columns.size if J > 0 else 0):
         t, kept = columns[c] // width, flat_y[columns[c]]
         # of its own type, at given targets
@@ -378,7 +381,6 @@ def mixed_types(
                 y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E1, w1, wo1, wg1,
                 moved, fast, seen,
             )
-        fill(z, D, d_local, h_lead, h_own)
         contrast(
             weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E1, w1, wo1,
             wg1, m1, pushed, moved, sizes, fast, seen,
@@ -407,12 +409,12 @@ def mixed_types(
             d1[b] = (d1[b] - d_local[b]) / step
             for j in range(J):
                 D1[j, b] = (D1[j, b] - D[j, b]) / step
-        fill(z, D1, d1, h_lead, h_own)
+        fill(z, D1, d1, h_lead1, h_own1)
         for s in range(T):
             fast[0], fast[1] = 0.0, 0.0
             contrast(
-                weight / K, P, clusters[s], lies[s], copies, z, z_weight, pairs, slide, con, D1, d1, h_lead, h_own, E[s], w[s],
-                wo[s], wg[s], m[s], pushed, found[c, s, :width], sizes, fast, seen,
+                weight / K, P, clusters[s], lies[s], copies, z, z_weight, pairs, slide, con, D1, d1, h_lead1, h_own1, E[s],
+                w[s], wo[s], wg[s], m[s], pushed, found[c, s, :width], sizes, fast, seen,
             )
             found[c, s, width] += fast[0]
     return unit

@@ -8,8 +8,7 @@ reordered or fused: the bits are the same on every machine.
 
 from numba import njit
 
-from dynsim.reduced.kernels.closure import SATURATED
-from dynsim.reduced.kernels.elementary import exp
+from dynsim.reduced.kernels.closure import powers
 from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, maximum, store_at, total
 
 OWN_Z, LEAD_Z, BOTH, SLIDE = range(4)  # rows of `pairs`: z_a, z_b, the probability of both, top z_a - low z_b
@@ -24,12 +23,11 @@ def size(x):
 
 @njit(nogil=True, error_model="numpy")
 def weigh(row, k, z, w, wo, wg):
-    """e^(z phi) of the own, the global, an other area in a cluster of type k (0: L, 1: G), w (3, nodes); and of the first two by
-    pairs of nodes, wo and wg (padded,): 1 beyond the pairs."""
+    """e^(z phi) of the own, the global, an other area in a cluster of type k (0: L, 1: G), w (3, nodes in whole vectors); and of
+    the first two by pairs of nodes, wo and wg (padded,): 1 beyond the pairs."""
     nodes = z.size
     for d in range(3):
-        for a in range(nodes):
-            w[d, a] = exp(min(z[a] * row[3 * k + d], SATURATED))
+        powers(z, row[3 * k + d], w[d])
     if k == 0:
         for b in range(nodes):
             for a in range(nodes):
@@ -62,9 +60,11 @@ def pool_local(
                 store_at(spare, v, load_at(spare, v, zero) + lead * f * weight)
                 store_at(spare, padded + v, load_at(spare, padded + v, zero) + own * f * weight)
                 seen = seen + load_at(pairs, BOTH * padded + v, zero) * f * unseen
+        for a in range(nodes):  # sums over a of every b side by side
+            for b in range(nodes):
+                pooled[j, b] += share * (z_weight[a] * spare[0, b * nodes + a])
         for b in range(nodes):
             for a in range(nodes):
-                pooled[j, b] += share * (z_weight[a] * spare[0, b * nodes + a])
                 local[a] += share / n_local * z[a] * (x_weight[j] * z_weight[b] * spare[1, b * nodes + a])
     if n_local > 1.5:
         rest = share * (m[2] * total(seen) / n_local)
