@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop_stdout_where_it_is_full()
         return _complain(f"the system refused: {error}: free what is missing, then run again", BAD_INPUT)
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # compiled code that went on until it returned
+            return _complain("interrupted", INTERRUPTED)
         if os.environ.get("DYNSIM_TRACEBACK"):
             raise
         what = f"{type(error).__name__}: {error}"

@@ -264,6 +264,18 @@ def test_a_signal_is_not_lost_in_a_callback():
     assert stopped and sys.unraisablehook is before
 
 
+@pytest.mark.parametrize("cause, status", [(KeyboardInterrupt(), 130), (ValueError("of its own"), 70)], ids=["interrupt", "defect"])
+def test_an_interrupt_in_compiled_code_that_returns(cause, status, monkeypatch, capsys):
+    """Python makes a SystemError of it, "returned a result with an exception set"."""
+
+    def run(args):
+        raise SystemError("returned a result with an exception set") from cause
+
+    monkeypatch.setattr("dynsim.cli.cite.run", run)
+    assert main(["cite"]) == status
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_stdout_that_is_full_or_closed():
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")
