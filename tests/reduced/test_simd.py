@@ -1,5 +1,6 @@
 """SIMD vectors in compiled code against what the functions say in Python, bit by bit."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -216,3 +217,24 @@ def test_no_change_is_lost():
         assert list(pool.map(lambda _: changes(counter, 100_000), range(4))) == [False] * 4
     assert counter.tolist() == [1_200_000, 0]
     assert changes(np.array([0, 5]), 1)
+
+
+@njit
+def _sums(whole, pairs):
+    whole, pairs = simd.borrowed((whole, pairs))
+    first, (second, number) = pairs
+    rows = whole[2:8].reshape(3, 2)
+    rows[0, 1] = number
+    total = 0.0
+    for i in range(len(rows)):
+        total += rows[i].sum() * first[i].sum() + simd.borrowed(second)[i]
+    return total
+
+
+def test_borrowed_arrays_are_themselves_and_nobody_counts_them():
+    whole, first, second = np.arange(10.0), np.arange(6.0).reshape(3, 2), np.arange(3.0)
+    expected = getattr(_sums, "py_func", _sums)(whole.copy(), (first, (second, 5.0)))
+    counts = [sys.getrefcount(a) for a in (whole, first, second)]
+    for _ in range(100):
+        assert _sums(whole, (first, (second, 5.0))) == expected
+    assert whole[3] == 5.0 and [sys.getrefcount(a) for a in (whole, first, second)] == counts

@@ -24,6 +24,7 @@ from dynsim.reduced.kernels.reconstruction import SWAMPED, division
 from dynsim.reduced.kernels.simd import (
     WIDTH,
     any_less,
+    borrowed,
     broadcast,
     broadcast_half,
     clamp,
@@ -107,6 +108,8 @@ def full_blocks(counters, spins, phases, tasks, y, F, views, areas, gathers, tab
 @njit(nogil=True, error_model="numpy")
 def query_block(zero, what, block, y, F, views, areas, gathers, tables, pooled, dy, attention, shown, gradients):
     """A phase that is cut by queries: block `block` of them, as wide as `zero`."""
+    y, views, areas, gathers, tables, pooled = borrowed((y, views, areas, gathers, tables, pooled))
+    dy, attention, shown, gradients = borrowed((dy, attention, shown, gradients))
     P = y.shape[1]
     E, phi, total = tables[0][block], tables[1][block], tables[2][block]
     p0 = block * WIDTH
@@ -178,6 +181,7 @@ def recount(i, E, masked, S, count, zero):
 @njit(nogil=True, error_model="numpy")
 def pool_block(zero, block, i0, i1, P, masked, areas, tables, acc, shown):
     """Add the area attention of the queries of a block in pairs i0..i1 to `acc`, query by query: first views, then second."""
+    masked, areas, tables, acc, shown = borrowed((masked, areas, tables, acc, shown))
     E, phi, total = tables[0][block], tables[1][block], load(tables[2][block], 0, zero)
     w, pair_of_w, S, spare = shown
     seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys = areas

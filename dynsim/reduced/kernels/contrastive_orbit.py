@@ -22,6 +22,7 @@ from dynsim.reduced.kernels.balance import held_back, rate
 from dynsim.reduced.kernels.closure import exponentials, orbit_query, whole_vectors
 from dynsim.reduced.kernels.elementary import exp, expm1, log, log1p
 from dynsim.reduced.kernels.pairs_of_areas import PUSHED, pool_global, pool_local, push_global, push_local, weigh
+from dynsim.reduced.kernels.simd import borrowed
 from dynsim.reduced.kernels.two_areas import two_area_query
 
 PP_PUSHED = 1e-2  # of the pushes on FP of its type, what counts as pushes on PP: less, as PP has no fast balance of its own
@@ -304,6 +305,8 @@ def mixed_types(
     found : ndarray of shape (c, T, 6 + S + 2)
         Derivatives of the velocity, the last place that of `together`; zero before, written.
     """
+    share, clusters, lies, keys, copies = borrowed((share, clusters, lies, keys, copies))
+    z, z_weight, pairs, slide, con, rec = borrowed((z, z_weight, pairs, slide, con, rec))
     T, width = lies.shape[0], lies.shape[3] + 7
     nodes, J, padded = z.size, con[0].size, pairs.shape[1]
     y, dy, up = np.zeros((T, width)), np.zeros((T, width)), np.empty((T, width))

@@ -13,6 +13,7 @@ from dynsim.reduced.kernels.reconstruction import SWAMPED, division
 from dynsim.reduced.kernels.simd import (
     WIDTH,
     any_less,
+    borrowed,
     broadcast,
     broadcast_half,
     element,
@@ -149,6 +150,8 @@ def image_blocks(counters, spins, y, images, rows, token, wanted, dy, loss, atte
 @njit(nogil=True, error_model="numpy")
 def image_block(zero, p0, y, images, rows, token, tables, wanted, dy, loss, attention):
     """The same for a vector of queries from p0 on, as wide as `zero`."""
+    y, images, rows, token, tables = borrowed((y, images, rows, token, tables))
+    dy, loss, attention = borrowed((dy, loss, attention))
     X, columns, image, masked, key_ptr, keys = images
     row, row_weight = rows
     with_token, mu, tau = token

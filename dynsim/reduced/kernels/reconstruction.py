@@ -12,6 +12,7 @@ from dynsim.reduced.kernels.simd import (
     HALF_WIDTH,
     WIDTH,
     any_less,
+    borrowed,
     broadcast,
     broadcast_half,
     clamp,
@@ -103,6 +104,9 @@ def empirical_blocks(counters, spins, y, F, images, floor, areas, gathers, longe
 @njit(nogil=True, error_model="numpy")
 def empirical_block(zero, p0, y, F, n, images, floor, areas, gathers, tables, largest, wanted, dy, loss, attention):
     """The same for a vector of queries from p0 on, as wide as ``zero``, over n images; largest: the largest amplitude."""
+    y, images, floor, areas, gathers, tables, dy, loss, attention = borrowed(
+        (y, images, floor, areas, gathers, tables, dy, loss, attention)
+    )
     own, masked, weight, cluster = images
     seg_ptr, seg_f, seg_z, key_ptr, keys = areas
     batch, visit_ptr, visits = gathers

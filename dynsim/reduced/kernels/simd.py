@@ -123,6 +123,14 @@ def compare_exchange(counter, i, old, new):
     return True
 
 
+def borrowed(arrays):
+    """An argument of a kernel, an array or a tuple of arrays, numbers and tuples, as it is.
+
+    Compiled code does not count who uses it and its views, which takes an atomic operation for each. The argument lives
+    as long as the call, as whoever calls keeps it. Not for arrays that the kernel makes itself."""
+    return arrays
+
+
 @njit(cache=True, nogil=True)
 def element(array, i):
     """array[i] for i >= 0, without the branch for negative indices that the compiler would add."""
@@ -346,6 +354,23 @@ def _load_head(context, builder, sig, args):
 def _store_at(context, builder, sig, args):
     builder.store(args[2], builder.bitcast(_address(context, builder, sig, args), args[2].type.as_pointer()), align=8)
     return context.get_dummy_value()
+
+
+@_compiled(borrowed, lambda kind: kind if isinstance(kind, (types.Array, types.BaseTuple)) else None, types.Any)
+def _borrowed(context, builder, sig, args):
+    def code(kind: Any, value: ir.Value) -> ir.Value:
+        if isinstance(kind, types.BaseTuple):
+            parts: Any = kind
+            items = [code(part, builder.extract_value(value, i)) for i, part in enumerate(parts)]
+            return context.make_tuple(builder, kind, items)
+        if not isinstance(kind, types.Array):
+            return value
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo = ir.Constant(array.meminfo.type, None)
+        array.parent = ir.Constant(array.parent.type, None)
+        return array._getvalue()
+
+    return code(sig.args[0], args[0])
 
 
 @_compiled(width, lambda like: types.intp if isinstance(like, SimdType) else None, SimdType)
