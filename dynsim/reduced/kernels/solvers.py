@@ -144,12 +144,14 @@ def iterate(history, first, h, f, found, y, weight):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def newton(history, first, h, f, found, y, weight, factors, pivots):
-    """The same by a Newton iteration, with the factors of 1 - h first J."""
+def newton(history, first, h, f, found, y, weight, factors, pivots, share):
+    """The same by a Newton iteration, with the factors of 1 - h first J; share: of the correction, what is taken. 2 / (1 + ratio)
+    serves where h first has changed by a ratio since (Brown, Byrne and Hindmarsh 1989)."""
     for i in range(y.size):
         f[i] = h * f[i] - (history[1, i] + found[i])
     solve(factors, pivots, f)
     for i in range(y.size):
+        f[i] *= share
         found[i] += f[i]
         y[i] = history[0, i] + first * found[i]
     return norm(f, weight)
