@@ -80,7 +80,8 @@ class Metric:
         """
         if self._grams is not None:
             D[...] = self._grams[0] @ D @ self._grams[1]
-        D[self._held] = 0.0
+        if self.hold is not None:
+            D[self._held] = 0.0
 
     def stretch(self) -> float:
         """Return by how much vectors that are not orthonormal enlarge the curvature of the loss (docs/model.md).

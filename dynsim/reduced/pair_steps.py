@@ -267,11 +267,17 @@ class RowStep(PairStep):
 
     def __init__(self, part: Partition, *args: Any) -> None:
         super().__init__(part, *args)
-        self._tables_of_views = np.empty(part.P), np.empty(len(self._seg_k)), np.empty(len(self._seg_k)), np.empty(2 * self.n)
-        key_seg = np.repeat(np.arange(len(self._seg_k), dtype=np.uint32), np.diff(self._shown[3]))
-        self._areas_of_keys = *self._areas, key_seg
+        seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys = self._areas
+        temperature, loss, away, ptr, chosen, weights, row_at = self._contrast
+        key_seg = np.repeat(np.arange(len(self._seg_k), dtype=np.uint32), np.diff(key_ptr))
+        integers = self._phases, seg_ptr, seg_f, seg_at, key_ptr, *self._pairs[:-1], away, ptr, chosen, row_at
+        self._segments = np.zeros((3, len(seg_z)))
+        self._segments[0] = seg_z
         wide = -(-(part.F + part.P + 1) // WIDTH) * WIDTH
-        self._parts = np.empty((self.pool.blocks, wide))
+        self._given = self._views, contrastive_row.joined(integers), np.stack([keys, key_seg]), self._segments
+        parts = np.empty((self.pool.blocks, wide))
+        self._written = np.empty(2 * self.n), (self._f, self._dfs), (temperature, loss, weights), parts
+        self._found = np.empty(1)
         self._last: tuple = ()
 
     def velocity(self, y: np.ndarray, dy: np.ndarray) -> float:
@@ -289,18 +295,16 @@ class RowStep(PairStep):
         float
             Loss (D2).
         """
-        if not self._last or y is not self._last[2]:
+        if not self._last or y is not self._last[2] or dy is not self._last[-1][0]:
             self._last = (
-                self._phases, self.pool.blocks, y, self.part.F, self._views, self._areas_of_keys, self._tables_of_views,
-                (self._f, self._dfs, self._columns), self._pairs, self._contrast, self._parts,
+                contrastive_row.row_blocks, self.pool.blocks, y, self.part.F, *self._given, *self._written, (dy, self._found),
             )
-        loss = self._evaluate(contrastive_row.row_blocks, self._last)
-        contrastive_row.row_gather(self.part.F, self.part.P, self._tables_of_views[0], self._parts, dy)
-        return loss
+        self.pool.run_job(self._last, self._from_pool)
+        return float(self._found[0])
 
     def attention(self) -> np.ndarray:
         """Return the mean area attention (P, F) at the state of the last velocity: the same for every query."""
-        total = np.bincount(self._shown[1], weights=self._tables_of_views[1], minlength=self.part.F)
+        total = np.bincount(self._shown[1], weights=self._segments[1, : len(self._seg_k)], minlength=self.part.F)
         return np.tile(self._mean_attention(total), (self.part.P, 1))
 
 

@@ -212,8 +212,7 @@ def test_bits_do_not_depend_on_where_in_a_vector_a_query_is(P):
 
         dy, loss, attention = np.empty_like(y), np.empty((1, P)), np.empty((F, P))
         counters, sorted_y = threads.new_counters(), np.ascontiguousarray(y[:, order])
-        threads.announce(counters, 0, range(1))
-        threads.start_run(counters, 1)
+        threads.start_turns(counters, 1, 0, 1)
         shuffled = (reordered(own), reordered(masked), *images)
         reconstruction.empirical_blocks(counters, 0, sorted_y, F, shuffled, reordered(floor), *rest, True, dy, loss, attention)
         return np.concatenate([dy, loss, attention])

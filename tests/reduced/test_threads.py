@@ -11,7 +11,17 @@ from numba import njit
 import dynsim
 from dynsim.reduced.kernels import threads
 from dynsim.reduced.kernels.simd import fetch_add
-from dynsim.reduced.kernels.threads import DONE, LAST, LAST_RUN, ThreadPool, claim_block, current_run, current_turn, next_block
+from dynsim.reduced.kernels.threads import (
+    DONE,
+    LAST,
+    LAST_RUN,
+    ThreadPool,
+    claim_block,
+    current_run,
+    current_turn,
+    finished_turn,
+    next_block,
+)
 
 
 @njit(nogil=True)
@@ -26,11 +36,8 @@ def mark(counters, spins, blocks, out):
 
 
 def in_turn(counters, spins, blocks, work):
-    """A kernel in Python: work(block) for every block it gets, of one run."""
-    run = current_run(counters)
-    while (block := claim_block(counters, run, blocks, spins > 0)) != threads.NO_BLOCK:
-        work(block)
-        fetch_add_compiled(counters, DONE)
+    """A kernel in Python: work(block) for every block it gets."""
+    turn_by_turn(counters, spins, blocks, lambda turn, block: work(block))
 
 
 @njit(nogil=True)
@@ -119,6 +126,24 @@ def test_a_turn_finds_what_all_blocks_of_the_one_before_left(threads):
         np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_end_is_seen_once_and_by_the_calling_thread(threads, short):
+    """Also where the kernel was called again, since a helper was slow."""
+    caller, ends = threading.current_thread(), []
+
+    def kernel(counters, spins, blocks):
+        turn_by_turn(counters, spins, blocks, lambda *_: time.sleep(0.001 if threading.current_thread() is caller else 0.02))
+        turn = finished_turn(counters, spins)
+        if turn >= 0:
+            ends.append((turn, int(counters[DONE]), threading.current_thread() is caller))
+
+    pool = ThreadPool(6, threads)
+    pool._short = short
+    pool.run(kernel, 6, turns=range(1, 3))
+    assert ends == ([(2, 12, True)] if short or threads == 1 else [(1, 6, True), (2, 12, True)])
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 50])
 def test_every_block_is_done_once(threads):
     pool = ThreadPool(7, threads)
@@ -138,6 +163,17 @@ def test_helpers_never_work_for_former_arguments(threads):
         pool.run(mark, 7, outs[run % 3])
         assert [out.sum() for out in outs] == [7 * ((run + 3 - i) // 3) for i in range(3)]
     assert all((out == 300).all() for out in outs)
+
+
+def test_the_same_job_in_one_tuple_keeps_its_helpers():
+    pool, out = ThreadPool(7, 2), np.zeros(7)
+    job = mark, 7, out
+    pool.run_job(job)
+    counters = pool._counters
+    pool.run_job(job), pool.run_job((mark, 7, out)), pool.run(mark, 7, out)
+    assert pool._counters is counters and (out == 4).all()
+    pool.run_job((mark, 7, out.copy()))  # control: another array
+    assert pool._counters is not counters
 
 
 def test_no_thread_to_be_had(monkeypatch):
@@ -176,7 +212,7 @@ def test_an_error_ends_what_helpers_do(monkeypatch):
 
 def test_a_slow_helper_is_waited_for():
     done = []
-    claim_block(threads.new_counters(), 0, 0, True), fetch_add_compiled(np.zeros(2, dtype=np.intp), 0)  # compiled before
+    threads.next_block(threads.new_counters(), 1, 0, 1), current_turn(threads.new_counters(), 1)  # compiled before
     caller = threading.current_thread()
 
     def work(block):
@@ -189,7 +225,7 @@ def test_a_slow_helper_is_waited_for():
 
 def test_a_slow_helper_is_waited_for_in_every_turn():
     done = []
-    threads.next_block(np.zeros(4, dtype=np.intp), 1, 0, 1), current_turn(np.zeros(4, dtype=np.intp), 1)  # compiled before
+    threads.next_block(threads.new_counters(), 1, 0, 1), current_turn(threads.new_counters(), 1)  # compiled before
     caller = threading.current_thread()
 
     def work(turn, block):

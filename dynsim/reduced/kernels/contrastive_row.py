@@ -3,11 +3,14 @@
 Pooled attention is then the attention of any query, and a step takes n P additions a view. Phases and tasks as in contrastive.py.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit
 
 from dynsim.reduced.kernels.elementary import LOG2E, POWER_LEAST, POWER_MOST, exp, power
 from dynsim.reduced.kernels.pair_loss import (
+    BACK,
     CONTRAST,
     CONTRAST_AND_BACK,
     CONTRAST_SECOND,
@@ -26,23 +29,51 @@ from dynsim.reduced.kernels.simd import (
     load_at,
     new_table,
     store_at,
+    total,
 )
-from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, current_turn, next_block
+from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, current_turn, finished_turn, next_block
+
+
+def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays of whole numbers in one: where each starts and the last one ends, then their elements.
+
+    Every array costs a call of a compiled function some 60 ns, what is cut out of one there next to nothing."""
+    ends = len(arrays) + 1 + np.cumsum([0, *map(len, arrays)])
+    return np.concatenate([ends, *arrays]).astype(np.int64)
+
+
+@njit(nogil=True, error_model="numpy")
+def piece(integers, i):
+    """Array i of those that were joined."""
+    return integers[integers[i] : integers[i + 1]]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def row_blocks(counters, spins, phases, tasks, y, F, views, areas, tables, pooled, pairs, contrast, parts):
+def row_blocks(counters, spins, tasks, y, F, views, integers, keys, segments, inverse_Z, pooled, settings, parts, results):
     """Phases of a step where all queries have the same correlations: the tasks that this thread claims.
 
-    y (F + P,): features, then keys. phases, views, pooled, pairs, contrast as in contrastive.full_blocks, areas too, with the
-    segment of every key in addition (loops over all keys in a row have no branch to mispredict at the end of an area).
-    tables: E (P,) exp(Upsilon), shifted by the largest; of every segment, A area attention and w_Z = w_m / Z; of every view,
-    1 / Z, or minus it where shown keys at weight one would have swamped Z. parts (tasks, ..), in whole vectors, for row_gather:
-    of each task, -dL/dPhi, -dL/dUpsilon / E without what is common to all keys, and that.
+    y (F + P,): features, then keys. views: as in contrastive.full_blocks. integers: joined; phases, then seg_ptr, seg_f, seg_at,
+    key_ptr as in contrastive.full_blocks, then first, column, count, stride, base, N, away, ptr, chosen, row_at as in
+    contrast_rows. keys (2, ..): of all segments, and the segment of each (loops over all keys in a row have no branch to
+    mispredict at the end of an area). segments (3, ..), in whole vectors and one more: seg_z; written, A area attention and
+    w_Z = w_m / Z. inverse_Z (2 n,), written: of every view 1 / Z, or minus it where shown keys at weight one would have swamped
+    Z. pooled: f and dL/df, (2 size,). settings: temperature, loss, weights as in contrast_rows. parts (tasks, ..), in whole
+    vectors, for row_gather: of each task, -dL/dPhi, -dL/dUpsilon / E without what is common to all keys, and that. results,
+    written after the last phase: minus the gradient, like y, and the loss (1,).
     """
     P = len(y) - F
     masked, differentiated, _, largest = views
-    seg_ptr = areas[0]
+    temperature, loss, weights = settings
+    f, G = pooled
+    phases, seg_ptr = piece(integers, 0), piece(integers, 1)
+    areas = seg_ptr, piece(integers, 2), segments[0], piece(integers, 3), piece(integers, 4), keys[0], keys[1]
+    pairs = (
+        piece(integers, 5), piece(integers, 6), piece(integers, 7), piece(integers, 8), piece(integers, 9), piece(integers, 10),
+        len(f) // 2,
+    )
+    contrast = temperature, loss, piece(integers, 11), piece(integers, 12), piece(integers, 13), weights, piece(integers, 14)
+    tables = segments[1], segments[2], inverse_Z
+    from_pool = f, G, f
     half = masked.shape[0] // 2
     longest = 0
     for task in range(tasks):
@@ -52,33 +83,37 @@ def row_blocks(counters, spins, phases, tasks, y, F, views, areas, tables, poole
     w = new_table(-(-longest // WIDTH) + 1).reshape(-1)
     buffers = pair_buffers(pairs, contrast)
 
-    total, ready = 0.0, 0  # sum of E, and the run that it and E and phi belong to
+    sum_E, ready = 0.0, 0  # sum of E, and the run that it and E and phi belong to
     run = current_run(counters)
     while True:
         run, task = next_block(counters, run, tasks, spins)
         if run == LAST_RUN:
-            return
+            break
         what = phases[current_turn(counters, run)]
         i0, i1 = half * task // tasks, half * (task + 1) // tasks
         if what == POOL:
             if run != ready:
-                total = row_exponentials(y, F, largest, E, phi)
+                sum_E = row_exponentials(y, F, largest, E, phi)
                 ready = run
             for i in (i0, half + i0):  # both views of some pairs: `back` finds the first one in the cache
-                row_pool(i, i + i1 - i0, P, masked, areas, total, E, phi, w, tables, pooled[0])
-            if task == 0:
-                for q in range(P):
-                    tables[0][q] = E[q]
+                row_pool(i, i + i1 - i0, P, masked, areas, sum_E, E, phi, w, tables, f)
         elif what == CONTRAST:
-            contrast_rows(i0, i1, pooled, pairs, contrast, buffers)
+            contrast_rows(i0, i1, from_pool, pairs, contrast, buffers)
         elif what == CONTRAST_SECOND:
-            contrast_columns(task, tasks, pooled, pairs, contrast)
+            contrast_columns(task, tasks, from_pool, pairs, contrast)
         else:
             i0, i1 = differentiated * task // tasks, differentiated * (task + 1) // tasks
             if what == CONTRAST_AND_BACK:  # the loss of a pair is all that the gradient in its first view wants
-                contrast_rows(i0, i1, pooled, pairs, contrast, buffers)
-            row_back(i0, i1, P, F, masked, areas, tables, pooled[1], parts[task])
+                contrast_rows(i0, i1, from_pool, pairs, contrast, buffers)
+            row_back(i0, i1, P, F, masked, areas, tables, G, parts[task])
         fetch_add(counters, DONE)
+    last = finished_turn(counters, spins)
+    if last >= 0 and phases[last] in (BACK, CONTRAST_AND_BACK):
+        if not ready:
+            row_exponentials(y, F, largest, E, phi)
+        dy, mean_loss = results
+        row_gather(F, P, E, parts, dy)
+        mean_loss[0] = sum_of(loss) / half
 
 
 @njit(nogil=True, error_model="numpy")
@@ -98,17 +133,17 @@ def row_exponentials(y, F, largest, E, phi):
         store_at(phi, f, clamp(load_at(phi, f, zero) * LOG2E, POWER_LEAST / largest, POWER_MOST / largest))
     for q in range(0, P, WIDTH):
         store_at(E, q, exp(load_at(E, q, zero) - top))
-    total = 0.0
+    sum_E = 0.0
     for q in range(P):
-        total += E[q]
-    return total
+        sum_E += E[q]
+    return sum_E
 
 
 @njit(nogil=True, error_model="numpy")
-def row_pool(i0, i1, P, masked, areas, total, E, phi, w, tables, f):
+def row_pool(i0, i1, P, masked, areas, sum_E, E, phi, w, tables, f):
     """Area attention and f of views i0..i1, and what `row_back` wants of them."""
     seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys, key_seg = areas
-    _, A, w_Z, inverse_Z = tables
+    A, w_Z, inverse_Z = tables
     zero = broadcast(0.0)
     first = seg_ptr[i0]
     count = seg_ptr[i1] - first
@@ -125,13 +160,13 @@ def row_pool(i0, i1, P, masked, areas, total, E, phi, w, tables, f):
         A[s] = S_m
         last = s
     for i in range(i0, i1):
-        Z = total
+        Z = sum_E
         for s in range(seg_ptr[i], seg_ptr[i + 1]):
             S_m = A[s]
             w_m = w[s - first]
             Z += (w_m - 1.0) * S_m
             A[s] = w_m * S_m
-        swamped = Z < SWAMPED * total
+        swamped = Z < SWAMPED * sum_E
         if swamped:
             Z = 0.0
             for q in range(P):
@@ -151,7 +186,7 @@ def row_pool(i0, i1, P, masked, areas, total, E, phi, w, tables, f):
 def row_back(i0, i1, P, F, masked, areas, tables, G, part):
     """-dL/dPhi and -dL/dUpsilon (eq. D3) of any query, from dL/df, of views i0..i1."""
     seg_ptr, seg_f, seg_z, seg_at, key_ptr, keys, key_seg = areas
-    _, A, w_Z, inverse_Z = tables
+    A, w_Z, inverse_Z = tables
     scale = 1.0 / P
     part[:] = 0.0
     for i in range(i0, i1):
@@ -174,19 +209,32 @@ def row_back(i0, i1, P, F, masked, areas, tables, G, part):
         part[F + element(keys, j)] += element(w_Z, element(key_seg, j))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def row_gather(F, P, E, parts, dy):
     """dy, minus the gradient: the parts of all tasks added up in their order."""
+    zero = broadcast(0.0)
     stride = parts.shape[1]
-    common = 0.0
-    for task in range(len(parts)):
-        common += parts[task, F + P]
-    for c0 in range(0, F + P, WIDTH):
-        total = broadcast(0.0)
+    for c0 in range(0, F + P + 1, WIDTH):
+        added = zero
         for task in range(len(parts)):
-            total = total + load_at(parts, task * stride + c0, total)
-        store_at(parts, c0, total)
+            added = added + load_at(parts, task * stride + c0, zero)
+        store_at(parts, c0, added)
+    common = parts[0, F + P]
     for f in range(F):
         dy[f] = parts[0, f]
     for q in range(P):
         dy[F + q] = E[q] * (parts[0, F + q] + common)
+
+
+@njit(nogil=True, error_model="numpy")
+def sum_of(x):
+    """Sum of the elements of an array: every WIDTH-th one, those sums, and the rest."""
+    zero = broadcast(0.0)
+    sums = zero
+    rest = len(x) // WIDTH * WIDTH
+    for i in range(0, rest, WIDTH):
+        sums = sums + load_at(x, i, zero)
+    found = total(sums)
+    for i in range(rest, len(x)):
+        found += x[i]
+    return found

@@ -15,9 +15,9 @@ from dynsim.reduced.kernels.simd import atomic_load, compare_exchange, fetch_add
 SPINS = 5_000  # looks at a counter before a thread goes to sleep, 50 to 250 us: waking it would take as long
 BETWEEN_TURNS = 4  # times as many for the next turn: only the interpreter could wake it
 SHORT = 2e-3  # seconds; no block of such a run takes as long as that
-# Places in the shared counters, three cache lines: run and next block; blocks that are done; run of turn 0, last run, and how
-# many helper threads have gone to sleep.
-NEXT, DONE, FIRST, LAST, ASLEEP = 0, 8, 16, 17, 18
+# Places in the shared counters, four cache lines: run and next block; blocks that are done; run of turn 0, last run, and how
+# many helper threads have gone to sleep; the last run, once the calling thread has seen that all its blocks are done.
+NEXT, DONE, FIRST, LAST, ASLEEP, FINISHED = 0, 8, 16, 17, 18, 24
 RUN, HELPED = 2**32, 2**16  # counters[NEXT] = run x RUN + blocks claimed by helper threads x HELPED + by the calling thread
 LAST_RUN = 2**30  # helper threads return
 NO_BLOCK = -1
@@ -45,12 +45,7 @@ def thread_count(threads: int | None = None) -> int:
 
 def new_counters() -> np.ndarray:
     """Shared counters before the first run."""
-    return np.zeros(24, dtype=np.intp)
-
-
-def announce(counters: np.ndarray, runs: int, turns: range) -> None:
-    """Say which turns come next, after so many runs."""
-    counters[FIRST], counters[LAST] = runs + 1 - turns.start, runs + len(turns)
+    return np.zeros(32, dtype=np.intp)
 
 
 @njit(cache=True, nogil=True)
@@ -58,6 +53,13 @@ def start_run(counters: np.ndarray, run: int) -> None:
     """Start a run: its blocks can be claimed from now on."""
     while not compare_exchange(counters, NEXT, atomic_load(counters, NEXT), run * RUN):
         pass
+
+
+@njit(cache=True, nogil=True)
+def start_turns(counters: np.ndarray, run: int, turn: int, count: int) -> None:
+    """Start a run as turn `turn`, the first of `count` turns."""
+    counters[FIRST], counters[LAST] = run - turn, run + count - 1
+    start_run(counters, run)
 
 
 @njit(cache=True, nogil=True)
@@ -100,7 +102,10 @@ def next_block(counters: np.ndarray, run: int, blocks: int, spins: int) -> tuple
         if block != NO_BLOCK:
             return run, block
         if spins == 0:
-            if not reaches(counters, DONE, run * blocks, SPINS) or run >= counters[LAST]:
+            if not reaches(counters, DONE, run * blocks, SPINS):
+                return LAST_RUN, NO_BLOCK
+            if run >= counters[LAST]:
+                counters[FINISHED] = run
                 return LAST_RUN, NO_BLOCK
             run += 1
             start_run(counters, run)
@@ -115,6 +120,14 @@ def next_block(counters: np.ndarray, run: int, blocks: int, spins: int) -> tuple
 def current_turn(counters: np.ndarray, run: int) -> int:
     """Which of the kernel's turns a run is, where a block of it is not done yet."""
     return run - counters[FIRST]
+
+
+@njit(cache=True, nogil=True)
+def finished_turn(counters: np.ndarray, spins: int) -> int:
+    """For the calling thread, after LAST_RUN: which turn was the last one, where all its blocks are done; else -1.
+
+    So a kernel does what is left at the end, on its calling thread and once: it is called again where blocks were not done."""
+    return counters[LAST] - counters[FIRST] if spins == 0 and counters[FINISHED] == counters[LAST] else -1
 
 
 class ThreadPool:
@@ -164,36 +177,51 @@ class ThreadPool:
         turns : range
             What `current_turn` is, one after another.
         """
+        self.run_job((kernel, *args), turns)
+
+    def run_job(self, job: tuple, turns: range = ONE_TURN) -> None:
+        """The same for kernel and arguments in one tuple: where it is the one of the run before, that is seen at once.
+
+        Parameters
+        ----------
+        job : tuple
+            Kernel, and its further arguments.
+        turns : range
+            As in `run`.
+        """
         if self._executor is None:
-            counters = new_counters()
-            announce(counters, 0, turns)
-            start_run(counters, 1)
+            counters, (kernel, *args) = self._counters, job
+            counters[DONE] = 0
+            start_turns(counters, 1, turns.start, len(turns))
             kernel(counters, 0, *args)
             return
-        job = kernel, *args
-        if len(job) != len(self._job) or not all(map(is_, job, self._job)) or self._runs >= LAST_RUN // 2:
+        same = job is self._job or len(job) == len(self._job) and all(map(is_, job, self._job))
+        if not same or self._runs >= LAST_RUN // 2:
             self._dismiss()
             self._job = job
         start = time.perf_counter()
-        for some in [turns] if self._short else [range(turn, turn + 1) for turn in turns]:
-            self._run(some)
+        if self._short:
+            self._run(turns)
+        else:
+            for turn in turns:
+                self._run(range(turn, turn + 1))
         self._short = time.perf_counter() - start < SHORT
 
     def _run(self, turns: range) -> None:
         """All blocks of the job, in these turns."""
         assert self._executor is not None
-        kernel, *args = self._job
-        announce(self._counters, self._runs, turns)
-        start_run(self._counters, self._runs + 1)
+        kernel, args = self._job[0], self._job[1:]
+        start_turns(self._counters, self._runs + 1, turns.start, len(turns))
         self._runs += len(turns)
-        self._helpers = [helper for helper in self._helpers if not helper.done()]
         try:
-            awake = min(len(self._helpers), self._called - int(self._counters[ASLEEP]))  # one that has left may not be done yet
-            for _ in range(self.threads - 1 - awake):
-                self._helpers.append(self._executor.submit(kernel, self._counters, SPINS, *args))
-                self._called += 1
+            awake = self._called - self._counters.item(ASLEEP)  # one that has left may not be done yet
+            if awake < self.threads - 1:
+                self._helpers = [helper for helper in self._helpers if not helper.done()]
+                for _ in range(self.threads - 1 - min(len(self._helpers), awake)):
+                    self._helpers.append(self._executor.submit(kernel, self._counters, SPINS, *args))
+                    self._called += 1
             kernel(self._counters, 0, *args)
-            while self._counters[DONE] < self._runs * self.blocks:
+            while self._counters.item(FINISHED) < self._runs:
                 for helper in self._helpers:
                     if helper.done():
                         helper.result()
