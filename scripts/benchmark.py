@@ -247,7 +247,7 @@ def contrastive_rows(rows, turns, quick):
             options = {"one_row": one_row, "negatives": number, "threads": threads}
             return [recursion(*contrastive_case(n=n, **options)[2:]) for n in sizes[::-1]]
 
-        # work per pair: what a step takes besides, 8 us and on two threads 5 us of waiting, few pairs do not hide
+        # work per pair: what a step takes besides, 6 us and on two threads 3 us of waiting, few pairs do not hide
         alone, on_one = steps(1, THREADS), steps(1, 1)
         rows.add(f"{name}, one negative a pair, one thread: n={sizes[1]} / {sizes[0]}", *in_turn(*on_one, turns), wanted)
         rows.add(f"{name}, one negative a pair: n={sizes[1]} / {sizes[0]}", *in_turn(*alone, turns), wanted)

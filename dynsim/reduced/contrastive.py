@@ -348,7 +348,7 @@ class ContrastiveField(ExplicitField):
         if step == self._drawn:
             return
         from dynsim.reduced.kernels.threads import ThreadPool, thread_count
-        from dynsim.reduced.pair_steps import FullStep, RowStep, tasks
+        from dynsim.reduced.pair_steps import FullStep, RowStep, row_tasks, tasks
 
         pairs = self.pairs(step) if callable(self.pairs) else self.pairs
         if not isinstance(pairs, Pairs):
@@ -356,7 +356,8 @@ class ContrastiveField(ExplicitField):
         pairs.check(self.part)
         if self._pool is None:
             work = pairs.n * (pairs.n // self.part.K + self.part.P * (1 if self.one_row else self.part.P))
-            self._pool = ThreadPool(tasks(self.part.P), 1 if work < SMALL else thread_count(self._threads))
+            blocks = row_tasks(pairs.n) if self.one_row else tasks(self.part.P)
+            self._pool = ThreadPool(blocks, 1 if work < SMALL else thread_count(self._threads))
         chosen = None if self.negatives is None else _choose(pairs.n, self.negatives, [self.seed, step])
         make = RowStep if self.one_row else FullStep
         self._kernel = make(self.part, pairs, self.temperature, self.stop_gradient, self.embedding, chosen, self._pool)

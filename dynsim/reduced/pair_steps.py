@@ -18,6 +18,7 @@ from dynsim.reduced.kernels.threads import ThreadPool
 
 BATCH = 64  # views over which gradients of keys are gathered, as in the reconstruction kernel
 CHUNK = 16  # most pairs whose area attention is summed over queries at a time: it then stays in the second-level cache
+IN_TASK, LEAST_TASKS = 32, 8  # where the state is one row: pairs in a task, as long as there are no fewer tasks
 TASKS = 16  # a phase is cut into at least so many tasks; a constant, since bits depend on it
 ALWAYS_FREE = 1e8  # bytes
 
@@ -44,6 +45,28 @@ def tasks(P: int) -> int:
     return max(TASKS, division(P)[1])
 
 
+def row_tasks(n: int) -> int:
+    """Return how many tasks a phase is cut into where the state is one row, each of some 5 us or more.
+
+    Parameters
+    ----------
+    n : int
+        Pairs.
+
+    Returns
+    -------
+    int
+        From LEAST_TASKS to TASKS.
+
+    Examples
+    --------
+    >>> from dynsim.reduced.pair_steps import row_tasks
+    >>> row_tasks(10), row_tasks(256), row_tasks(4096)
+    (8, 8, 16)
+    """
+    return max(LEAST_TASKS, min(TASKS, n // IN_TASK))
+
+
 class PairStep:
     """Loss, gradient and attention of given pairs; a subclass for each shape of the state.
 
@@ -62,7 +85,7 @@ class PairStep:
     negatives : ndarray of int, shape (n, M), or None
         Other images that each pair is compared with; all where None.
     pool : ThreadPool
-        A pool of ``tasks(P)`` blocks.
+        A pool of ``tasks(P)`` blocks, for one row of ``row_tasks(n)``.
 
     Examples
     --------
@@ -253,11 +276,11 @@ class RowStep(PairStep):
     >>> import numpy as np
     >>> import dynsim
     >>> from dynsim.reduced.kernels.threads import ThreadPool
-    >>> from dynsim.reduced.pair_steps import RowStep, tasks
+    >>> from dynsim.reduced.pair_steps import RowStep, row_tasks
     >>> problem = dynsim.Problem(K=2, gamma=0.5, P=16)
     >>> part = dynsim.Partition.blocks(problem)
     >>> pairs = dynsim.sample_pairs(problem, part, n=8)
-    >>> step = RowStep(part, pairs, 0.5, True, None, None, ThreadPool(tasks(16), 1))
+    >>> step = RowStep(part, pairs, 0.5, True, None, None, ThreadPool(row_tasks(8), 1))
     >>> y = np.zeros(part.F + 16)
     >>> 0 < step.velocity(y, np.empty_like(y)) < 0.5 * math.log(8)
     True

@@ -27,6 +27,8 @@ from dynsim.reduced.kernels.simd import (
     element,
     fetch_add,
     load_at,
+    load_head,
+    maximum,
     new_table,
     store_at,
     total,
@@ -121,22 +123,18 @@ def row_exponentials(y, F, largest, E, phi):
     """E = exp(Upsilon), shifted by the largest, and Phi / ln 2; the sum of E."""
     P = len(y) - F
     zero = broadcast(0.0)
-    top = y[F]
-    for q in range(P):
-        top = max(top, y[F + q])
-        E[q] = y[F + q]
-    for q in range(P, len(E)):
-        E[q] = top
-    for f in range(len(phi)):
-        phi[f] = y[f] if f < F else 0.0
-    for f in range(0, F, WIDTH):
-        store_at(phi, f, clamp(load_at(phi, f, zero) * LOG2E, POWER_LEAST / largest, POWER_MOST / largest))
+    tops = zero + y[F]
     for q in range(0, P, WIDTH):
-        store_at(E, q, exp(load_at(E, q, zero) - top))
-    sum_E = 0.0
-    for q in range(P):
-        sum_E += E[q]
-    return sum_E
+        tops = maximum(load_head(y, F + q, P - q, zero, y[F]), tops)
+    store_at(E, 0, tops)
+    top = E[0]
+    for v in range(1, WIDTH):
+        top = max(top, E[v])
+    for q in range(0, P, WIDTH):
+        store_at(E, q, exp(load_head(y, F + q, P - q, zero, top) - top))
+    for f in range(0, F, WIDTH):
+        store_at(phi, f, clamp(load_head(y, f, F - f, zero, 0.0) * LOG2E, POWER_LEAST / largest, POWER_MOST / largest))
+    return sum_of(E[:P])
 
 
 @njit(nogil=True, error_model="numpy")
