@@ -190,8 +190,7 @@ class ThreadPool:
             As in `run`.
         """
         if self._executor is None:
-            counters, (kernel, *args) = self._counters, job
-            counters[DONE] = 0
+            counters, (kernel, *args) = new_counters(), job  # of this call: others may make theirs at the same time
             start_turns(counters, 1, turns.start, len(turns))
             kernel(counters, 0, *args)
             return
