@@ -26,9 +26,7 @@ FAILURES = 10  # in a row, after which the solver gives up
 OLD = 50  # steps after which a Jacobian is formed anew
 DRIFT = 0.3  # relative change of h x leading coefficient after which its matrix is factorised anew
 WAIT = 20  # steps between two looks at the other method
-# of a Jacobian by differences, and of one that is given
-DEARER = 5, 2  # by how much steps of backward differentiation must be longer, as they cost more
-TRUSTED = 0.7, 0.3  # convergence rate of the corrector that a new matrix is taken to have
+DEARER = 5, 2  # by how much steps of backward differentiation must be longer, as they cost more; where the Jacobian is given
 
 
 @lru_cache
@@ -145,7 +143,7 @@ class LSODA(OdeSolver):
         self.method, self.order, self.used = ADAMS, 1, (self.h, 1)
         self.weights, self.tests = coefficients(ADAMS, 1)
         self.corrections = np.array(self.weights)
-        self.ratio, self.rate_kept = 1.0, TRUSTED[0]  # h x leading coefficient over that of the matrix; convergence rate
+        self.ratio, self.rate_kept = 1.0, 0.7  # h x leading coefficient over that of the matrix; convergence rate
         self.until_change, self.most = 2, 1e4  # steps to a change of order; by how much the step may grow
         self.stale, self.steps, self.formed = False, 0, 0  # whether to form the Jacobian; steps, and where it was formed
         self.look, self.held, self.lipschitz, self.seen = WAIT, False, 0.0, 0.0  # at the other method
@@ -248,7 +246,7 @@ class LSODA(OdeSolver):
             self.slope_norm = kernels.matrix_norm(self.slopes, self.weight)
         if self.factors is None:
             self.factors = np.zeros((n, -(-n // kernels.WIDTH) * kernels.WIDTH))
-        self.stale, self.ratio, self.rate_kept = False, 1.0, TRUSTED[self.jac is not None]
+        self.stale, self.ratio, self.rate_kept = False, 1.0, 0.7
         return kernels.factorise(self.slopes, scale, self.factors, self.pivots)
 
     def _jacobian(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
