@@ -297,9 +297,10 @@ class RowStep(PairStep):
         self._segments = np.zeros((3, len(seg_z)))
         self._segments[0] = seg_z
         wide = -(-(part.F + part.P + 1) // WIDTH) * WIDTH
-        self._given = self._views, contrastive_row.joined(integers), np.stack([keys, key_seg]), self._segments
+        masked, differentiated, _, largest = self._views
+        self._given = masked, differentiated, largest, contrastive_row.joined(integers), np.stack([keys, key_seg]), self._segments
         parts = np.empty((self.pool.blocks, wide))
-        self._written = np.empty(2 * self.n), (self._f, self._dfs), (temperature, loss, weights), parts
+        self._written = np.empty(2 * self.n), self._f, self._dfs, temperature, loss, weights, parts
         self._found = np.empty(1)
         self._last: tuple = ()
 
@@ -318,9 +319,9 @@ class RowStep(PairStep):
         float
             Loss (D2).
         """
-        if not self._last or y is not self._last[2] or dy is not self._last[-1][0]:
+        if not self._last or y is not self._last[2] or dy is not self._last[-2]:
             self._last = (
-                contrastive_row.row_blocks, self.pool.blocks, y, self.part.F, *self._given, *self._written, (dy, self._found),
+                contrastive_row.row_blocks, self.pool.blocks, y, self.part.F, *self._given, *self._written, dy, self._found,
             )
         self.pool.run_job(self._last, self._from_pool)
         return float(self._found[0])

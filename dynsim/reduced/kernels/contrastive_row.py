@@ -22,6 +22,7 @@ from dynsim.reduced.kernels.pair_loss import (
 from dynsim.reduced.kernels.reconstruction import SWAMPED
 from dynsim.reduced.kernels.simd import (
     WIDTH,
+    borrowed,
     broadcast,
     clamp,
     element,
@@ -51,22 +52,26 @@ def piece(integers, i):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def row_blocks(counters, spins, tasks, y, F, views, integers, keys, segments, inverse_Z, pooled, settings, parts, results):
+def row_blocks(
+    counters, spins, tasks, y, F, masked, differentiated, largest, integers, keys, segments, inverse_Z, f, G, temperature, loss,
+    weights, parts, dy, mean_loss,
+):
     """Phases of a step where all queries have the same correlations: the tasks that this thread claims.
 
-    y (F + P,): features, then keys. views: as in contrastive.full_blocks. integers: joined; phases, then seg_ptr, seg_f, seg_at,
-    key_ptr as in contrastive.full_blocks, then first, column, count, stride, base, N, away, ptr, chosen, row_at as in
-    contrast_rows. keys (2, ..): of all segments, and the segment of each (loops over all keys in a row have no branch to
-    mispredict at the end of an area). segments (3, ..), in whole vectors and one more: seg_z; written, A area attention and
-    w_Z = w_m / Z. inverse_Z (2 n,), written: of every view 1 / Z, or minus it where shown keys at weight one would have swamped
-    Z. pooled: f and dL/df, (2 size,). settings: temperature, loss, weights as in contrast_rows. parts (tasks, ..), in whole
-    vectors, for row_gather: of each task, -dL/dPhi, -dL/dUpsilon / E without what is common to all keys, and that. results,
-    written after the last phase: minus the gradient, like y, and the loss (1,).
+    y (F + P,): features, then keys. masked (2 n, P) uint8, how many views are differentiated, largest amplitude: as in
+    contrastive.full_blocks. integers: joined; phases, then seg_ptr, seg_f, seg_at, key_ptr as there, then first, column, count,
+    stride, base, N, away, ptr, chosen, row_at as in contrast_rows. keys (2, ..): of all segments, and the segment of each (loops
+    over all keys in a row have no branch to mispredict at the end of an area). segments (3, ..), in whole vectors and one more:
+    seg_z; written, A area attention and w_Z = w_m / Z. inverse_Z (2 n,), written: of every view 1 / Z, or minus it where shown
+    keys at weight one would have swamped Z. f and G = dL/df (2 size,), temperature, loss, weights: as in contrast_rows. parts
+    (tasks, ..), in whole vectors, for row_gather: of each task, -dL/dPhi, -dL/dUpsilon / E without what is common to all keys,
+    and that. dy, like y, and mean_loss (1,): written after the last phase.
+
+    No tuples, which numba looks through at every call.
     """
+    y, masked, integers, keys, segments, inverse_Z = borrowed((y, masked, integers, keys, segments, inverse_Z))
+    f, G, loss, weights, parts, dy = borrowed((f, G, loss, weights, parts, dy))
     P = len(y) - F
-    masked, differentiated, _, largest = views
-    temperature, loss, weights = settings
-    f, G = pooled
     phases, seg_ptr = piece(integers, 0), piece(integers, 1)
     areas = seg_ptr, piece(integers, 2), segments[0], piece(integers, 3), piece(integers, 4), keys[0], keys[1]
     pairs = (
@@ -113,7 +118,6 @@ def row_blocks(counters, spins, tasks, y, F, views, integers, keys, segments, in
     if last >= 0 and phases[last] in (BACK, CONTRAST_AND_BACK):
         if not ready:
             row_exponentials(y, F, largest, E, phi)
-        dy, mean_loss = results
         row_gather(F, P, E, parts, dy)
         mean_loss[0] = sum_of(loss) / half
 
