@@ -352,7 +352,7 @@ def test_one_point_serves_for_an_own_area_that_hardly_spreads():
         return out
 
     below, above, far = (written(two_areas.ALONE * factor) for factor in (0.99, 1.01, 1e6))
-    np.testing.assert_allclose(below, above, rtol=two_areas.ALONE)  # slopes by moments of the mass are good to the first power
+    np.testing.assert_allclose(below, above, rtol=two_areas.ALONE)  # slopes by mean and spread of the mass: to its first power
     seen = [two_areas.LOSS, two_areas.OWN, two_areas.LEAD, two_areas.D_PHI, two_areas.D_LEAD]
     np.testing.assert_allclose(below[seen], above[seen], rtol=1e-14)
     assert abs(far / below - 1)[two_areas.LOSS] > 1e-7  # control: one that spreads by 1 % does not have the loss of its mean
