@@ -16,7 +16,7 @@ from dynsim.reduced.kernels import balance, solvers
 from dynsim.reduced.kernels.elementary import exp
 from dynsim.reduced.recording import State
 
-CRAWL = 2000, 0.8  # steps, and the share of them at order one, from which on a solver follows rounding
+CRAWL = 2000, 0.4, 0.05  # steps, the share of them at order one, and what they move, where a solver follows rounding
 LEAST = 1e-8  # local tolerance of entries finer than one: at a balance of the others they move by rounding of that order
 
 
@@ -30,6 +30,7 @@ class StiffFlow(Flow):
     seen: np.ndarray  # and which did where the last step ended
     failed = -np.inf  # where the solver failed last
     lowest = 0  # steps at order one, of the last CRAWL
+    before: np.ndarray | None = None  # the state and its tau in front of them
 
     def prepare(self, start: State) -> State:
         """The state in the coordinates of its own slides, and tolerances that rounding allows."""
@@ -95,10 +96,7 @@ class StiffFlow(Flow):
         super().step()
         self.lowest += self.solver.order == 1 if self.name == "LSODA" else 0
         if self.steps % CRAWL[0] == 0:
-            if self.lowest > CRAWL[1] * CRAWL[0] and not self.ended:
-                self.save(self.t, self.solver.y)
-                self.ended = f"ended at t={self.t:.6g}, where pushes on FP and PP cancel to rounding"
-            self.lowest = 0
+            self.end_where_it_crawls()
         if self.ended or self.seen.tobytes() == self.sliding.tobytes():
             return
         before, self.sliding = self.sliding, self.seen
@@ -110,6 +108,17 @@ class StiffFlow(Flow):
             self.solver.change_coordinates(change)
         else:
             self.afresh(change(self.solver.y))
+
+    def end_where_it_crawls(self) -> None:
+        """End where many steps have moved neither an entry, relative to one and itself, nor tau."""
+        y, tau = self.field.from_slide(self.solver.y[:-1], self.sliding).ravel(), self.solver.y[-1]
+        before, self.before = self.before, np.append(y, tau)
+        lowest, self.lowest = self.lowest, 0
+        if before is None or self.ended or lowest < CRAWL[1] * CRAWL[0]:
+            return
+        if np.all(np.abs(self.before - before) < CRAWL[2] * np.append(1.0 + np.abs(y), 1.0)):
+            self.save(self.t, self.solver.y)
+            self.ended = f"ended at t={self.t:.6g}, where pushes on FP and PP cancel to rounding"
 
     def afresh(self, Y: np.ndarray) -> None:
         """A new solver where this one stands."""
