@@ -104,7 +104,7 @@ HASHES: dict[str, str] = {
     "contrastive-any-images, flow": "bfc7f819a5f726ea",
     "mixed-any-images, flow": "04e218f4f9e8d1f0",
     "mixed-samples, flow": "5ae796b09b22e2ea",
-    "mixed-orbit, flow": "4bd7a247a913c776",
+    "mixed-orbit, flow": "62b88625ec8cd349",
     "contrastive-orbit, flow": "8436c7f9e51eefee",
 }
 

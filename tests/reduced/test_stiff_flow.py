@@ -8,7 +8,7 @@ from dynsim import theory
 from dynsim.reduced import MixedOrbitField, flow
 from dynsim.reduced._stiff_flow import StiffFlow
 from dynsim.reduced.contrastive_orbit import HEAVIEST
-from dynsim.reduced.kernels import balance, pairs_of_areas, two_areas
+from dynsim.reduced.kernels import balance, pairs_of_areas
 
 ONE = dynsim.Fixed(1.0)
 LAWS = pytest.mark.parametrize("amplitude", [ONE, dynsim.Uniform(0.8, 1.2)], ids=["fixed", "random"])
@@ -330,29 +330,3 @@ def test_a_flow_that_follows_rounding_ends():
     run = flow(field, **field.run_options(field.problem))
     assert run.meta["status"].startswith("ended at t=1.4") and "cancel to rounding" in run.meta["status"]
     assert run.meta["events"]["collapse"] is not None and run.t[-1] > 1e13 and run.meta["evaluations"] < 60_000
-
-
-def test_one_point_serves_for_an_own_area_that_hardly_spreads():
-    """Where the mass of the own area spreads by less than two_areas.ALONE, its mean takes the place of two points: all that the
-    kernel writes is continuous there, to the square of ALONE and rounding."""
-    rng = np.random.default_rng(0)
-    pairs = np.vstack([rng.uniform(0.8, 1.2, (2, 8)), np.full((1, 8), 1 / 8), rng.uniform(-0.3, 0.5, (1, 8))])
-    w, wg = np.exp(rng.uniform(0, 3, (2, 8)))
-    one = np.ones(1)
-
-    def written(spread):
-        """At this relative spread of the mass of 11 keys, of which 40 % are unmasked."""
-        n, u, mean = 11.0, 0.4, 1.3
-        var = (spread * u * mean) ** 2 * (n - 1) / (u * (1 - u))
-        out = np.empty(two_areas.WITH_LEAD)
-        two_areas.expectation_with_lead(
-            0.02, n, mean, var, 0.1 * var**1.5, 0.9, 0.3, 0.2, 0.01, 0.02, 1.2, 0.8, pairs, w, wg,
-            0.5 * one, one, u * one[None], one[None], 0.45 * one[None], 0.2 * one[None], np.ones(1, dtype=np.int64), out,
-        )
-        return out
-
-    below, above, far = (written(two_areas.ALONE * factor) for factor in (0.99, 1.01, 1e6))
-    np.testing.assert_allclose(below, above, rtol=two_areas.ALONE)  # slopes by mean and spread of the mass: to its first power
-    seen = [two_areas.LOSS, two_areas.OWN, two_areas.LEAD, two_areas.D_PHI, two_areas.D_LEAD]
-    np.testing.assert_allclose(below[seen], above[seen], rtol=1e-14)
-    assert abs(far / below - 1)[two_areas.LOSS] > 1e-7  # control: one that spreads by 1 % does not have the loss of its mean

@@ -34,7 +34,6 @@ from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, tot
 
 LEAD, D_LEAD, KEY_LEAD, GIVEN_UP = OUTPUTS, OUTPUTS + 1, OUTPUTS + 2, OUTPUTS + 3
 WITH_LEAD = OUTPUTS + 4
-ALONE = 1e-8  # relative spread of the mass of an own area that its mean serves for to rounding, the square of it
 
 
 @njit(nogil=True, error_model="numpy")
@@ -65,9 +64,6 @@ def expectation_with_lead(
             p1 = 0.5 * (1.0 - h / r) if r > 0.0 else 0.5
             S1 = c * (m + d1)
             S2 = c * (m + h - r)
-            points = 2
-            if r <= ALONE * m:  # both are one to rounding
-                S1, p1, points = c * m, 1.0, 1
             outside = free + (1.0 - xg[j]) * mass + rho[j, i] * rest  # all but G and what w adds to the own area
             V = rho[j, i] * one + rho2[j, i] * two
             i_base, i_square, i_seen, i_key, i_12, i_112, i_1122 = zero, zero, zero, zero, zero, zero, zero
@@ -79,39 +75,36 @@ def expectation_with_lead(
                 w_own, w_lead = load_at(w, at, zero), load_at(wg, at, zero)
                 lead, less = w_lead * at_lead, w_own - 1.0
                 b = lead + outside
-                f, y, g, f1, y1, g1 = zero, zero, zero, zero, zero, zero
-                for point in range(points):
-                    S, chance = (S1, p1) if point == 0 else (S2, 1.0 - p1)
-                    f1, y1, g1 = f, y, g
-                    f = 1.0 / (less * S + b)
-                    y = (b - S) * f  # 1 - A
-                    a = w_own * S * f
-                    g = lead * f
-                    left = (outside - S) * f  # 1 - A - A_g
-                    tp = t * chance
-                    tf = tp * f
-                    q = f * f * V
-                    e = square * y
-                    push = square_lead * g
-                    s_loss = s_loss + 0.5 * tp * (e * y + (push * g + q))
-                    s_own = s_own + tp * a
-                    s_lead = s_lead + tp * g
-                    # what each area takes from the other, and from all the rest
-                    taken = tp * a * g * (e + push)
-                    own = tp * a * (e * left + q)
-                    by_lead = tp * g * (push * left - q)
-                    s_phi = s_phi - z_own * (taken + own)
-                    s_by_lead = s_by_lead + z_lead * (taken + by_lead)
-                    s_slide = s_slide + (
-                        z_lead * low * by_lead - z_own * top * own - load_at(pairs, SLIDE * padded + at, zero) * taken
-                    )
-                    i_base = i_base + tf * (e * a - (push * g + q))
-                    i_square = i_square + 0.5 * tf * f
-                    i_seen = i_seen + tf
-                    i_key = i_key + w_lead * tf * (push * (a + left) + e * a - q)
-                f2, y2, g2 = f, y, g
-                if points == 1:  # the second is the first
-                    f1, y1, g1 = f, y, g
+                f1, f2 = 1.0 / (less * S1 + b), 1.0 / (less * S2 + b)
+                y1, y2 = (b - S1) * f1, (b - S2) * f2  # 1 - A
+                a1, a2 = w_own * S1 * f1, w_own * S2 * f2
+                g1, g2 = lead * f1, lead * f2
+                r1, r2 = (outside - S1) * f1, (outside - S2) * f2  # 1 - A - A_g
+                t1 = t * p1
+                t2 = t - t1
+                q1, q2 = f1 * f1 * V, f2 * f2 * V
+                V1, V2 = square_lead * g1 * g1 + q1, square_lead * g2 * g2 + q2
+                e1, e2 = square * y1, square * y2
+                s_loss = s_loss + 0.5 * (t1 * (e1 * y1 + V1) + t2 * (e2 * y2 + V2))
+                s_own = s_own + (t1 * a1 + t2 * a2)
+                s_lead = s_lead + (t1 * g1 + t2 * g2)
+                # what each area takes from the other, and from all the rest
+                x1, x2 = a1 * g1 * (e1 + square_lead * g1), a2 * g2 * (e2 + square_lead * g2)
+                own1, own2 = a1 * (e1 * r1 + q1), a2 * (e2 * r2 + q2)
+                lead1, lead2 = g1 * (square_lead * g1 * r1 - q1), g2 * (square_lead * g2 * r2 - q2)
+                s_phi = s_phi - z_own * (t1 * (x1 + own1) + t2 * (x2 + own2))
+                s_by_lead = s_by_lead + z_lead * (t1 * (x1 + lead1) + t2 * (x2 + lead2))
+                s_slide = s_slide + (
+                    z_lead * low * (t1 * lead1 + t2 * lead2) - z_own * top * (t1 * own1 + t2 * own2)
+                    - load_at(pairs, SLIDE * padded + at, zero) * (t1 * x1 + t2 * x2)
+                )
+                tf1, tf2 = t1 * f1, t2 * f2
+                i_base = i_base + (tf1 * (e1 * a1 - V1) + tf2 * (e2 * a2 - V2))
+                i_square = i_square + 0.5 * (tf1 * f1 + tf2 * f2)
+                i_seen = i_seen + (tf1 + tf2)
+                i_key = i_key + w_lead * (
+                    tf1 * (square_lead * g1 * (a1 + r1) + e1 * a1 - q1) + tf2 * (square_lead * g2 * (a2 + r2) + e2 * a2 - q2)
+                )
                 # divided differences as in closure.expectation, every large factor paired with an f: nothing overflows
                 y12 = y1 + y2
                 s1, s2 = less * f1 * c, less * f2 * c
