@@ -44,13 +44,14 @@ def test_an_interrupt_waits_and_is_not_lost(handlers, name, held):
     assert came_to == ["end of the block"]
 
 
-def test_an_interrupt_that_another_thread_takes_waits_as_well(handlers):
+@pytest.mark.parametrize("held", [interrupts_held, starting_processes])
+def test_an_interrupt_that_another_thread_takes_waits_as_well(handlers, held):
     asleep, wake = threading.Thread(target=lambda: wake.wait(10)), threading.Event()
     asleep.start()  # before the block: it does not hold SIGINT
     came_to = []
     try:
         with pytest.raises(KeyboardInterrupt):
-            with starting_processes():
+            with held():
                 os.kill(os.getpid(), signal.SIGINT)
                 came_to.extend(range(100_000))
             came_to.append("after it")
@@ -69,13 +70,14 @@ def test_processes_that_start_inside_leave_interrupts_to_their_parent():
     assert "KeyboardInterrupt" in outside.stderr and outside.returncode != 0
 
 
-def test_errors_and_other_threads_pass_through(handlers):
-    with pytest.raises(ValueError, match="inside"), interrupts_held():
+@pytest.mark.parametrize("held", [interrupts_held, starting_processes])
+def test_errors_and_other_threads_pass_through(handlers, held):
+    with pytest.raises(ValueError, match="inside"), held():
         raise ValueError("inside")
     seen = []
 
     def elsewhere():
-        with interrupts_held():
+        with held():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=elsewhere)

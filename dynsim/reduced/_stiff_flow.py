@@ -16,7 +16,8 @@ from dynsim.reduced.kernels import balance, solvers
 from dynsim.reduced.kernels.elementary import exp
 from dynsim.reduced.recording import State
 
-CRAWL = 2000, 0.4, 0.05  # steps, the share of them at order one, and what they move, where a solver follows rounding
+# A solver follows rounding where of so many steps at least such a share has order one, and all of them move no more than this.
+CRAWL, LOWEST, MOVED = 2000, 0.4, 0.05
 LEAST = 1e-8  # local tolerance of entries finer than one: at a balance of the others they move by rounding of that order
 
 
@@ -95,7 +96,7 @@ class StiffFlow(Flow):
         """One step, and other coordinates where other pairs slide now."""
         super().step()
         self.lowest += self.solver.order == 1 if self.name == "LSODA" else 0
-        if self.steps % CRAWL[0] == 0:
+        if self.steps % CRAWL == 0:
             self.end_where_it_crawls()
         if self.ended or self.seen.tobytes() == self.sliding.tobytes():
             return
@@ -114,9 +115,9 @@ class StiffFlow(Flow):
         y, tau = self.field.from_slide(self.solver.y[:-1], self.sliding).ravel(), self.solver.y[-1]
         before, self.before = self.before, np.append(y, tau)
         lowest, self.lowest = self.lowest, 0
-        if before is None or self.ended or lowest < CRAWL[1] * CRAWL[0]:
+        if before is None or self.ended or lowest < LOWEST * CRAWL:
             return
-        if np.all(np.abs(self.before - before) < CRAWL[2] * np.append(1.0 + np.abs(y), 1.0)):
+        if np.all(np.abs(self.before - before) < MOVED * np.append(1.0 + np.abs(y), 1.0)):
             self.save(self.t, self.solver.y)
             self.ended = f"ended at t={self.t:.6g}, where pushes on FP and PP cancel to rounding"
 

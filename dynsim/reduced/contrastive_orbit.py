@@ -173,16 +173,17 @@ class MixedOrbitField(Field):
         self._pp = np.flatnonzero(entry >= 6)
         self._heaviest = heaviest.ravel()[self._place][self._pp]
         self._own = np.append(np.flatnonzero(entry == 0), 0)  # by type; the last has no local cluster
-        self._at = (self._own, self._pp, self._heaviest)
         n = own - 1.0
         con, rec = _contrastive_tables(problem, own) if self.weight else NO_TABLES, _reconstruction_tables(problem, n)
         self.slide = np.array([z.max(), z.min()])
-        self._fixed: tuple = (
+        fixed = (
             float(K), P, self.temperature, float(problem.n_local), self.share, self._clusters, lies, keys, copies,
             z, z_weight, _pairs(z, z_weight, self.slide), self.slide, con, (problem.masked / problem.P, n, *rec),
         )
         mode = {"own-area": kernels.OWN_AREA, "two-areas": kernels.TWO_AREAS}[masks] if reconstruction else kernels.NONE
-        self._how = (mode, self.weight if reconstruction else self.weight / P, not self.stop_gradient)
+        how = mode, self.weight if reconstruction else self.weight / P, not self.stop_gradient
+        self._known: tuple = (self._place, self._own, self._pp, self._heaviest, *how, *fixed)
+        self._copies = copies
         self._kernel: Any = kernels.mixed_types
         self._from_slide: Any = balance.from_slide
         self._held_back: Any = balance.held_back
@@ -265,8 +266,7 @@ class MixedOrbitField(Field):
         """Velocity, its rate on the clock, and columns of its derivative, by the kernel; dt/ds."""
         seen = (self._gross, self._together, self._attention, self._terms, self.pooled)
         out, which = self._rate if rate is None else rate, self._none if sliding is None else sliding
-        known = self._place, *self._at, *self._how, *self._fixed
-        return self._kernel(y, which, limit, pace, *known, dy, out, *seen, columns, found)
+        return self._kernel(y, which, limit, pace, *self._known, dy, out, *seen, columns, found)
 
     def _loss(self) -> float:
         rec, con = float(self._terms[0]), float(self._terms[1])
@@ -446,7 +446,7 @@ class MixedOrbitField(Field):
         """
         problem, P = self.problem, float(self.problem.P)
         many = np.zeros((problem.K + 1, 7 + self.number.shape[1]))
-        copies = self._fixed[8] * [[1.0, 1.0, problem.n_local > 1], [1.0, 1.0, 1.0]]
+        copies = self._copies * [[1.0, 1.0, problem.n_local > 1], [1.0, 1.0, 1.0]]
         many[:, :6] = (self._clusters[:, :, None] * copies).reshape(-1, 6)
         many[:, 6:-1], many[:, -1] = self.number, 1.0
         standing = many.ravel()[self._place]
@@ -592,7 +592,7 @@ def _global_law(P: float, unmasked: float, size: float) -> tuple[np.ndarray, np.
 
 def _is_sharp(P: float, unmasked: float, size: float) -> bool:
     """Whether the unmasked fraction of `size` patches is as good as its mean, `unmasked` of P being so."""
-    return sqrt((P - unmasked) / (unmasked * size)) < SHARP if unmasked * size > 0 else False
+    return bool(P - unmasked < SHARP**2 * unmasked * size)
 
 
 def _given_global(P: float, unmasked: float, size: float, x: np.ndarray, own: float) -> tuple[np.ndarray, ...]:

@@ -198,7 +198,6 @@ class LSODA(OdeSolver):
     def _corrected(self, size: float) -> tuple[float, int]:
         """Solve for the corrected step: (the last change, iterations before the last; -1 where they do not converge)."""
         first, y = self.weights[0], self.trial
-        given = self.jac is not None
         while True:
             rate = before = 0.0
             f = self.fun(self.t + self.h, y)
@@ -212,7 +211,7 @@ class LSODA(OdeSolver):
                 if self.method == BDF:
                     change = kernels.newton(
                         self.history, first, self.h, f, self.found, y, self.weight, self.factors, self.pivots,
-                        2.0 / (1.0 + self.ratio) if given else 1.0,
+                        1.0 if self.jac is None else 2.0 / (1.0 + self.ratio),
                     )
                 else:
                     change = kernels.iterate(self.history, first, self.h, f, self.found, y, self.weight)

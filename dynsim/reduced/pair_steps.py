@@ -176,15 +176,6 @@ class PairStep:
             memory.check(8 * int(row_at[-1]), what, "take a smaller n, or stop_gradient=True")
         return away, ptr, chosen, np.zeros(row_at[-1]), row_at[:-1]
 
-    def _evaluate(self, kernel: Any, args: tuple) -> float:
-        """All phases but attention: the loss."""
-        if self._W is not None:
-            self.pool.run(kernel, *args, turns=self._to_pool)
-            for columns, f in zip(self._columns.reshape(2, self.part.F, -1), self._f.reshape(2, self.part.F, -1), strict=True):
-                np.matmul(self._W, f, out=columns)
-        self.pool.run(kernel, *args, turns=self._from_pool)
-        return float(np.add.reduce(self._loss)) / self.n
-
     def _mean_attention(self, total: np.ndarray) -> np.ndarray:
         """Attention (F, ..) summed over both views of all pairs, as the mean over those of each cluster."""
         seen = 2.0 * np.repeat(self._count, self.part.N).reshape(-1, *[1] * (total.ndim - 1))
@@ -244,19 +235,22 @@ class FullStep(PairStep):
         float
             Loss (D2).
         """
-        kernel, pooled = contrastive.full_blocks, (self._f, self._dfs, self._columns)
-        args = (
-            self._phases, self.pool.blocks, y, self.part.F, self._views, self._areas, self._gathers, self._tables_of_queries,
-            pooled, self._pairs, self._contrast, dy, self._attention,
-        )
-        if not self._last or y is not self._last[2] or dy is not self._last[-2]:
-            self._last = args
-        return self._evaluate(kernel, self._last)
+        if not self._last or y is not self._last[3] or dy is not self._last[-2]:
+            self._last = (
+                contrastive.full_blocks, self._phases, self.pool.blocks, y, self.part.F, self._views, self._areas, self._gathers,
+                self._tables_of_queries, (self._f, self._dfs, self._columns), self._pairs, self._contrast, dy, self._attention,
+            )
+        if self._W is not None:
+            self.pool.run_job(self._last, self._to_pool)
+            for columns, f in zip(self._columns.reshape(2, self.part.F, -1), self._f.reshape(2, self.part.F, -1), strict=True):
+                np.matmul(self._W, f, out=columns)
+        self.pool.run_job(self._last, self._from_pool)
+        return float(np.add.reduce(self._loss)) / self.n
 
     def attention(self) -> np.ndarray:
         """Return the mean area attention (P, F) at the state of the last velocity."""
         last = len(self._phases) - 1
-        self.pool.run(contrastive.full_blocks, *self._last, turns=range(last, last + 1))
+        self.pool.run_job(self._last, range(last, last + 1))
         return self._mean_attention(self._attention).T
 
 

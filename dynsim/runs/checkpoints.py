@@ -18,9 +18,8 @@ from dynsim.reduced import optimisers
 from dynsim.reduced.field import Field, without_prefix
 from dynsim.reduced.recording import Record, State
 from dynsim.runs import files, recipe
-from dynsim.runs.files import Path
 from dynsim.trajectory import Progress, Trajectory
-from dynsim.writing import remove_leftovers
+from dynsim.writing import Path, remove_leftovers
 
 EVERY = 10.0  # seconds between checkpoints, at least
 PATIENCE = 20.0  # and at least so many times what the last one took to write: under 5 % of the run

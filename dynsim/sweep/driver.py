@@ -6,7 +6,6 @@ version: what is in the store is not computed again, so the same command resumes
 row with its reason.
 """
 
-import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,8 +25,7 @@ from dynsim.sweep.points import Points, Task
 from dynsim.sweep.store import Row, Store
 from dynsim.sweep.workers import Cluster, Processes, result
 from dynsim.trajectory import Progress
-
-Path = str | os.PathLike[str]
+from dynsim.writing import Path
 
 CHUNK = 0.5  # seconds of work in a chunk
 MOST = 1000  # points in a chunk

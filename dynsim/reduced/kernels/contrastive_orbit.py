@@ -18,11 +18,12 @@ Without stop-gradient D has the same from the other view, and the velocity is mi
 import numpy as np
 from numba import njit
 
-from dynsim.reduced.kernels.balance import held_back, rate
+from dynsim.reduced.kernels.balance import from_slide, held_back, rate
 from dynsim.reduced.kernels.closure import exponentials, orbit_query, whole_vectors
 from dynsim.reduced.kernels.elementary import exp, expm1, log, log1p
 from dynsim.reduced.kernels.pairs_of_areas import PUSHED, pool_global, pool_local, push_global, push_local, weigh
 from dynsim.reduced.kernels.simd import borrowed
+from dynsim.reduced.kernels.solvers import within
 from dynsim.reduced.kernels.two_areas import two_area_query
 
 PP_PUSHED = 1e-2  # of the pushes on FP of its type, what counts as pushes on PP: less, as PP has no fast balance of its own
@@ -311,11 +312,9 @@ def mixed_types(
     nodes, J, padded = z.size, con[0].size, pairs.shape[1]
     y, dy, up = np.zeros((T, width)), np.zeros((T, width)), np.empty((T, width))
     flat_y, flat_dy, flat_up = y.reshape(-1), dy.reshape(-1), up.reshape(-1)
+    state = within(from_slide(flat, own, slide, sliding), limit)
     for i in range(flat.size):
-        flat_y[place[i]] = min(max(flat[i], -limit), limit)
-    for t in range(T):
-        if sliding[t]:
-            flat_y[place[own[t]]] = min(max((flat[own[t]] - slide[1] * flat[own[t] + 1]) / slide[0], -limit), limit)
+        flat_y[place[i]] = state[i]
     loss[0], loss[1] = 0.0, 0.0
     for t in range(T):
         together[t, 0], together[t, 1] = 0.0, 0.0
