@@ -5,7 +5,7 @@ import pytest
 
 import dynsim
 from dynsim import theory
-from dynsim.reduced import MixedOrbitField, flow
+from dynsim.reduced import MixedOrbitField, _stiff_flow, flow
 from dynsim.reduced._stiff_flow import StiffFlow
 from dynsim.reduced.contrastive_orbit import HEAVIEST
 from dynsim.reduced.kernels import balance, pairs_of_areas
@@ -321,6 +321,29 @@ def test_saved_times_change_nothing_where_coordinates_do(monkeypatch):
     began, ended, _ = next(one for one in steps if one[2])  # the step after which coordinates change
     within = flow(field, t_end, keep=[began + 1e-3 * (ended - began), t_end], rtol=1e-6)
     assert len(within) == len(once) + 1 and within.fp[-1].tobytes() == once.fp[-1].tobytes()
+
+
+@pytest.mark.parametrize("sliding", [[False, False, False], [True, True, False]])
+def test_correlations_beyond_the_limit_count_as_that(sliding):
+    field, sliding = MixedOrbitField(dynsim.Problem(K=2, P=1e12), weight=1.5), np.array(sliding)
+
+    def rate(own):
+        y, out = some_state(field), np.empty(field.start().size + 1)
+        y[field._own[0]] = own
+        field.slide_rate(field.to_slide(y, sliding), sliding, 1.0, out)
+        return out
+
+    np.testing.assert_allclose(rate(2.0 * field.limit), rate(field.limit), rtol=1e-12, atol=0)
+    assert not np.allclose(rate(2.0 * field.limit), rate(0.9 * field.limit), rtol=1e-9, atol=0)  # control
+
+
+@pytest.mark.parametrize("lowest, moved, ends", [(0.4, 0.05, False), (0.4, 1e9, False), (0.0, 0.05, False), (0.0, 1e9, True)])
+def test_a_flow_that_moves_or_is_of_higher_order_does_not_crawl(monkeypatch, lowest, moved, ends):
+    for name, value in (("CRAWL", 100), ("LOWEST", lowest), ("MOVED", moved)):
+        monkeypatch.setattr(_stiff_flow, name, value)
+    field = MixedOrbitField(dynsim.Problem(K=2, P=1e6), weight=1.5)
+    run = flow(field, field.horizon(), keep=2, rtol=1e-6)
+    assert run.meta["status"].startswith("ended at" if ends else "reached t_end")
 
 
 @pytest.mark.slow

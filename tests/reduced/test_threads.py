@@ -141,6 +141,10 @@ def test_the_end_is_seen_once_and_by_the_calling_thread(threads, short):
     pool = ThreadPool(6, threads)
     pool._short = short
     pool.run(kernel, 6, turns=range(1, 3))
+    helpers = list(pool._helpers)
+    pool._dismiss()
+    for helper in helpers:  # they return after the end
+        helper.result(10)
     assert ends == ([(2, 12, True)] if short or threads == 1 else [(1, 6, True), (2, 12, True)])
 
 
