@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dynsim.reduced._flow_run import SAFETY, Flow
-from dynsim.reduced.kernels import balance, solvers
+from dynsim.reduced.kernels import solvers
 from dynsim.reduced.kernels.elementary import exp
 from dynsim.reduced.recording import State
 
@@ -29,6 +29,7 @@ class StiffFlow(Flow):
 
     sliding: np.ndarray  # which pairs of entries do, in the coordinates of the solver
     seen: np.ndarray  # and which did where the last step ended
+    paces: np.ndarray  # what makes velocities the rate, where it was evaluated last
     failed = -np.inf  # where the solver failed last
     lowest = 0  # steps at order one, of the last CRAWL
     before: np.ndarray | None = None  # the state and its tau in front of them
@@ -39,7 +40,7 @@ class StiffFlow(Flow):
         fine = self.scale < 1.0
         self.scale[fine] = np.maximum(self.scale[fine], LEAST / (SAFETY * self.rtol))
         self.field.velocity(y)
-        self.sliding = self.field.slides_seen()
+        self.sliding, self.paces = self.field.slides_seen(), np.ones(start.y.size)
         return State(start.step, np.append(self.field.to_slide(y, self.sliding), start.y[-1]), start.memory, start.kept)
 
     def state(self, Y: np.ndarray) -> np.ndarray:
@@ -49,19 +50,18 @@ class StiffFlow(Flow):
     def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
         """(du/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0)): see kernels/balance.py."""
         dY = np.empty_like(Y)
-        self.field.slide_rate(Y[:-1], self.sliding, self.t0 * exp(min(Y[-1], 700.0)), dY)
+        pace = self.t0 * exp(min(Y[-1], 700.0))
+        self.unit, _ = self.field.slide_rate(Y[:-1], self.sliding, pace, dY, self.paces)
+        self.velocity = dY
         return dY
 
     def jacobian(self, s: float, Y: np.ndarray) -> np.ndarray:
-        """d(rate)/dY; how the clock and the slowing depend on u is left out, as they do so gently."""
-        y, dY = self.state(Y), np.empty_like(Y)
-        unit, pushes = self.field.slide_rate(Y[:-1], self.sliding, self.t0 * exp(min(Y[-1], 700.0)), dY)
-        slower = 1.0 / (1.0 + pushes * (unit / balance.FASTEST))
+        """d(rate / paces)/dY where the rate was evaluated last; how the clock depends on u is left out."""
+        left = self.paces[-1]
         J = np.zeros((Y.size, Y.size))
-        J[:-1, :-1] = self.field.jacobian(y, self.sliding, unit)
-        J[:-1, :-1] *= (unit * slower)[:, None]
-        J[:-1, -1] = dY[-1] * dY[:-1] * slower
-        J[-1, -1] = -(1.0 - dY[-1]) * dY[-1]
+        J[:-1, -1] = self.velocity[:-1] * (left / self.unit)
+        J[-1, -1] = left - 1.0
+        J[:-1, :-1] = self.field.jacobian(self.state(Y), self.sliding, self.unit)
         return J
 
     def reached(self) -> tuple[float, dict[str, float]]:
@@ -81,7 +81,9 @@ class StiffFlow(Flow):
 
     def own_options(self) -> dict[str, Any]:
         """The Jacobian, for solvers that take one."""
-        return {"jac": self.jacobian} if self.name in ("LSODA", "Radau") else {}
+        if self.name == "LSODA":
+            return {"jac": self.jacobian, "pace": self.paces}
+        return {"jac": lambda s, Y: self.paces[:, None] * self.jacobian(s, Y)} if self.name == "Radau" else {}
 
     def advance(self) -> str | None:
         """One step of the solver, afresh where it fails, but once."""

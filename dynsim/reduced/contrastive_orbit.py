@@ -44,7 +44,7 @@ from dynsim.reduced.field import (
 MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
 GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most: exact up to the ninth power of it
-SHARP = 1e-4  # relative spread of an unmasked fraction below which its mean serves, to the square of it
+SHARP = 5e-4  # relative spread of an unmasked fraction below which its mean serves, to the square of it
 SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver needs its derivative
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
@@ -194,8 +194,10 @@ class MixedOrbitField(Field):
             self.floor = 0.5 * problem.amplitude.moment(2) * float((self.share * (self._clusters * floors).sum(axis=1)).sum()) / K
         self._attention, self._terms = np.zeros((K + 1, 2, 3)), np.zeros(2)
         self._gross, self._together = np.zeros(self._place.size), np.zeros((K + 1, 3))
-        self._dy, self._rate, self._none = np.zeros(self._place.size), np.zeros(self._place.size + 1), np.zeros(K + 1, dtype=bool)
+        self._dy, self._none = np.zeros(self._place.size), np.zeros(K + 1, dtype=bool)
+        self._rate, self._paces = np.zeros(self._place.size + 1), np.zeros(self._place.size + 1)
         self.pooled = np.zeros((con[0].size, z.size))
+        self._seen: tuple = (self._gross, self._together, self._attention, self._terms, self.pooled)
         self.stiff, self.conservative = self.weight > 0, self.weight == 0 or not self.stop_gradient
         self.events = {  # type: ignore[misc]  # of this K
             **({} if self.weight else EVENTS), **by_query_type(
@@ -260,13 +262,14 @@ class MixedOrbitField(Field):
         limit: float = np.inf,
         pace: float = 0.0,
         rate: np.ndarray | None = None,
+        paces: np.ndarray | None = None,
         columns: np.ndarray = NO_COLUMNS,
         found: np.ndarray = NOTHING,
     ) -> float:
         """Velocity, its rate on the clock, and columns of its derivative, by the kernel; dt/ds."""
-        seen = (self._gross, self._together, self._attention, self._terms, self.pooled)
-        out, which = self._rate if rate is None else rate, self._none if sliding is None else sliding
-        return self._kernel(y, which, limit, pace, *self._known, dy, out, *seen, columns, found)
+        out, factors = self._rate if rate is None else rate, self._paces if paces is None else paces
+        which = self._none if sliding is None else sliding
+        return self._kernel(y, which, limit, pace, *self._known, dy, out, factors, *self._seen, columns, found)
 
     def _loss(self) -> float:
         rec, con = float(self._terms[0]), float(self._terms[1])
@@ -327,14 +330,16 @@ class MixedOrbitField(Field):
         """The inverse."""
         return self._from_slide(u, self._own, self.slide, sliding)
 
-    def slide_rate(self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray) -> tuple[float, np.ndarray]:
+    def slide_rate(
+        self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray, paces: np.ndarray
+    ) -> tuple[float, np.ndarray]:
         """Rate of the coordinates on the clock, and the sizes of the parts that their velocity is the sum of.
 
         PP counts as pushed with FP of its type, as it follows the same balances, and is slowed with them. PP of classes that hold
         less than one key comes to rest where one key would weigh as much as a whole area: the mean over queries does not know
         that such a key, where there is one, saturates its own softmax. All others come to rest at HEAVIEST.
         """
-        return self._evaluate(u, self._dy, sliding, self.limit, pace, out), self._gross
+        return self._evaluate(u, self._dy, sliding, self.limit, pace, out, paces), self._gross
 
     def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
         """By differences; what PP does is left out where it is slow."""

@@ -404,7 +404,9 @@ class Field:
         """
         raise NotImplementedError
 
-    def slide_rate(self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray) -> tuple[float, np.ndarray]:
+    def slide_rate(
+        self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray, paces: np.ndarray
+    ) -> tuple[float, np.ndarray]:
         """Write how fast the coordinates of a field that is ``stiff`` move on the clock of a flow, as kernels/balance.py has it.
 
         Their velocity comes without cancellation in that of a slide. Correlations beyond ``limit`` count as that: a solver tries
@@ -420,6 +422,8 @@ class Field:
             Time per unit of logarithmic time.
         out : ndarray of shape (n + 1,)
             Rates of the coordinates and of logarithmic time; written.
+        paces : ndarray of shape (n + 1,)
+            What their velocities, and the one of logarithmic time, are multiplied with; written.
 
         Returns
         -------

@@ -24,7 +24,7 @@ UNIT = 2.0**-52
 ITERATIONS = 3  # of the corrector, at most
 FAILURES = 10  # in a row, after which the solver gives up
 OLD = 50  # steps after which a Jacobian is formed anew
-DRIFT = 0.3  # relative change of h x leading coefficient after which its matrix is factorised anew
+DRIFT = 0.3  # relative change of h x leading coefficient x pace after which its matrix is factorised anew
 WAIT = 20  # steps between two looks at the other method
 DEARER = 5, 2  # by how much steps of backward differentiation must be longer, as they cost more; where the Jacobian is given
 
@@ -100,6 +100,9 @@ class LSODA(OdeSolver):
         Absolute tolerance of a step.
     jac : callable, optional
         Function (t, y) that returns the Jacobian of fun, (n, n); by differences where left out.
+    pace : ndarray of shape (n,), optional
+        How fast each entry of fun is, where jac is the Jacobian at pace one: fun = pace x g and jac = dg/dy. fun writes it at
+        every call. For functions whose pace changes sooner than dg/dy does: a Jacobian serves for longer.
     first_step : float, optional
         Length of the first step.
 
@@ -123,6 +126,7 @@ class LSODA(OdeSolver):
         rtol: float = 1e-3,
         atol: Any = 1e-6,
         jac: Callable | None = None,
+        pace: np.ndarray | None = None,
         first_step: float | None = None,
     ) -> None:
         super().__init__(fun, t0, y0, t_bound, vectorized=False)
@@ -132,7 +136,8 @@ class LSODA(OdeSolver):
         self.found, self.trial, self.change = np.empty(n), np.empty(n), np.empty(n)
         self.spare = np.empty(n)  # the last correction before the order may rise
         self.factors: np.ndarray | None = None
-        self.slopes: np.ndarray | None = None  # the Jacobian; None where it is to be formed
+        self.pace, self.pace_then = np.ones(n) if pace is None else pace, np.ones(n)  # now, and where the matrix was factorised
+        self.slopes: np.ndarray | None = None  # the Jacobian at pace one; None where it is to be formed
         self.pivots, self.slope_norm = np.zeros(n, dtype=np.int64), 0.0
         f = self.fun(self.t, self.y)
         kernels.set_weights(self.y, self.rtol, self.atol, self.weight)
@@ -154,10 +159,8 @@ class LSODA(OdeSolver):
         failures = errors = 0
         kernels.set_weights(self.history[0], self.rtol, self.atol, self.weight)
         while True:
-            if self.method == BDF:
-                if self.steps >= self.formed + OLD:
-                    self.stale, self.slopes = True, None
-                self.stale |= abs(self.ratio - 1.0) > DRIFT
+            if self.method == BDF and self.steps >= self.formed + OLD:
+                self.stale, self.slopes = True, None
             size = kernels.predict(self.history, self.order, self.weight, self.trial, self.found)
             last, iterations = self._corrected(size)
             if iterations < 0:
@@ -200,18 +203,17 @@ class LSODA(OdeSolver):
         first, y = self.weights[0], self.trial
         while True:
             rate = before = 0.0
-            f = self.fun(self.t + self.h, y)
-            if self.stale:
-                fresh = self.slopes is None
+            f, fresh = self.fun(self.t + self.h, y), False
+            ratio = self.ratio * kernels.faster(self.pace, self.pace_then) if self.method == BDF else 1.0
+            if self.stale or abs(ratio - 1.0) > DRIFT:
+                ratio, fresh = 1.0, self.slopes is None
                 if not self._form_matrix(y, f):
                     return 0.0, -1
-            else:
-                fresh = False
             for m in range(ITERATIONS):
                 if self.method == BDF:
                     change = kernels.newton(
                         self.history, first, self.h, f, self.found, y, self.weight, self.factors, self.pivots,
-                        1.0 if self.jac is None else 2.0 / (1.0 + self.ratio),
+                        1.0 if self.jac is None else 2.0 / (1.0 + ratio),
                     )
                 else:
                     change = kernels.iterate(self.history, first, self.h, f, self.found, y, self.weight)
@@ -242,11 +244,12 @@ class LSODA(OdeSolver):
         n, scale = self.n, self.h * self.weights[0]
         if self.slopes is None:
             self.slopes, self.formed = self._jacobian(y, f), self.steps
-            self.slope_norm = kernels.matrix_norm(self.slopes, self.weight)
+            self.slope_norm = kernels.matrix_norm(self.slopes, self.pace, self.weight)
         if self.factors is None:
             self.factors = np.zeros((n, -(-n // kernels.WIDTH) * kernels.WIDTH))
         self.stale, self.ratio, self.rate_kept = False, 1.0, 0.7
-        return kernels.factorise(self.slopes, scale, self.factors, self.pivots)
+        self.pace_then[:] = self.pace
+        return kernels.factorise(self.slopes, self.pace, scale, self.factors, self.pivots)
 
     def _jacobian(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
         """Of the function, by differences where it gives none."""
@@ -353,6 +356,8 @@ class LSODA(OdeSolver):
                 return False
             self.method, factor = BDF, there
         else:
+            if self.slope_norm * abs(self.h) > 1.0:
+                return False  # Adams' steps would be shorter than these may be at least
             scaled = error * _first_error(BDF, q) / _first_error(ADAMS, q)
             there = self._adams_step(self._longer(scaled, q + 1, 1.2), self.slope_norm)
             if there * 5 < 5 * self._longer(error, q + 1, 1.2):

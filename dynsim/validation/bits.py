@@ -104,8 +104,8 @@ HASHES: dict[str, str] = {
     "contrastive-any-images, flow": "bfc7f819a5f726ea",
     "mixed-any-images, flow": "04e218f4f9e8d1f0",
     "mixed-samples, flow": "5ae796b09b22e2ea",
-    "mixed-orbit, flow": "62b88625ec8cd349",
-    "contrastive-orbit, flow": "8436c7f9e51eefee",
+    "mixed-orbit, flow": "e8627b6e6957e822",
+    "contrastive-orbit, flow": "c0478e82ede0a7fa",
 }
 
 

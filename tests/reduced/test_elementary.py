@@ -42,6 +42,7 @@ CASES = {
     "expm1": (elementary.expm1, np.expm1, DRAW.uniform(-40, 40, 100_000), 4.0),
     "expm1 about 0": (elementary.expm1, np.expm1, DRAW.choice([-1, 1], 100_000) * np.exp(DRAW.uniform(-60, -0.5, 100_000)), 4.0),
 }
+CASES |= {f"{name} of a vector": (elementary.expm1_of_vector, *CASES[name][1:]) for name in ("expm1", "expm1 about 0")}
 
 
 @pytest.mark.skipif(not EXTENDED, reason="needs an extended-precision longdouble as reference")
@@ -52,7 +53,7 @@ def test_errors_are_what_the_docstrings_say(name):
     assert ulps(function, exact, x, 1 + 2**-49) > bound * LOOSER  # control: a few units more are seen
 
 
-@pytest.mark.parametrize("name", ["exp", "log", "log1p", "expm1"])
+@pytest.mark.parametrize("name", ["exp", "log", "log1p", "expm1", "expm1_of_vector"])
 def test_edges(name):
     function = getattr(elementary, name)
     assert math.isnan(function(math.nan))

@@ -84,6 +84,31 @@ def test_a_jacobian_that_is_given_is_used():
     assert run.nfev < 1.1 * by_differences.nfev < 0.7 * wrong.nfev  # control: a wrong one makes steps shorter
 
 
+def test_a_jacobian_at_pace_one_serves_while_the_pace_changes():
+    """y' = 1e4 e^t (c(t) - y): the solution follows c whatever the pace; a Jacobian whose pace is not known does not last."""
+    pace, formed = np.ones(3), []
+
+    def rate(t, y):
+        pace[:] = np.exp(t)
+        return pace * 1e4 * (np.sin(t + np.arange(3)) - y)
+
+    def slope(t, y):
+        formed.append(t)
+        return -1e4 * np.eye(3)
+
+    def run(**options):
+        formed.clear()
+        solver = lsoda.LSODA(rate, 0.0, np.sin(np.arange(3)), np.inf, rtol=1e-6, atol=1e-6, **options)
+        while solver.t < 30.0:
+            assert solver.step() is None
+        np.testing.assert_allclose(solver.y, np.sin(solver.t + np.arange(3)), atol=1e-5)
+        return len(formed), solver.nfev
+
+    known = run(jac=slope, pace=pace)
+    unknown = run(jac=lambda t, y: np.exp(t) * slope(t, y))
+    assert known[0] < 0.5 * unknown[0] and known[1] < unknown[1]
+
+
 def test_dop853_is_scipys_up_to_rounding():
     found, run = integrated(dop853.DOP853, circle, [0, 1], 20.0, 1e-9)
     theirs, reference = integrated(integrate.DOP853, circle, [0, 1], 20.0, 1e-9)
@@ -118,15 +143,15 @@ def test_coefficients_of_low_orders():
 
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 50])
 def test_factors_and_solution_are_lapacks(n):
-    J, x = DRAW.normal(size=(n, n)), DRAW.normal(size=n)
+    J, x, pace = DRAW.normal(size=(n, n)), DRAW.normal(size=n), DRAW.uniform(0.5, 2.0, n)
     factors, pivots = np.zeros((n, -(-n // solvers.WIDTH) * solvers.WIDTH)), np.zeros(n, dtype=np.int64)
-    assert solvers.factorise(J, 0.7, factors, pivots)
+    assert solvers.factorise(J, pace, 0.7, factors, pivots)
     found = x.copy()
     solvers.solve(factors, pivots, found)
-    matrix = np.eye(n) - 0.7 * J
+    matrix = np.eye(n) - 0.7 * pace[:, None] * J
     np.testing.assert_allclose(matrix @ found, x, atol=1e-13 * n * np.linalg.cond(matrix))
     np.testing.assert_allclose(found, np.linalg.solve(matrix, x), rtol=0, atol=1e-14 * n * np.linalg.cond(matrix))
-    assert not solvers.factorise(np.eye(n), 1.0, factors, pivots)  # control: 1 - 1 is singular
+    assert not solvers.factorise(np.eye(n), np.ones(n), 1.0, factors, pivots)  # control: 1 - 1 is singular
 
 
 def test_norms_and_steps():
@@ -135,7 +160,10 @@ def test_norms_and_steps():
     assert np.isnan(solvers.norm(np.array([1.0, np.nan, 2.0]), np.ones(3)))
     assert solvers.rms(v, weight) == pytest.approx(np.sqrt(((v * weight) ** 2).mean()), rel=1e-14)
     J = DRAW.normal(size=(37, 37))
-    assert solvers.matrix_norm(J, weight) == pytest.approx(((np.abs(J) / weight).sum(axis=1) * weight).max(), rel=1e-13)
+    pace, before = DRAW.random((2, 37))
+    expected = ((np.abs(J) / weight).sum(axis=1) * weight * pace).max()
+    assert solvers.matrix_norm(J, pace, weight) == pytest.approx(expected, rel=1e-13)
+    assert solvers.faster(pace, before) == pace.max() / before.max()
     slopes, weights = DRAW.normal(size=(13, 37)), DRAW.normal(size=13)
     np.testing.assert_allclose(solvers.step(v, 0.3, slopes, weights, 12), v + 0.3 * (weights[:12] @ slopes[:12]), atol=1e-14)
     assert solvers.root(81.0, 4) == pytest.approx(3.0, rel=1e-15) and solvers.root(0.0, 3) < 1e-100

@@ -8,7 +8,7 @@ from dynsim import theory
 from dynsim.reduced import MixedOrbitField, _stiff_flow, flow
 from dynsim.reduced._stiff_flow import StiffFlow
 from dynsim.reduced.contrastive_orbit import HEAVIEST
-from dynsim.reduced.kernels import balance, pairs_of_areas
+from dynsim.reduced.kernels import balance, closure, pairs_of_areas, two_areas
 
 ONE = dynsim.Fixed(1.0)
 LAWS = pytest.mark.parametrize("amplitude", [ONE, dynsim.Uniform(0.8, 1.2)], ids=["fixed", "random"])
@@ -16,7 +16,7 @@ LAWS = pytest.mark.parametrize("amplitude", [ONE, dynsim.Uniform(0.8, 1.2)], ids
 
 def pushes_of(field, y, sliding):
     """Velocity of the coordinates, and how much pushes each."""
-    _, pushes = field.slide_rate(field.to_slide(y, sliding), sliding, 1.0, np.empty(y.size + 1))
+    _, pushes = field.slide_rate(field.to_slide(y, sliding), sliding, 1.0, *np.empty((2, y.size + 1)))
     return field._dy.copy(), pushes.copy()
 
 
@@ -99,18 +99,24 @@ def test_jacobian_against_central_differences(amplitude, sliding, stop_gradient)
     assert np.abs(slow).sum(axis=0).astype(bool).sum() == 3 * 2 + 2 * 2  # FP alone: three of L in two types, two of G in two
 
 
+def clock(v, pushes, pace):
+    """(dt/ds, rates, paces)."""
+    out, paces = np.empty((2, len(v) + 1))
+    unit = balance.rate(np.array(v), np.array(pushes), pace, out, paces)
+    np.testing.assert_array_equal(out, np.append(v, 1.0) * paces)
+    return unit, out, paces
+
+
 def test_the_clock_leaves_out_what_is_in_balance():
-    """(3, 4) moves at speed 5; a residue of 1e-9 of its pushes does not count, one of 1e-3 as its cube."""
-    v, pushes, out = np.array([3.0, 4.0, 1e-9]), np.array([3.0, 4.0, 1.0]), np.empty(4)
-    unit = balance.rate(v, pushes, 1.0, out)
+    """(3, 4) moves at speed 5; a residue of 1e-9 of its pushes does not count, one of 1e-3 as its cube. Paces are the factors."""
+    unit, out, _ = clock([3.0, 4.0, 1e-9], [3.0, 4.0, 1.0], 1.0)
     assert unit == pytest.approx(1 / 6, rel=1e-15) and out[-1] == pytest.approx(1 / 6, rel=1e-15)
-    np.testing.assert_allclose(out[:-1], v / 6, rtol=1e-10)
-    alone = balance.rate(np.array([1e-3]), np.ones(1), 1e9, np.empty(2))
-    assert alone == pytest.approx(1e9 / (1 + 1e9 * 1e-9), rel=1e-12)
-    assert balance.rate(np.array([1e-9]), np.ones(1), 1e9, np.empty(2)) == 1e9
-    slowed = np.empty(2)
-    balance.rate(np.array([1e-9]), np.ones(1), 1e20, slowed)
+    np.testing.assert_allclose(out[:-1], np.array([3.0, 4.0, 1e-9]) / 6, rtol=1e-10)
+    assert clock([1e-3], [1.0], 1e9)[0] == pytest.approx(1e9 / (1 + 1e9 * 1e-9), rel=1e-12)
+    assert clock([1e-9], [1.0], 1e9)[0] == 1e9
+    _, slowed, paces = clock([1e-9], [1.0], 1e20)
     assert slowed[0] == pytest.approx(1e-9 * balance.FASTEST, rel=1e-6)  # not 1e11
+    assert paces[0] == pytest.approx(balance.FASTEST, rel=1e-6)
 
 
 @pytest.mark.parametrize("weight", [0.5, 1.5, 2.5])
@@ -163,6 +169,34 @@ def test_sizes_of_pushes_pair_by_pair():
     A = lead / (rest + lead)
     parts = chance * z * A * (z * D[0] - A * z * D[0] - drawn / (rest + lead))
     assert out[0] == pytest.approx(parts.sum(), rel=1e-12) and out[10] == pytest.approx(np.abs(parts).sum(), rel=1e-12)
+
+
+@pytest.mark.kernel
+def test_one_point_serves_for_an_own_area_that_hardly_spreads():
+    """Instead of two points as far apart as that: to 20 times the square of it, but for what the spread itself does."""
+    rng = np.random.default_rng(2)
+    z, chance, n = np.array([0.8, 1.0, 1.2]), np.array([0.3, 0.4, 0.3]), 1000.0
+    pairs, w, wg = np.zeros((4, 16)), np.ones(16), np.ones(16)
+    for i, (b, a) in enumerate(np.ndindex(3, 3)):
+        pairs[:, i] = z[a], z[b], chance[a] * chance[b], 1.2 * z[a] - 0.8 * z[b]
+        w[i], wg[i] = np.exp(2.0 * z[a]), np.exp(3.0 * z[b])
+    xg, x, rho = np.array([0.2]), np.array([[0.3]]), rng.uniform(0.1, 0.3, (2, 1, 1))
+    one = np.ones((1, 1))
+
+    def found(spread):
+        out = np.zeros(two_areas.WITH_LEAD)
+        var = (spread * 0.3 * 1.5) ** 2 / (0.3 * 0.7 / (n - 1.0))
+        two_areas.expectation_with_lead(
+            0.01, n, 1.5, var, 1e-3 * var, 0.5, 0.2, 0.1, 0.02, 0.03, 1.2, 0.8, pairs, w, wg, xg, one[0], x, one, *rho,
+            np.array([1]), out,
+        )
+        return out
+
+    (point, two), slow = (found(s * two_areas.POINT) for s in (0.999, 1.001)), [closure.D_VAR, closure.D_SKEW]
+    assert 0 < np.abs(two - point).max()  # control: two points they were
+    assert np.abs(np.delete(two - point, slow)).max() < 20 * two_areas.POINT**2 * np.abs(two).max()
+    assert two[closure.D_VAR] == pytest.approx(point[closure.D_VAR], rel=1e-3) and point[closure.D_SKEW] == 0.0
+    assert np.abs(np.delete(found(100 * two_areas.POINT) - point, slow)).max() > 20 * two_areas.POINT**2  # control
 
 
 def test_pairs_slide_where_they_take_from_each_other():
@@ -328,9 +362,9 @@ def test_correlations_beyond_the_limit_count_as_that(sliding):
     field, sliding = MixedOrbitField(dynsim.Problem(K=2, P=1e12), weight=1.5), np.array(sliding)
 
     def rate(own):
-        y, out = some_state(field), np.empty(field.start().size + 1)
+        y, (out, paces) = some_state(field), np.empty((2, field.start().size + 1))
         y[field._own[0]] = own
-        field.slide_rate(field.to_slide(y, sliding), sliding, 1.0, out)
+        field.slide_rate(field.to_slide(y, sliding), sliding, 1.0, out, paces)
         return out
 
     np.testing.assert_allclose(rate(2.0 * field.limit), rate(field.limit), rtol=1e-12, atol=0)

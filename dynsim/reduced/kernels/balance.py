@@ -42,13 +42,15 @@ def slides(together, before):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def rate(v, pushes, pace, out):
-    """(du/ds, dtau/ds) of a state that moves as du/dt = v, written to out (n + 1,); returns dt/ds.
+def rate(v, pushes, pace, out, paces):
+    """(du/ds, dtau/ds) of a state that moves as du/dt = v, written to out (n + 1,); returns dt/ds. paces (n + 1,): what v is
+    multiplied with for it, and the last entry of out; written.
 
     With dt/ds = pace / (1 + pace x speed). Where the pushes on an entry cancel to a fraction x of their sum, it counts in the
     speed as v x^2, times a smooth step from 0 to 1 in log10 x over the two decades above NOISE: what is left below is the error
     of the solver times a large rate, and a clock that followed it would stop. (The square lets the problem turn stiff step by
-    step, for the solver to notice.) And du/ds is slowed to what comes to its balance within 1 / FASTEST."""
+    step, for the solver to notice, and keeps the errors of coarse tolerances out.) And du/ds is slowed to what comes to its
+    balance within 1 / FASTEST."""
     total = 0.0
     for i in range(v.size):
         if abs(v[i]) > NOISE * pushes[i]:
@@ -59,6 +61,8 @@ def rate(v, pushes, pace, out):
     left = 1.0 / (1.0 + pace * np.sqrt(total))
     unit = pace * left
     for i in range(v.size):
-        out[i] = v[i] * (unit / (1.0 + pushes[i] * (unit / FASTEST)))
+        paces[i] = unit / (1.0 + pushes[i] * (unit / FASTEST))
+        out[i] = v[i] * paces[i]
+    paces[v.size] = left
     out[v.size] = left
     return unit

@@ -20,11 +20,11 @@ from numba import njit
 
 from dynsim.reduced.kernels.balance import from_slide, held_back, rate
 from dynsim.reduced.kernels.closure import exponentials, orbit_query, whole_vectors
-from dynsim.reduced.kernels.elementary import exp, expm1, log, log1p
-from dynsim.reduced.kernels.pairs_of_areas import PUSHED, pool_global, pool_local, push_global, push_local, weigh
-from dynsim.reduced.kernels.simd import borrowed
+from dynsim.reduced.kernels.elementary import exp, expm1_of_vector, log, log1p
+from dynsim.reduced.kernels.pairs_of_areas import PUSHED, pool_global, pool_local, push_global, push_local, weigh, weighted_sum
+from dynsim.reduced.kernels.simd import HALF_WIDTH, borrowed, broadcast_half, load_at, store_at, total
 from dynsim.reduced.kernels.solvers import within
-from dynsim.reduced.kernels.two_areas import two_area_query
+from dynsim.reduced.kernels.two_areas import sums_over_classes, two_area_query
 
 PP_PUSHED = 1e-2  # of the pushes on FP of its type, what counts as pushes on PP: less, as PP has no fast balance of its own
 STEP = 1e-7  # of a correlation, for differences: what a stiff solver's Jacobian needs
@@ -42,10 +42,8 @@ def masses(E, k, P, keys, z, z_weight, w_others, out):
     S = keys.shape[2]
     for i in range(out.size):
         out[i] = 0.0
-    for s in range(S):
-        weight = E[s] / P
-        for d in range(3):
-            out[d] += keys[k, d, s] * weight
+    for d in range(3):
+        out[d] = sums_over_classes(keys, (3 * k + d) * S, S, E)[0] / P
     out[0] += E[S] / P
     for a in range(z.size):
         out[3] += z_weight[a] * w_others[a]
@@ -66,10 +64,11 @@ def drawn(z, z_weight, w_others, d_local, out):
 def targets(K, tau, n_local, both, z, z_weight, x_weight, pooled, local, D, d_local, space):
     """The targets D (J, nodes) of the global area and d_local (nodes,) of a local one; returns L_con less tau log n.
 
-    pooled (J, nodes): Abar(z, x); local (nodes,): l(z). space (3 + J nodes, J nodes): scratch."""
+    pooled (J, nodes): Abar(z, x); local (nodes,): l(z). space (3 + J nodes, J nodes in whole vectors): scratch."""
     J, nodes = pooled.shape
-    N = J * nodes
+    N, width = J * nodes, space.shape[1]
     f, over_z, weight, table = space[0], space[1], space[2], space[3:]
+    zero = broadcast_half(0.0)
     mean_local, loss, top = 0.0, 0.0, 0.0
     for a in range(nodes):
         mean_local += z_weight[a] * local[a]
@@ -80,22 +79,22 @@ def targets(K, tau, n_local, both, z, z_weight, x_weight, pooled, local, D, d_lo
             f[j * nodes + b] = z[b] * pooled[j, b]
             weight[j * nodes + b] = x_weight[j] * z_weight[b]
             top = max(top, f[j * nodes + b])
+    for i in range(N, width):
+        f[i], weight[i] = 0.0, 0.0
     small = (top * top + S) / tau < 30.0
     q = 0.0  # E_i of the weight that negatives of the same cluster have
     for i in range(N):
         mean = 0.0
-        if small:  # the table of e^(s / tau) is symmetric
-            for k in range(N):
-                if k >= i:
-                    table[i, k] = expm1((f[i] * f[k] + S) / tau)
-                    table[k, i] = table[i, k]
-                mean += weight[k] * table[i, k]
+        if small:
+            for k in range(0, width, HALF_WIDTH):
+                store_at(table, i * width + k, expm1_of_vector((load_at(f, k, zero) * f[i] + S) / tau))
+            mean = weighted_sum(weight, table, i * width)
             log_z = log1p(mean / K)
             over_z[i] = 1.0 / (1.0 + mean / K)
             q += weight[i] * (1.0 - (K - 1.0) / K * over_z[i])
         else:
             shift = (f[i] * top + S) / tau
-            for k in range(N):
+            for k in range(width):
                 table[i, k] = exp(f[i] * (f[k] - top) / tau)
                 mean += weight[k] * table[i, k]
             mean = mean / K + (K - 1.0) / K * exp(-shift)
@@ -115,12 +114,12 @@ def targets(K, tau, n_local, both, z, z_weight, x_weight, pooled, local, D, d_lo
     for j in range(J):
         for b in range(nodes):
             i = j * nodes + b
-            negative = 0.0
-            for k in range(N):
-                share = (table[i, k] + less) * over_z[i]
-                if both:
-                    share += (table[k, i] + less) * over_z[k]
-                negative += weight[k] * share * f[k]
+            shares = zero
+            for k in range(0, width, HALF_WIDTH):
+                shares = shares + load_at(f, k, zero) * load_at(weight, k, zero) * (load_at(table, i * width + k, zero) + less)
+            negative = total(shares) * over_z[i]
+            for k in range(N if both else 0):
+                negative += weight[k] * f[k] * (table[k, i] + less) * over_z[k]
             D[j, b] -= negative / K
     return loss
 
@@ -171,14 +170,14 @@ def contrast(
             up[3 * k + d] += scale * out[10 + d] if d < 2 else abs(scale * out[d])
         attention[k, 0], attention[k, 1] = out[6], out[7]
         attention[k, 2] = out[8] * m[k, 2] / copies[k, 2] * m[k, 3]
-        for s in range(S + 1):
-            if s < S:
-                slope = lies[k, 0, s] * out[3] + lies[k, 1, s] * out[4] + lies[k, 2, s] * out[5]
-            else:
-                slope = clusters[k] * out[3]
-            slope *= scale / P * E[s]
+        by_key = scale / P
+        for s in range(S):
+            slope = (lies[k, 0, s] * out[3] + lies[k, 1, s] * out[4] + lies[k, 2, s] * out[5]) * (by_key * E[s])
             drow[6 + s] += slope
             up[6 + s] += abs(slope)
+        slope = clusters[k] * out[3] * (by_key * E[S])
+        drow[6 + S] += slope
+        up[6 + S] += abs(slope)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -217,8 +216,11 @@ def fill(z, D, d_local, h_lead, h_own):
     for b in range(nodes):
         for a in range(nodes):
             h_own[b * nodes + a] = z[a] * d_local[a]
-            for j in range(D.shape[0]):
-                h_lead[j, b * nodes + a] = z[b] * D[j, b]
+    for j in range(D.shape[0]):
+        for b in range(nodes):
+            h = z[b] * D[j, b]
+            for a in range(nodes):
+                h_lead[j, b * nodes + a] = h
 
 
 @njit(nogil=True, error_model="numpy")
@@ -251,7 +253,7 @@ def event_values(local, of_global, pairs, out):
 @njit(cache=True, nogil=True, error_model="numpy")
 def mixed_types(
     flat, sliding, limit, pace, place, own, held, heaviest, masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys,
-    copies, z, z_weight, pairs, slide, con, rec, dflat, out, gross, together, attention, loss, pooled, columns, found,
+    copies, z, z_weight, pairs, slide, con, rec, dflat, out, paces, gross, together, attention, loss, pooled, columns, found,
 ):
     """Velocity of all query types under L_rec + (weight P) L_con, how fast that is on the clock of a flow, and columns of its
     Jacobian; returns dt/ds (balance.rate).
@@ -264,7 +266,7 @@ def mixed_types(
     sliding : ndarray of shape (T,)
         Types whose own correlation is replaced by the slide of own and global one: of them its velocity, and its pushes.
     pace : float
-        As in balance.rate.
+        As in balance.rate; 0: nothing is asked of the clock.
     place : ndarray of shape (n,)
         See there.
     own : ndarray of shape (T,)
@@ -289,9 +291,9 @@ def mixed_types(
         Pairs of amplitudes, and the direction (own, global) in which a pair shares what there is: pairs_of_areas.
     con, rec : tuple
         Node tables of an unmasked or masked query, and of a masked one.
-    dflat, out, gross : ndarray of shape (n,), (n + 1,), (n,)
-        Velocity, what balance.rate makes of it, and the sizes of the pushes of both parts (for PP, at least PP_PUSHED of those on
-        FP of its type); written.
+    dflat, out, paces, gross : ndarray of shape (n,), (n + 1,), (n + 1,), (n,)
+        Velocity, what balance.rate makes of it and by which factors, and the sizes of the pushes of both parts (for PP, at least
+        PP_PUSHED of those on FP of its type); written.
     together : ndarray of shape (T, 3)
         Velocity of slide . (Phi own, Phi global) in clusters of type L, the size of its pushes, and that of the pushes on both
         entries on their own; written.
@@ -336,7 +338,7 @@ def mixed_types(
         flat_up[i] = abs(flat_dy[i])
     local, D, d_local = np.zeros(nodes), np.zeros((J, nodes)), np.zeros(nodes)
     h_lead, h_own, pushed, seen = np.zeros((J, padded)), np.zeros(padded), np.empty(PUSHED), np.empty((2, 3))
-    space = np.empty((3 + J * nodes, J * nodes))
+    space = np.empty((3 + J * nodes, whole_vectors(J * nodes)))
     if J > 0:
         for b in range(nodes):
             for t in range(T):
@@ -366,7 +368,7 @@ def mixed_types(
     for t in range(T):
         if sliding[t]:
             dflat[own[t]], gross[own[t]] = together[t, 0], together[t, 1]
-    unit = rate(dflat, gross, pace, out)
+    unit = rate(dflat, gross, pace, out, paces) if pace > 0.0 else 0.0
     E1, w1, m1 = np.empty(classes), np.zeros((2, 3, wide)), np.zeros((2, 7))
     wo1, wg1, moved = np.ones(padded), np.ones(padded), np.empty(width)
     part, part_local, D1, d1 = np.empty((J, nodes)), np.empty(nodes), np.empty((J, nodes)), np.empty(nodes)

@@ -1,7 +1,8 @@
 """Elementary functions of dynsim's own: the same bits whatever the processor, the C library, and NumPy's choice of instructions.
 
-All is +, -, *, /, fma and shifts of exponents, in a fixed order. `exp` and `power` take vectors (simd.py) and numbers, the others
-numbers. Errors are those with fused multiply-add, against exact values (tests/reduced/test_elementary.py).
+All is +, -, *, /, fma and shifts of exponents, in a fixed order. `exp` and `power` take vectors (simd.py) and numbers,
+`expm1_of_vector` vectors, the others numbers. Errors are those with fused multiply-add, against exact values
+(tests/reduced/test_elementary.py).
 """
 
 import math
@@ -22,9 +23,13 @@ INVERSE_FACTORIALS = tuple(1.0 / math.factorial(k) for k in range(15, 1, -1))
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def two_to(r, shifted):
-    """2^(k + r) for abs(r) <= 1/2, k in the low bits of `shifted`.
+    """2^(k + r) for abs(r) <= 1/2, k in the low bits of `shifted`."""
+    return times_power(fma(slope_of_two_to(r), r, 1.0), shifted)
 
-    2^r = 1 + r h(r), h interpolated at eleven Chebyshev nodes (relative error of 2^r: 2e-17)."""
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def slope_of_two_to(r):
+    """h(r) in 2^r = 1 + r h(r) for abs(r) <= 1/2, interpolated at eleven Chebyshev nodes (relative error of 2^r: 2e-17)."""
     h = fma(r, 4.4549605981865356e-10, 7.072585949269256e-09)
     h = fma(h, r, 1.0178062445845774e-07)
     h = fma(h, r, 1.321544258792169e-06)
@@ -34,8 +39,7 @@ def two_to(r, shifted):
     h = fma(h, r, 9.618129107606888e-03)
     h = fma(h, r, 5.55041086648216e-02)
     h = fma(h, r, 2.4022650695910097e-01)
-    h = fma(h, r, 6.931471805599453e-01)
-    return times_power(fma(h, r, 1.0), shifted)
+    return fma(h, r, 6.931471805599453e-01)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -104,6 +108,17 @@ def expm1(x):
     for k in INVERSE_FACTORIALS:
         h = fma(h, x, k)
     return fma(h * x, x, x)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def expm1_of_vector(x):
+    """exp(x) - 1 = 2^k (2^r - 1) + (2^k - 1) to 4 ulp for a vector in [-708, 709], as at the edge beyond it, NaN for NaN."""
+    x = clamp(x, EXP_LEAST, EXP_MOST)
+    shifted = fma(x, LOG2E, ROUND)
+    k = shifted - ROUND
+    r = fma(k, -LN2_LO, fma(k, -LN2_HI, x)) * LOG2E
+    scale = times_power(x * 0.0 + 1.0, shifted)
+    return fma(scale, r * slope_of_two_to(r), scale - 1.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -9,7 +9,7 @@ reordered or fused: the bits are the same on every machine.
 from numba import njit
 
 from dynsim.reduced.kernels.closure import powers
-from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, maximum, store_at, total
+from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, load_head, maximum, store_at, total
 
 OWN_Z, LEAD_Z, BOTH, SLIDE = range(4)  # rows of `pairs`: z_a, z_b, the probability of both, top z_a - low z_b
 PUSHED = 13  # numbers that `push_local` writes
@@ -33,6 +33,17 @@ def weigh(row, k, z, w, wo, wg):
             for a in range(nodes):
                 wo[b * nodes + a] = w[0, a]
                 wg[b * nodes + a] = w[1, b]
+
+
+@njit(nogil=True, error_model="numpy")
+def weighted_sum(weights, table, first):
+    """Sum of `weights` times as many numbers of a table from `first` on."""
+    zero = broadcast_half(0.0)
+    sums = zero
+    for a in range(0, weights.size, HALF_WIDTH):
+        left = weights.size - a
+        sums = sums + load_head(weights, a, left, zero, 0.0) * load_head(table, first + a, left, zero, 0.0)
+    return total(sums)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -60,9 +71,8 @@ def pool_local(
                 store_at(spare, v, load_at(spare, v, zero) + lead * f * weight)
                 store_at(spare, padded + v, load_at(spare, padded + v, zero) + own * f * weight)
                 seen = seen + load_at(pairs, BOTH * padded + v, zero) * f * unseen
-        for a in range(nodes):  # sums over a of every b side by side
-            for b in range(nodes):
-                pooled[j, b] += share * (z_weight[a] * spare[0, b * nodes + a])
+        for b in range(nodes):
+            pooled[j, b] += share * weighted_sum(z_weight, spare, b * nodes)
         for b in range(nodes):
             for a in range(nodes):
                 local[a] += share / n_local * z[a] * (x_weight[j] * z_weight[b] * spare[1, b * nodes + a])

@@ -146,7 +146,7 @@ def iterate(history, first, h, f, found, y, weight):
 @njit(cache=True, nogil=True, error_model="numpy")
 def newton(history, first, h, f, found, y, weight, factors, pivots, share):
     """The same by a Newton iteration, with the factors of 1 - h first J; share: of the correction, what is taken. 2 / (1 + ratio)
-    serves where h first has changed by a ratio since (Brown, Byrne and Hindmarsh 1989)."""
+    serves where h first J has changed by a ratio since (Brown, Byrne and Hindmarsh 1989)."""
     for i in range(y.size):
         f[i] = h * f[i] - (history[1, i] + found[i])
     solve(factors, pivots, f)
@@ -180,26 +180,35 @@ def interpolate(history, lengths, ahead):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def matrix_norm(J, weight):
-    """The norm of a matrix that goes with `norm`."""
+def matrix_norm(J, pace, weight):
+    """The norm of a matrix, pace (n,) times the rows of J, that goes with `norm`."""
     most = 0.0
     for i in range(J.shape[0]):
         total = 0.0
         for j in range(J.shape[1]):
             total += abs(J[i, j]) / weight[j]
-        most = max(most, total * weight[i])
+        most = max(most, total * weight[i] * pace[i])
     return most
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def factorise(J, scale, factors, pivots):
+def faster(pace, before):
+    """By how much the fastest entry is faster than that of before."""
+    most, last = 0.0, 0.0
+    for i in range(pace.size):
+        most, last = max(most, pace[i]), max(last, before[i])
+    return most / last
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def factorise(J, pace, scale, factors, pivots):
     """Triangular factors of 1 - scale J with partial pivoting, in rows of whole vectors; whether there are any.
 
-    factors (n, n'): n' whole vectors. pivots (n,): the row exchanged with each."""
+    pace (n,): times the rows of J. factors (n, n'): n' whole vectors. pivots (n,): the row exchanged with each."""
     n = J.shape[0]
     for i in range(n):
         for j in range(n):
-            factors[i, j] = -scale * J[i, j]
+            factors[i, j] = -scale * pace[i] * J[i, j]
         factors[i, i] += 1.0
     like = broadcast(0.0)
     width = factors.shape[1]

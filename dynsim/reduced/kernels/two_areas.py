@@ -30,10 +30,11 @@ from dynsim.reduced.kernels.closure import (
     expectation,
 )
 from dynsim.reduced.kernels.pairs_of_areas import BOTH, LEAD_Z, OWN_Z, SLIDE
-from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, total
+from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, load_head, total
 
 LEAD, D_LEAD, KEY_LEAD, GIVEN_UP = OUTPUTS, OUTPUTS + 1, OUTPUTS + 2, OUTPUTS + 3
 WITH_LEAD = OUTPUTS + 4
+POINT = 3e-5  # relative spread of the own area's mean weight below which one point serves for two, to the square of it
 
 
 @njit(nogil=True, error_model="numpy")
@@ -68,7 +69,37 @@ def expectation_with_lead(
             V = rho[j, i] * one + rho2[j, i] * two
             i_base, i_square, i_seen, i_key, i_12, i_112, i_1122 = zero, zero, zero, zero, zero, zero, zero
             weight = xg_weight[j] * x_weight[j, i]
-            for at in range(0, padded, HALF_WIDTH):
+            is_point = r <= POINT * m
+            for at in range(0, padded if is_point else 0, HALF_WIDTH):
+                t = load_at(pairs, BOTH * padded + at, zero) * weight
+                z_own, z_lead = load_at(pairs, OWN_Z * padded + at, zero), load_at(pairs, LEAD_Z * padded + at, zero)
+                square, square_lead = z_own * z_own, z_lead * z_lead
+                w_own, w_lead = load_at(w, at, zero), load_at(wg, at, zero)
+                lead, less = w_lead * at_lead, w_own - 1.0
+                b = lead + outside
+                f = 1.0 / (less * (c * m) + b)
+                y, a, g, rest_f, q = (b - c * m) * f, w_own * (c * m) * f, lead * f, (outside - c * m) * f, f * f * V
+                e, of_lead = square * y, square_lead * g
+                W = of_lead * g + q
+                s_loss = s_loss + 0.5 * t * (e * y + W)
+                s_own = s_own + t * a
+                s_lead = s_lead + t * g
+                between, of_own, lead_rest = a * g * (e + of_lead), a * (e * rest_f + q), g * (of_lead * rest_f - q)
+                s_phi = s_phi - z_own * t * (between + of_own)
+                s_by_lead = s_by_lead + z_lead * t * (between + lead_rest)
+                s_slide = s_slide + t * (
+                    z_lead * low * lead_rest - z_own * top * of_own - load_at(pairs, SLIDE * padded + at, zero) * between
+                )
+                tf = t * f
+                i_base = i_base + tf * (e * a - W)
+                i_square = i_square + 0.5 * tf * f
+                i_seen = i_seen + tf
+                i_key = i_key + w_lead * tf * (of_lead * (a + rest_f) + e * a - q)
+                s, h_f, k = less * f * c, b * f, w_own * f * c
+                half, twice, Wt = 0.5 * square * t * h_f * k, y + y, W * t
+                i_12 = i_12 - (half * twice + Wt * s)
+                i_112 = i_112 + (half * (s * twice + h_f * k) + 1.5 * Wt * s * s)
+            for at in range(0, 0 if is_point else padded, HALF_WIDTH):
                 t = load_at(pairs, BOTH * padded + at, zero) * weight
                 z_own, z_lead = load_at(pairs, OWN_Z * padded + at, zero), load_at(pairs, LEAD_Z * padded + at, zero)
                 square, square_lead = z_own * z_own, z_lead * z_lead
@@ -121,8 +152,8 @@ def expectation_with_lead(
             s_seen = s_seen + i_seen * rho[j, i]
             s_key = s_key + (i_key * xg[j] + i_base * (1.0 - xg[j]))
             if u > 0.0:
-                alpha = i_112 - i_1122 * d1
-                s_mean = s_mean + (i_12 - alpha * (2.0 * h) + i_1122 * (2.0 * v)) * u
+                alpha, lean_f = i_112 - i_1122 * d1, 0.0 if is_point else h
+                s_mean = s_mean + (i_12 - alpha * (2.0 * lean_f) + i_1122 * (2.0 * v)) * u
                 s_var = s_var + (alpha - i_1122 * (2.0 * h)) * spread
                 s_skew = s_skew + i_1122 * lean
     out[LOSS], out[OWN], out[SEEN], out[LEAD] = total(s_loss), total(s_own), total(s_seen), total(s_lead)
@@ -130,6 +161,18 @@ def expectation_with_lead(
     out[D_BASE], out[D_REST], out[KEY_LEAD] = total(s_base), total(s_rest), total(s_key)
     out[D_ONE], out[D_TWO] = total(s_one), total(s_two)
     out[D_MEAN], out[D_VAR], out[D_SKEW] = total(s_mean), total(s_var), total(s_skew)
+
+
+@njit(nogil=True, error_model="numpy")
+def sums_over_classes(keys, first, S, E):
+    """Sums of E and of E^2 over the keys of S classes, of which a table holds the numbers from `first` on."""
+    zero = broadcast_half(0.0)
+    one, two = zero, zero
+    for s in range(0, S, HALF_WIDTH):
+        e = load_at(E, s, zero)
+        weight = load_head(keys, first + s, S - s, zero, 0.0) * e
+        one, two = one + weight, two + weight * e
+    return total(one), total(two)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -175,7 +218,6 @@ def two_area_query(
     x, x_weight, rho, rho2, x_count = law
     xg, xg_weight, xo, xo_weight, rho_o, rho2_o, xo_count = two_areas
     dupsilon = np.zeros(S + 1)
-    mass, mass2 = np.empty(3), np.empty(3)
     out = np.zeros(WITH_LEAD)
     loss, together = 0.0, 0.0
     for i in range(6):
@@ -183,20 +225,18 @@ def two_area_query(
     for k in range(2):
         if clusters[k] == 0:
             continue
-        for d in range(3):
-            one, two = 0.0, 0.0
-            for s in range(S):
-                weight = share * keys[k, d, s] * E[s]
-                one += weight
-                two += share * weight * E[s]
-            mass[d] = one / copies[k, d]
-            mass2[d] = two / copies[k, d]
+        own, lead, (other, other2) = (
+            sums_over_classes(keys, 3 * k * S, S, E)[0], sums_over_classes(keys, (3 * k + 1) * S, S, E)[0],
+            sums_over_classes(keys, (3 * k + 2) * S, S, E),
+        )
+        own, lead, other = share * own / copies[k, 0], share * lead / copies[k, 1], share * other / copies[k, 2]
+        other2 = share * share * other2 / copies[k, 2]
         mean, var, skew, whole, reach = own_statistics(E[:S], keys[k, 0], n[k], 1.0)
         w0, w1, zw, z2w2, z3w2 = amplitude_means(y[3 * k + 2], z, z_weight)
-        others = copies[k, 2] * mass[2]
-        rest, one = others * w1, copies[k, 2] * z2w2 * mass2[2]
-        two = copies[k, 2] * z2w2 * (mass[2] * mass[2] - mass2[2])
-        base = mass[0] + share * E[S] + others
+        others = copies[k, 2] * other
+        rest, one = others * w1, copies[k, 2] * z2w2 * other2
+        two = copies[k, 2] * z2w2 * (other * other - other2)
+        base = own + share * E[S] + others
         if k == 1:  # own and global are one
             count = x_count[1]
             expectation(
@@ -205,7 +245,7 @@ def two_area_query(
             )
         else:
             expectation_with_lead(
-                n[k] * share, whole, mean, var, skew, base, mass[1], rest, one, two, slide[0], slide[1], pairs, wo, wg,
+                n[k] * share, whole, mean, var, skew, base, lead, rest, one, two, slide[0], slide[1], pairs, wo, wg,
                 xg, xg_weight, xo, xo_weight, rho_o, rho2_o, xo_count, out,
             )
             attention[k, 1] = out[LEAD]
@@ -213,19 +253,19 @@ def two_area_query(
             together = -rate * out[GIVEN_UP]
         loss += out[LOSS] * clusters[k] / clusters.sum()
         dy[3 * k] = -rate * out[D_PHI]
-        by_v = out[D_ONE] * mass2[2] + out[D_TWO] * (mass[2] * mass[2] - mass2[2])
-        dy[3 * k + 2] = -rate * (out[D_REST] * mass[2] * zw + by_v * z3w2)
+        by_v = out[D_ONE] * other2 + out[D_TWO] * (other * other - other2)
+        dy[3 * k + 2] = -rate * (out[D_REST] * other * zw + by_v * z3w2)
         attention[k, 0] = out[OWN]
-        attention[k, 2] = out[SEEN] * mass[2] * w0
+        attention[k, 2] = out[SEEN] * other * w0
+        base, of_mean, of_var, of_skew, by_lead = share * out[D_BASE], out[D_MEAN], out[D_VAR], out[D_SKEW], out[KEY_LEAD]
+        inside, each = (1.0, 1.0 / n[k]) if n[k] > 0.0 else (0.0, 0.0)
+        outside, of_one, of_two = out[D_BASE] + w1 * out[D_REST], 2.0 * z2w2 * out[D_ONE], 2.0 * z2w2 * out[D_TWO]
         for s in range(S):
             e = min(max(E[s] - mean, -reach), reach)
-            slope = (mean + e) * (
-                share * out[D_BASE] + (out[D_MEAN] + 2.0 * e * out[D_VAR] + 3.0 * (e * e - var) * out[D_SKEW]) / n[k]
-            ) if n[k] > 0.0 else 0.0
-            dupsilon[s] += lies[k, 0, s] * slope + lies[k, 1, s] * share * E[s] * out[KEY_LEAD]
-            e = share * E[s]
-            slope = out[D_BASE] + w1 * out[D_REST] + 2.0 * z2w2 * (out[D_ONE] * e + out[D_TWO] * (mass[2] - e))
-            dupsilon[s] += lies[k, 2, s] * E[s] * share * slope
+            slope = inside * (mean + e) * (base + (of_mean + 2.0 * e * of_var + 3.0 * (e * e - var) * of_skew) * each)
+            key = share * E[s]
+            beside = key * (outside + of_one * key + of_two * (other - key))
+            dupsilon[s] += lies[k, 0, s] * slope + lies[k, 1, s] * (key * by_lead) + lies[k, 2, s] * beside
         dupsilon[S] += clusters[k] * share * E[S] * out[D_BASE]
     for s in range(S + 1):
         dy[6 + s] = -rate * dupsilon[s]
