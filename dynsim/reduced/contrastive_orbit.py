@@ -195,7 +195,7 @@ class MixedOrbitField(Field):
         self._attention, self._terms = np.zeros((K + 1, 2, 3)), np.zeros(2)
         self._gross, self._together = np.zeros(self._place.size), np.zeros((K + 1, 3))
         self._dy, self._none = np.zeros(self._place.size), np.zeros(K + 1, dtype=bool)
-        self._rate, self._paces = np.zeros(self._place.size + 1), np.zeros(self._place.size + 1)
+        self._rate = np.zeros(self._place.size + 1)
         self.pooled = np.zeros((con[0].size, z.size))
         self._seen: tuple = (self._gross, self._together, self._attention, self._terms, self.pooled)
         self.stiff, self.conservative = self.weight > 0, self.weight == 0 or not self.stop_gradient
@@ -255,21 +255,12 @@ class MixedOrbitField(Field):
         return self._loss(), dy
 
     def _evaluate(
-        self,
-        y: np.ndarray,
-        dy: np.ndarray,
-        sliding: np.ndarray | None = None,
-        limit: float = np.inf,
-        pace: float = 0.0,
-        rate: np.ndarray | None = None,
-        paces: np.ndarray | None = None,
-        columns: np.ndarray = NO_COLUMNS,
-        found: np.ndarray = NOTHING,
-    ) -> float:
-        """Velocity, its rate on the clock, and columns of its derivative, by the kernel; dt/ds."""
-        out, factors = self._rate if rate is None else rate, self._paces if paces is None else paces
-        which = self._none if sliding is None else sliding
-        return self._kernel(y, which, limit, pace, *self._known, dy, out, factors, *self._seen, columns, found)
+        self, y: np.ndarray, dy: np.ndarray, columns: np.ndarray = NO_COLUMNS, derivatives: np.ndarray = NOTHING
+    ) -> None:
+        """Velocity, and columns of its derivative, by the kernel."""
+        self._kernel(
+            y, self._none, np.inf, 0.0, *self._known, dy, self._rate, self._rate, *self._seen, columns, derivatives
+        )
 
     def _loss(self) -> float:
         rec, con = float(self._terms[0]), float(self._terms[1])
@@ -339,7 +330,10 @@ class MixedOrbitField(Field):
         less than one key comes to rest where one key would weigh as much as a whole area: the mean over queries does not know
         that such a key, where there is one, saturates its own softmax. All others come to rest at HEAVIEST.
         """
-        return self._evaluate(u, self._dy, sliding, self.limit, pace, out, paces), self._gross
+        unit = self._kernel(
+            u, sliding, self.limit, pace, *self._known, self._dy, out, paces, *self._seen, NO_COLUMNS, NOTHING
+        )
+        return unit, self._gross
 
     def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
         """By differences; what PP does is left out where it is slow."""
@@ -347,7 +341,7 @@ class MixedOrbitField(Field):
         stiff = pace * self._gross.max() / min(self.problem.C_local, self.problem.C_global) > SLOW
         columns = np.arange(y.size) if stiff else self._fp
         derivatives = np.zeros((columns.size, self.problem.K + 1, width + 1))
-        self._evaluate(y, self._dy, columns=self._place[columns], found=derivatives)
+        self._evaluate(y, self._dy, self._place[columns], derivatives)
         by_column = derivatives[:, :, :width].reshape(columns.size, -1)[:, self._place]
         by_column[:, self._pp] *= self._held_back(y, self._pp, self._heaviest)
         own = self._own[sliding]

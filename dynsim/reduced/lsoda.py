@@ -135,10 +135,10 @@ class LSODA(OdeSolver):
         self.history, self.weight = np.zeros((ORDERS[ADAMS] + 2, n)), np.empty(n)
         self.found, self.trial, self.change = np.empty(n), np.empty(n), np.empty(n)
         self.spare = np.empty(n)  # the last correction before the order may rise
-        self.factors: np.ndarray | None = None
         self.pace, self.pace_then = np.ones(n) if pace is None else pace, np.ones(n)  # now, and where the matrix was factorised
-        self.slopes: np.ndarray | None = None  # the Jacobian at pace one; None where it is to be formed
-        self.pivots, self.slope_norm = np.zeros(n, dtype=np.int64), 0.0
+        self.matrix: tuple | None = None  # of Newton's method, as kernels.newton takes it
+        self.slopes: np.ndarray | None = None  # the Jacobian at pace one, of columns that are not zero; None: to be formed
+        self.lead, self.slope_norm = np.arange(n), 0.0  # these columns
         f = self.fun(self.t, self.y)
         kernels.set_weights(self.y, self.rtol, self.atol, self.weight)
         tol = min(max(self.rtol, 100 * UNIT), 1e-3)
@@ -212,7 +212,7 @@ class LSODA(OdeSolver):
             for m in range(ITERATIONS):
                 if self.method == BDF:
                     change = kernels.newton(
-                        self.history, first, self.h, f, self.found, y, self.weight, self.factors, self.pivots,
+                        self.history, first, self.h, f, self.found, y, self.weight, self.matrix,
                         1.0 if self.jac is None else 2.0 / (1.0 + ratio),
                     )
                 else:
@@ -241,15 +241,17 @@ class LSODA(OdeSolver):
 
     def _form_matrix(self, y: np.ndarray, f: np.ndarray) -> bool:
         """Jacobian and the factors of the matrix of Newton's method."""
-        n, scale = self.n, self.h * self.weights[0]
         if self.slopes is None:
-            self.slopes, self.formed = self._jacobian(y, f), self.steps
-            self.slope_norm = kernels.matrix_norm(self.slopes, self.pace, self.weight)
-        if self.factors is None:
-            self.factors = np.zeros((n, -(-n // kernels.WIDTH) * kernels.WIDTH))
+            J, self.formed = self._jacobian(y, f), self.steps
+            self.lead = np.flatnonzero(J.any(axis=0))
+            self.slopes = np.ascontiguousarray(J[:, self.lead])
+            self.slope_norm = kernels.matrix_norm(self.slopes, self.lead, self.pace, self.weight)
         self.stale, self.ratio, self.rate_kept = False, 1.0, 0.7
         self.pace_then[:] = self.pace
-        return kernels.factorise(self.slopes, self.pace, scale, self.factors, self.pivots)
+        m, scale = self.lead.size, self.h * self.weights[0]
+        factors, pivots = np.zeros((m, -(-m // kernels.WIDTH) * kernels.WIDTH)), np.zeros(m, dtype=np.int64)
+        self.matrix = self.slopes, self.lead, self.pace_then, scale, factors, pivots
+        return kernels.factorise(self.slopes, self.lead, self.pace_then, scale, factors, pivots)
 
     def _jacobian(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
         """Of the function, by differences where it gives none."""
@@ -265,7 +267,7 @@ class LSODA(OdeSolver):
                 y[j] += step
                 J[:, j] = (self.fun(self.t + self.h, y) - f) / step
                 y[j] = kept
-        return np.ascontiguousarray(J)
+        return J
 
     # ---- step, order, method
 

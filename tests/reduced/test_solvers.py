@@ -141,17 +141,24 @@ def test_coefficients_of_low_orders():
             assert len(weights) == order + 1 and weights[1] == 1.0 and min(tests[1:]) > 0
 
 
-@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 50])
-def test_factors_and_solution_are_lapacks(n):
-    J, x, pace = DRAW.normal(size=(n, n)), DRAW.normal(size=n), DRAW.uniform(0.5, 2.0, n)
-    factors, pivots = np.zeros((n, -(-n // solvers.WIDTH) * solvers.WIDTH)), np.zeros(n, dtype=np.int64)
-    assert solvers.factorise(J, pace, 0.7, factors, pivots)
-    found = x.copy()
-    solvers.solve(factors, pivots, found)
+@pytest.mark.parametrize("n, m", [(1, 1), (2, 2), (15, 15), (16, 16), (17, 17), (50, 50), (50, 17), (20, 1), (5, 0)])
+def test_newtons_correction_is_lapacks(n, m):
+    """Of a matrix all of whose columns but m are zero, (1 - h first J) x = h f - history[1] - found."""
+    J, (f, found, slope), pace = np.zeros((n, n)), DRAW.normal(size=(3, n)), DRAW.uniform(0.5, 2.0, n)
+    lead = np.sort(DRAW.choice(n, m, replace=False))
+    J[:, lead] = DRAW.normal(size=(n, m))
+    factors, pivots = np.zeros((m, -(-m // solvers.WIDTH) * solvers.WIDTH)), np.zeros(m, dtype=np.int64)
+    columns = np.ascontiguousarray(J[:, lead])
+    assert solvers.factorise(columns, lead, pace, 0.7, factors, pivots)
     matrix = np.eye(n) - 0.7 * pace[:, None] * J
-    np.testing.assert_allclose(matrix @ found, x, atol=1e-13 * n * np.linalg.cond(matrix))
-    np.testing.assert_allclose(found, np.linalg.solve(matrix, x), rtol=0, atol=1e-14 * n * np.linalg.cond(matrix))
-    assert not solvers.factorise(np.eye(n), np.ones(n), 1.0, factors, pivots)  # control: 1 - 1 is singular
+    expected = np.linalg.solve(matrix, 2.0 * f - slope - found)
+    history, y, before, weight = np.array([DRAW.normal(size=n), slope]), np.empty(n), found.copy(), np.ones(n)
+    of_all = columns, lead, pace, 0.7, factors, pivots
+    size = solvers.newton(history, 0.35, 2.0, f, found, y, weight, of_all, 0.9)
+    np.testing.assert_allclose(found - before, 0.9 * expected, rtol=0, atol=1e-14 * n * np.linalg.cond(matrix))
+    np.testing.assert_allclose(y, history[0] + 0.35 * found, rtol=1e-14)
+    assert size == pytest.approx(0.9 * np.abs(expected).max(), rel=1e-12 * np.linalg.cond(matrix))
+    assert not solvers.factorise(np.eye(n), np.arange(n), np.ones(n), 1.0, np.zeros((n, 64)), np.arange(n))  # control: singular
 
 
 def test_norms_and_steps():
@@ -161,8 +168,11 @@ def test_norms_and_steps():
     assert solvers.rms(v, weight) == pytest.approx(np.sqrt(((v * weight) ** 2).mean()), rel=1e-14)
     J = DRAW.normal(size=(37, 37))
     pace, before = DRAW.random((2, 37))
-    expected = ((np.abs(J) / weight).sum(axis=1) * weight * pace).max()
-    assert solvers.matrix_norm(J, pace, weight) == pytest.approx(expected, rel=1e-13)
+    expected, lead = ((np.abs(J) / weight).sum(axis=1) * weight * pace).max(), np.arange(37)
+    assert solvers.matrix_norm(J, lead, pace, weight) == pytest.approx(expected, rel=1e-13)
+    J[:, ::2] = 0.0
+    few = solvers.matrix_norm(np.ascontiguousarray(J[:, 1::2]), lead[1::2], pace, weight)
+    assert few == pytest.approx(((np.abs(J) / weight).sum(axis=1) * weight * pace).max(), rel=1e-13) and few < expected
     assert solvers.faster(pace, before) == pace.max() / before.max()
     slopes, weights = DRAW.normal(size=(13, 37)), DRAW.normal(size=13)
     np.testing.assert_allclose(solvers.step(v, 0.3, slopes, weights, 12), v + 0.3 * (weights[:12] @ slopes[:12]), atol=1e-14)

@@ -144,12 +144,18 @@ def iterate(history, first, h, f, found, y, weight):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def newton(history, first, h, f, found, y, weight, factors, pivots, share):
-    """The same by a Newton iteration, with the factors of 1 - h first J; share: of the correction, what is taken. 2 / (1 + ratio)
+def newton(history, first, h, f, found, y, weight, matrix, share):
+    """The same by a Newton iteration, with the `matrix` of `factorise`; share: of the correction, what is taken. 2 / (1 + ratio)
     serves where h first J has changed by a ratio since (Brown, Byrne and Hindmarsh 1989)."""
+    J, lead, pace, scale, factors, pivots = matrix
     for i in range(y.size):
         f[i] = h * f[i] - (history[1, i] + found[i])
-    solve(factors, pivots, f)
+    x = f[lead]
+    solve(factors, pivots, x)
+    if x.size < f.size:
+        for i in range(f.size):
+            f[i] += scale * pace[i] * dot(J[i], x)
+    f[lead] = x
     for i in range(y.size):
         f[i] *= share
         found[i] += f[i]
@@ -180,13 +186,13 @@ def interpolate(history, lengths, ahead):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def matrix_norm(J, pace, weight):
-    """The norm of a matrix, pace (n,) times the rows of J, that goes with `norm`."""
+def matrix_norm(J, lead, pace, weight):
+    """The norm that goes with `norm` of pace (n,) times the rows of J, which holds the columns `lead`, the others being zero."""
     most = 0.0
     for i in range(J.shape[0]):
         total = 0.0
-        for j in range(J.shape[1]):
-            total += abs(J[i, j]) / weight[j]
+        for j in range(lead.size):
+            total += abs(J[i, j]) / weight[lead[j]]
         most = max(most, total * weight[i] * pace[i])
     return most
 
@@ -201,14 +207,15 @@ def faster(pace, before):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def factorise(J, pace, scale, factors, pivots):
-    """Triangular factors of 1 - scale J with partial pivoting, in rows of whole vectors; whether there are any.
+def factorise(J, lead, pace, scale, factors, pivots):
+    """Triangular factors of 1 - scale A in rows and columns `lead` with partial pivoting, whole vectors; whether there are any.
 
-    pace (n,): times the rows of J. factors (n, n'): n' whole vectors. pivots (n,): the row exchanged with each."""
-    n = J.shape[0]
+    A: pace (n,) times the rows of J (n, m), which holds its columns lead (m,), the others being zero. factors (m, m'): m' whole
+    vectors. pivots (m,): the row exchanged with each."""
+    n = lead.size
     for i in range(n):
         for j in range(n):
-            factors[i, j] = -scale * pace[i] * J[i, j]
+            factors[i, j] = -scale * pace[lead[i]] * J[lead[i], j]
         factors[i, i] += 1.0
     like = broadcast(0.0)
     width = factors.shape[1]
