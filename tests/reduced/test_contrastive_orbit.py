@@ -6,7 +6,7 @@ from mixed_twin import Twin
 
 import dynsim
 from dynsim import theory
-from dynsim.reduced import ContrastiveOrbitField, MixedOrbitField, OrbitField, flow
+from dynsim.reduced import ContrastiveOrbitField, MixedOrbitField, OrbitField, contrastive_orbit, flow
 
 ONE = dynsim.Fixed(1.0)
 TWO_PHASES = {"K": 4, "gamma": 0.8, "kappa_c": 0.9, "kappa_s": 0.4}
@@ -253,3 +253,21 @@ def test_few_masked_patches(make, numbers):
     seen = field.observe(y)
     assert np.isfinite(seen.velocity).all() and 0 <= seen.attention.min() and seen.attention.max() <= 1
     assert len(dynsim.reduced.flow(field, 100.0, keep=3, rtol=1e-4)) >= 3
+
+
+@pytest.mark.parametrize("P, serves", [(1e20, True), (1e12, False)])
+def test_the_mean_serves_for_an_unmasked_fraction_that_hardly_spreads(monkeypatch, P, serves):
+    """To the square of SHARP, of the pushes; of local areas at P = 1e20 (2e-4), not at P = 1e12 (8e-3)."""
+    problem = dynsim.Problem(K=2, P=P)
+
+    def velocity(sharp):
+        monkeypatch.setattr(contrastive_orbit, "SHARP", sharp)
+        field = MixedOrbitField(problem, weight=1.5)
+        y, own = field.start(), field._own[:-1]
+        y[own], y[own + 1] = np.log(P), 0.3 * np.log(P)
+        return field.velocity(y)[1].copy(), field._gross
+
+    (taken, pushes), (exact, _), (mean, _) = (velocity(sharp) for sharp in (contrastive_orbit.SHARP, 1e-9, 1.0))
+    assert 0 < (np.abs(taken - exact) / pushes).max() < 2.5e-7
+    assert (taken == mean).all() == serves
+    assert ((np.abs(mean - exact) / pushes).max() < 2.5e-7) == serves  # control
