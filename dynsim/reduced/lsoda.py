@@ -24,6 +24,7 @@ UNIT = 2.0**-52
 ITERATIONS = 3  # of the corrector, at most
 FAILURES = 10  # in a row, after which the solver gives up
 OLD = 50  # steps after which a Jacobian is formed anew
+AWAY = 100.0  # change of pace after which it is, too: corrections by too large a matrix are small, and pass for converged
 DRIFT = 0.3  # relative change of h x leading coefficient x pace after which its matrix is factorised anew
 WAIT = 20  # steps between two looks at the other method
 DEARER = 5, 2  # by how much steps of backward differentiation must be longer, as they cost more; where the Jacobian is given
@@ -136,6 +137,7 @@ class LSODA(OdeSolver):
         self.found, self.trial, self.change = np.empty(n), np.empty(n), np.empty(n)
         self.spare = np.empty(n)  # the last correction before the order may rise
         self.pace, self.pace_then = np.ones(n) if pace is None else pace, np.ones(n)  # now, and where the matrix was factorised
+        self.pace_formed = self.pace_then  # and where the Jacobian was formed
         self.matrix: tuple | None = None  # of Newton's method, as kernels.newton takes it
         self.slopes: np.ndarray | None = None  # the Jacobian at pace one, of columns that are not zero; None: to be formed
         self.lead, self.slope_norm = np.arange(n), 0.0  # these columns
@@ -206,6 +208,8 @@ class LSODA(OdeSolver):
             f, fresh = self.fun(self.t + self.h, y), False
             ratio = self.ratio * kernels.faster(self.pace, self.pace_then) if self.method == BDF else 1.0
             if self.stale or abs(ratio - 1.0) > DRIFT:
+                if not 1.0 / AWAY < kernels.faster(self.pace, self.pace_formed) < AWAY:
+                    self.slopes = None
                 ratio, fresh = 1.0, self.slopes is None
                 if not self._form_matrix(y, f):
                     return 0.0, -1
@@ -242,7 +246,7 @@ class LSODA(OdeSolver):
     def _form_matrix(self, y: np.ndarray, f: np.ndarray) -> bool:
         """Jacobian and the factors of the matrix of Newton's method."""
         if self.slopes is None:
-            J, self.formed = self._jacobian(y, f), self.steps
+            J, self.formed, self.pace_formed = self._jacobian(y, f), self.steps, self.pace.copy()
             self.lead = np.flatnonzero(J.any(axis=0))
             self.slopes = np.ascontiguousarray(J[:, self.lead])
             self.slope_norm = kernels.matrix_norm(self.slopes, self.lead, self.pace, self.weight)

@@ -109,6 +109,27 @@ def test_a_jacobian_at_pace_one_serves_while_the_pace_changes():
     assert known[0] < 0.5 * unknown[0] and known[1] < unknown[1]
 
 
+def test_a_jacobian_is_formed_anew_where_the_pace_is_another(monkeypatch):
+    """fun = e^10t x 100 e^-10t (sin t - y): a matrix at today's pace of a Jacobian of long ago is too large, as is the error."""
+    pace = np.ones(1)
+
+    def rate(t, y):
+        pace[:] = np.exp(10 * t)
+        return 100 * (np.sin(t) - y)
+
+    def error():
+        solver = lsoda.LSODA(
+            rate, 0.0, np.zeros(1), np.inf, rtol=1e-6, atol=1e-6, jac=lambda t, y: np.array([[-100 * np.exp(-10 * t)]]), pace=pace
+        )
+        while solver.t < 30.0:
+            assert solver.step() is None
+        return abs(solver.y[0] - (1e4 * np.sin(solver.t) - 100 * np.cos(solver.t)) / (1e4 + 1))
+
+    assert error() < 1e-4
+    monkeypatch.setattr(lsoda, "AWAY", np.inf)
+    assert error() > 1.0  # control
+
+
 def test_dop853_is_scipys_up_to_rounding():
     found, run = integrated(dop853.DOP853, circle, [0, 1], 20.0, 1e-9)
     theirs, reference = integrated(integrate.DOP853, circle, [0, 1], 20.0, 1e-9)
