@@ -30,6 +30,8 @@ class StiffFlow(Flow):
     sliding: np.ndarray  # which pairs of entries do, in the coordinates of the solver
     seen: np.ndarray  # and which did where the last step ended
     paces: np.ndarray  # what makes velocities the rate, where it was evaluated last
+    rates: np.ndarray  # that rate
+    unit: float  # time per unit of the clock there
     failed = -np.inf  # where the solver failed last
     lowest = 0  # steps at order one, of the last CRAWL
     before: np.ndarray | None = None  # the state and its tau in front of them
@@ -52,14 +54,14 @@ class StiffFlow(Flow):
         dY = np.empty_like(Y)
         pace = self.t0 * exp(min(Y[-1], 700.0))
         self.unit, _ = self.field.slide_rate(Y[:-1], self.sliding, pace, dY, self.paces)
-        self.velocity = dY
+        self.rates = dY
         return dY
 
     def jacobian(self, s: float, Y: np.ndarray) -> np.ndarray:
         """d(rate / paces)/dY where the rate was evaluated last; how the clock depends on u is left out."""
         left = self.paces[-1]
         J = np.zeros((Y.size, Y.size))
-        J[:-1, -1] = self.velocity[:-1] * (left / self.unit)
+        J[:-1, -1] = self.rates[:-1] * (left / self.unit)
         J[-1, -1] = left - 1.0
         J[:-1, :-1] = self.field.jacobian(self.state(Y), self.sliding, self.unit)
         return J

@@ -99,6 +99,20 @@ def test_jacobian_against_central_differences(amplitude, sliding, stop_gradient)
     assert np.abs(slow).sum(axis=0).astype(bool).sum() == 3 * 2 + 2 * 2  # FP alone: three of L in two types, two of G in two
 
 
+def test_the_jacobian_by_logarithmic_time_against_central_differences():
+    """Where motion and time share the clock, in all entries: to 1e-6 of the largest, as steps of 1e-5 allow."""
+    field = MixedOrbitField(dynsim.Problem(K=2, P=1e6), weight=1.5)
+    run = StiffFlow(field, 1e12, 2, 1e-5, "LSODA", None, 0, None)
+    Y, step = np.append(field.to_slide(some_state(field), run.sliding), 0.0), np.zeros(field.start().size + 1)
+    while run.rate(0.0, Y)[-1] > 0.5:
+        Y[-1] += 0.1
+    expected, paces, step[-1] = run.jacobian(0.0, Y)[:, -1], run.paces.copy(), 1e-5
+    found = (run.rate(0.0, Y + step) - run.rate(0.0, Y - step)) / 2e-5
+    assert run.paces[-1] == pytest.approx(0.5, abs=0.1)
+    np.testing.assert_allclose(found, paces * expected, rtol=0, atol=1e-6 * np.abs(found).max())
+    assert found[-1] < -0.1 and np.abs(found[:-1]).max() > 0.1  # control: there is something to see
+
+
 def clock(v, pushes, pace):
     """(dt/ds, rates, paces)."""
     out, paces = np.empty((2, len(v) + 1))
