@@ -53,7 +53,7 @@ class StiffFlow(Flow):
         """(du/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0)): see kernels/balance.py."""
         dY = np.empty_like(Y)
         pace = self.t0 * exp(min(Y[-1], 700.0))
-        self.unit, _ = self.field.slide_rate(Y[:-1], self.sliding, pace, dY, self.paces)
+        self.unit = self.field.slide_rate(Y[:-1], self.sliding, pace, dY, self.paces)
         self.rates = dY
         return dY
 

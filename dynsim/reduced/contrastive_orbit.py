@@ -48,6 +48,7 @@ SHARP = 5e-4  # relative spread of an unmasked fraction below which its mean ser
 SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver needs its derivative
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
+NO_RATES = np.zeros(0)  # of the clock, where it is not asked
 NO_TABLES = (np.zeros(0), np.zeros(0), *np.zeros((3, 0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 1)))  # without contrast
 HEAVIEST = 235.0  # PP at which all classes come to rest: the cube of a key's weight, which closures take, would overflow
 FEWEST = 0.5  # keys that a class holds for its PP to grow as far as it will
@@ -195,7 +196,6 @@ class MixedOrbitField(Field):
         self._attention, self._terms = np.zeros((K + 1, 2, 3)), np.zeros(2)
         self._gross, self._together = np.zeros(self._place.size), np.zeros((K + 1, 3))
         self._dy, self._none = np.zeros(self._place.size), np.zeros(K + 1, dtype=bool)
-        self._rate = np.zeros(self._place.size + 1)
         self.pooled = np.zeros((con[0].size, z.size))
         self._seen: tuple = (self._gross, self._together, self._attention, self._terms, self.pooled)
         self.stiff, self.conservative = self.weight > 0, self.weight == 0 or not self.stop_gradient
@@ -259,7 +259,7 @@ class MixedOrbitField(Field):
     ) -> None:
         """Velocity, and columns of its derivative, by the kernel."""
         self._kernel(
-            y, self._none, np.inf, 0.0, *self._known, dy, self._rate, self._rate, *self._seen, columns, derivatives
+            y, self._none, np.inf, 0.0, *self._known, dy, NO_RATES, NO_RATES, *self._seen, columns, derivatives
         )
 
     def _loss(self) -> float:
@@ -321,19 +321,16 @@ class MixedOrbitField(Field):
         """The inverse."""
         return self._from_slide(u, self._own, self.slide, sliding)
 
-    def slide_rate(
-        self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray, paces: np.ndarray
-    ) -> tuple[float, np.ndarray]:
-        """Rate of the coordinates on the clock, and the sizes of the parts that their velocity is the sum of.
+    def slide_rate(self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray, paces: np.ndarray) -> float:
+        """Rate of the coordinates on the clock.
 
         PP counts as pushed with FP of its type, as it follows the same balances, and is slowed with them. PP of classes that hold
         less than one key comes to rest where one key would weigh as much as a whole area: the mean over queries does not know
         that such a key, where there is one, saturates its own softmax. All others come to rest at HEAVIEST.
         """
-        unit = self._kernel(
+        return self._kernel(
             u, sliding, self.limit, pace, *self._known, self._dy, out, paces, *self._seen, NO_COLUMNS, NOTHING
         )
-        return unit, self._gross
 
     def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
         """By differences; what PP does is left out where it is slow."""

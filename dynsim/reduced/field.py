@@ -404,9 +404,7 @@ class Field:
         """
         raise NotImplementedError
 
-    def slide_rate(
-        self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray, paces: np.ndarray
-    ) -> tuple[float, np.ndarray]:
+    def slide_rate(self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray, paces: np.ndarray) -> float:
         """Write how fast the coordinates of a field that is ``stiff`` move on the clock of a flow, as kernels/balance.py has it.
 
         Their velocity comes without cancellation in that of a slide. Correlations beyond ``limit`` count as that: a solver tries
@@ -427,10 +425,8 @@ class Field:
 
         Returns
         -------
-        unit : float
+        float
             Time per unit of the clock.
-        pushes : ndarray of shape (n,)
-            Sum of the sizes of what the velocity is the sum of.
         """
         raise NotImplementedError
 

@@ -136,11 +136,11 @@ class LSODA(OdeSolver):
         self.history, self.weight = np.zeros((ORDERS[ADAMS] + 2, n)), np.empty(n)
         self.found, self.trial, self.change = np.empty(n), np.empty(n), np.empty(n)
         self.spare = np.empty(n)  # the last correction before the order may rise
-        self.pace, self.pace_then = np.ones(n) if pace is None else pace, np.ones(n)  # now, and where the matrix was factorised
-        self.pace_formed = self.pace_then  # and where the Jacobian was formed
+        self.pace = np.ones(n) if pace is None else pace
+        self.pace_then, self.pace_formed = np.ones((2, n))  # where the matrix was factorised, and the Jacobian formed
         self.matrix: tuple | None = None  # of Newton's method, as kernels.newton takes it
-        self.slopes: np.ndarray | None = None  # the Jacobian at pace one, of columns that are not zero; None: to be formed
-        self.lead, self.slope_norm = np.arange(n), 0.0  # these columns
+        self.slopes: np.ndarray | None = None  # the Jacobian at pace one, its columns that are not zero; None: to be formed
+        self.columns, self.slope_norm = np.arange(n), 0.0  # which these are
         f = self.fun(self.t, self.y)
         kernels.set_weights(self.y, self.rtol, self.atol, self.weight)
         tol = min(max(self.rtol, 100 * UNIT), 1e-3)
@@ -247,15 +247,15 @@ class LSODA(OdeSolver):
         """Jacobian and the factors of the matrix of Newton's method."""
         if self.slopes is None:
             J, self.formed, self.pace_formed = self._jacobian(y, f), self.steps, self.pace.copy()
-            self.lead = np.flatnonzero(J.any(axis=0))
-            self.slopes = np.ascontiguousarray(J[:, self.lead])
-            self.slope_norm = kernels.matrix_norm(self.slopes, self.lead, self.pace, self.weight)
+            self.columns = np.flatnonzero(J.any(axis=0))
+            self.slopes = np.ascontiguousarray(J[:, self.columns])
+            self.slope_norm = kernels.matrix_norm(self.slopes, self.columns, self.pace, self.weight)
         self.stale, self.ratio, self.rate_kept = False, 1.0, 0.7
         self.pace_then[:] = self.pace
-        m, scale = self.lead.size, self.h * self.weights[0]
+        m, scale = self.columns.size, self.h * self.weights[0]
         factors, pivots = np.zeros((m, -(-m // kernels.WIDTH) * kernels.WIDTH)), np.zeros(m, dtype=np.int64)
-        self.matrix = self.slopes, self.lead, self.pace_then, scale, factors, pivots
-        return kernels.factorise(self.slopes, self.lead, self.pace_then, scale, factors, pivots)
+        self.matrix = self.slopes, self.columns, self.pace_then, scale, factors, pivots
+        return kernels.factorise(self.slopes, self.columns, self.pace_then, scale, factors, pivots)
 
     def _jacobian(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
         """Of the function, by differences where it gives none."""
@@ -363,7 +363,7 @@ class LSODA(OdeSolver):
             self.method, factor = BDF, there
         else:
             if self.slope_norm * abs(self.h) > 1.0:
-                return False  # Adams' steps would be shorter than these may be at least
+                return False  # Adams' steps could be at most .575 times this one, the next is at least 1 / 1.2 times it
             scaled = error * _first_error(BDF, q) / _first_error(ADAMS, q)
             there = self._adams_step(self._longer(scaled, q + 1, 1.2), self.slope_norm)
             if there * 5 < 5 * self._longer(error, q + 1, 1.2):

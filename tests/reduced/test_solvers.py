@@ -166,15 +166,15 @@ def test_coefficients_of_low_orders():
 def test_newtons_correction_is_lapacks(n, m):
     """Of a matrix all of whose columns but m are zero, (1 - h first J) x = h f - history[1] - found."""
     J, (f, found, slope), pace = np.zeros((n, n)), DRAW.normal(size=(3, n)), DRAW.uniform(0.5, 2.0, n)
-    lead = np.sort(DRAW.choice(n, m, replace=False))
-    J[:, lead] = DRAW.normal(size=(n, m))
+    columns = np.sort(DRAW.choice(n, m, replace=False))
+    J[:, columns] = DRAW.normal(size=(n, m))
     factors, pivots = np.zeros((m, -(-m // solvers.WIDTH) * solvers.WIDTH)), np.zeros(m, dtype=np.int64)
-    columns = np.ascontiguousarray(J[:, lead])
-    assert solvers.factorise(columns, lead, pace, 0.7, factors, pivots)
+    held = np.ascontiguousarray(J[:, columns])
+    assert solvers.factorise(held, columns, pace, 0.7, factors, pivots)
     matrix = np.eye(n) - 0.7 * pace[:, None] * J
     expected = np.linalg.solve(matrix, 2.0 * f - slope - found)
     history, y, before, weight = np.array([DRAW.normal(size=n), slope]), np.empty(n), found.copy(), np.ones(n)
-    of_all = columns, lead, pace, 0.7, factors, pivots
+    of_all = held, columns, pace, 0.7, factors, pivots
     size = solvers.newton(history, 0.35, 2.0, f, found, y, weight, of_all, 0.9)
     np.testing.assert_allclose(found - before, 0.9 * expected, rtol=0, atol=1e-14 * n * np.linalg.cond(matrix))
     np.testing.assert_allclose(y, history[0] + 0.35 * found, rtol=1e-14)
@@ -189,10 +189,10 @@ def test_norms_and_steps():
     assert solvers.rms(v, weight) == pytest.approx(np.sqrt(((v * weight) ** 2).mean()), rel=1e-14)
     J = DRAW.normal(size=(37, 37))
     pace, before = DRAW.random((2, 37))
-    expected, lead = ((np.abs(J) / weight).sum(axis=1) * weight * pace).max(), np.arange(37)
-    assert solvers.matrix_norm(J, lead, pace, weight) == pytest.approx(expected, rel=1e-13)
+    expected, columns = ((np.abs(J) / weight).sum(axis=1) * weight * pace).max(), np.arange(37)
+    assert solvers.matrix_norm(J, columns, pace, weight) == pytest.approx(expected, rel=1e-13)
     J[:, ::2] = 0.0
-    few = solvers.matrix_norm(np.ascontiguousarray(J[:, 1::2]), lead[1::2], pace, weight)
+    few = solvers.matrix_norm(np.ascontiguousarray(J[:, 1::2]), columns[1::2], pace, weight)
     assert few == pytest.approx(((np.abs(J) / weight).sum(axis=1) * weight * pace).max(), rel=1e-13) and few < expected
     assert solvers.faster(pace, before) == pace.max() / before.max()
     slopes, weights = DRAW.normal(size=(13, 37)), DRAW.normal(size=13)

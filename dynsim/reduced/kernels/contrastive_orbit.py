@@ -24,7 +24,7 @@ from dynsim.reduced.kernels.elementary import exp, expm1_of_vector, log, log1p
 from dynsim.reduced.kernels.pairs_of_areas import PUSHED, pool_global, pool_local, push_global, push_local, weigh, weighted_sum
 from dynsim.reduced.kernels.simd import HALF_WIDTH, borrowed, broadcast_half, load_at, store_at, total
 from dynsim.reduced.kernels.solvers import within
-from dynsim.reduced.kernels.two_areas import sums_over_classes, two_area_query
+from dynsim.reduced.kernels.two_areas import two_area_query
 
 PP_PUSHED = 1e-2  # of the pushes on FP of its type, what counts as pushes on PP: less, as PP has no fast balance of its own
 STEP = 1e-7  # of a correlation, for differences: what a stiff solver's Jacobian needs
@@ -43,7 +43,7 @@ def masses(E, k, P, keys, z, z_weight, w_others, out):
     for i in range(out.size):
         out[i] = 0.0
     for d in range(3):
-        out[d] = sums_over_classes(keys, (3 * k + d) * S, S, E)[0] / P
+        out[d] = weighted_sum(E[:S], keys, (3 * k + d) * S) / P
     out[0] += E[S] / P
     for a in range(z.size):
         out[3] += z_weight[a] * w_others[a]

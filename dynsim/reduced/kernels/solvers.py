@@ -147,15 +147,15 @@ def iterate(history, first, h, f, found, y, weight):
 def newton(history, first, h, f, found, y, weight, matrix, share):
     """The same by a Newton iteration, with the `matrix` of `factorise`; share: of the correction, what is taken. 2 / (1 + ratio)
     serves where h first J has changed by a ratio since (Brown, Byrne and Hindmarsh 1989)."""
-    J, lead, pace, scale, factors, pivots = matrix
+    J, columns, pace, scale, factors, pivots = matrix
     for i in range(y.size):
         f[i] = h * f[i] - (history[1, i] + found[i])
-    x = f[lead]
+    x = f[columns]
     solve(factors, pivots, x)
     if x.size < f.size:
         for i in range(f.size):
             f[i] += scale * pace[i] * dot(J[i], x)
-    f[lead] = x
+    f[columns] = x
     for i in range(y.size):
         f[i] *= share
         found[i] += f[i]
@@ -186,13 +186,13 @@ def interpolate(history, lengths, ahead):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def matrix_norm(J, lead, pace, weight):
-    """The norm that goes with `norm` of pace (n,) times the rows of J, which holds the columns `lead`, the others being zero."""
+def matrix_norm(J, columns, pace, weight):
+    """The norm that goes with `norm` of the matrix that `factorise` calls A."""
     most = 0.0
     for i in range(J.shape[0]):
         total = 0.0
-        for j in range(lead.size):
-            total += abs(J[i, j]) / weight[lead[j]]
+        for j in range(columns.size):
+            total += abs(J[i, j]) / weight[columns[j]]
         most = max(most, total * weight[i] * pace[i])
     return most
 
@@ -207,15 +207,15 @@ def faster(pace, before):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def factorise(J, lead, pace, scale, factors, pivots):
-    """Triangular factors of 1 - scale A in rows and columns `lead` with partial pivoting, whole vectors; whether there are any.
+def factorise(J, columns, pace, scale, factors, pivots):
+    """Triangular factors of 1 - scale A in these rows and columns, with partial pivoting, whole vectors; whether there are any.
 
-    A: pace (n,) times the rows of J (n, m), which holds its columns lead (m,), the others being zero. factors (m, m'): m' whole
-    vectors. pivots (m,): the row exchanged with each."""
-    n = lead.size
+    A (n, n): pace (n,) times the rows of J (n, m) in these columns (m,), zero in all others. factors (m, m'): m' whole vectors.
+    pivots (m,): the row exchanged with each."""
+    n = columns.size
     for i in range(n):
         for j in range(n):
-            factors[i, j] = -scale * pace[lead[i]] * J[lead[i], j]
+            factors[i, j] = -scale * pace[columns[i]] * J[columns[i], j]
         factors[i, i] += 1.0
     like = broadcast(0.0)
     width = factors.shape[1]

@@ -29,12 +29,21 @@ from dynsim.reduced.kernels.closure import (
     amplitude_means,
     expectation,
 )
-from dynsim.reduced.kernels.pairs_of_areas import BOTH, LEAD_Z, OWN_Z, SLIDE
+from dynsim.reduced.kernels.pairs_of_areas import BOTH, LEAD_Z, OWN_Z, SLIDE, weighted_sum
 from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, load_head, total
 
 LEAD, D_LEAD, KEY_LEAD, GIVEN_UP = OUTPUTS, OUTPUTS + 1, OUTPUTS + 2, OUTPUTS + 3
 WITH_LEAD = OUTPUTS + 4
 POINT = 3e-5  # relative spread of the own area's mean weight below which one point serves for two, to the square of it
+
+
+@njit(nogil=True, error_model="numpy")
+def pair_at(pairs, w, wg, at, weight):
+    """Of the pairs from `at` on: probability times weight, amplitudes of own and global area, their squares, w, wg."""
+    padded, zero = w.size, broadcast_half(0.0)
+    z_own, z_lead = load_at(pairs, OWN_Z * padded + at, zero), load_at(pairs, LEAD_Z * padded + at, zero)
+    t = load_at(pairs, BOTH * padded + at, zero) * weight
+    return t, z_own, z_lead, z_own * z_own, z_lead * z_lead, load_at(w, at, zero), load_at(wg, at, zero)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -70,11 +79,10 @@ def expectation_with_lead(
             i_base, i_square, i_seen, i_key, i_12, i_112, i_1122 = zero, zero, zero, zero, zero, zero, zero
             weight = xg_weight[j] * x_weight[j, i]
             is_point = r <= POINT * m
+            if is_point:
+                h = 0.0
             for at in range(0, padded if is_point else 0, HALF_WIDTH):
-                t = load_at(pairs, BOTH * padded + at, zero) * weight
-                z_own, z_lead = load_at(pairs, OWN_Z * padded + at, zero), load_at(pairs, LEAD_Z * padded + at, zero)
-                square, square_lead = z_own * z_own, z_lead * z_lead
-                w_own, w_lead = load_at(w, at, zero), load_at(wg, at, zero)
+                t, z_own, z_lead, square, square_lead, w_own, w_lead = pair_at(pairs, w, wg, at, weight)
                 lead, less = w_lead * at_lead, w_own - 1.0
                 b = lead + outside
                 f = 1.0 / (less * (c * m) + b)
@@ -100,10 +108,7 @@ def expectation_with_lead(
                 i_12 = i_12 - (half * twice + Wt * s)
                 i_112 = i_112 + (half * (s * twice + h_f * k) + 1.5 * Wt * s * s)
             for at in range(0, 0 if is_point else padded, HALF_WIDTH):
-                t = load_at(pairs, BOTH * padded + at, zero) * weight
-                z_own, z_lead = load_at(pairs, OWN_Z * padded + at, zero), load_at(pairs, LEAD_Z * padded + at, zero)
-                square, square_lead = z_own * z_own, z_lead * z_lead
-                w_own, w_lead = load_at(w, at, zero), load_at(wg, at, zero)
+                t, z_own, z_lead, square, square_lead, w_own, w_lead = pair_at(pairs, w, wg, at, weight)
                 lead, less = w_lead * at_lead, w_own - 1.0
                 b = lead + outside
                 f1, f2 = 1.0 / (less * S1 + b), 1.0 / (less * S2 + b)
@@ -152,8 +157,8 @@ def expectation_with_lead(
             s_seen = s_seen + i_seen * rho[j, i]
             s_key = s_key + (i_key * xg[j] + i_base * (1.0 - xg[j]))
             if u > 0.0:
-                alpha, lean_f = i_112 - i_1122 * d1, 0.0 if is_point else h
-                s_mean = s_mean + (i_12 - alpha * (2.0 * lean_f) + i_1122 * (2.0 * v)) * u
+                alpha = i_112 - i_1122 * d1
+                s_mean = s_mean + (i_12 - alpha * (2.0 * h) + i_1122 * (2.0 * v)) * u
                 s_var = s_var + (alpha - i_1122 * (2.0 * h)) * spread
                 s_skew = s_skew + i_1122 * lean
     out[LOSS], out[OWN], out[SEEN], out[LEAD] = total(s_loss), total(s_own), total(s_seen), total(s_lead)
@@ -225,12 +230,10 @@ def two_area_query(
     for k in range(2):
         if clusters[k] == 0:
             continue
-        own, lead, (other, other2) = (
-            sums_over_classes(keys, 3 * k * S, S, E)[0], sums_over_classes(keys, (3 * k + 1) * S, S, E)[0],
-            sums_over_classes(keys, (3 * k + 2) * S, S, E),
-        )
-        own, lead, other = share * own / copies[k, 0], share * lead / copies[k, 1], share * other / copies[k, 2]
-        other2 = share * share * other2 / copies[k, 2]
+        own = share * weighted_sum(E[:S], keys, 3 * k * S) / copies[k, 0]
+        lead = share * weighted_sum(E[:S], keys, (3 * k + 1) * S) / copies[k, 1]
+        other, other2 = sums_over_classes(keys, (3 * k + 2) * S, S, E)
+        other, other2 = share * other / copies[k, 2], share * share * other2 / copies[k, 2]
         mean, var, skew, whole, reach = own_statistics(E[:S], keys[k, 0], n[k], 1.0)
         w0, w1, zw, z2w2, z3w2 = amplitude_means(y[3 * k + 2], z, z_weight)
         others = copies[k, 2] * other
