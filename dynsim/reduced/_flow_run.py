@@ -153,7 +153,7 @@ class Flow:
         self.loss, self.signs = self.reached()
         if self.loss > loss + max(self.rise, self.rtol * abs(loss)):
             raise self.stopped(f"its loss rises, so the closure is off: end at t_end={self.t:.4g}")
-        self.tau, self.steps = self.solver.y[-1], self.steps + 1
+        self.tau, self.steps = self.solver.y[-1], self.steps + getattr(self.solver, "made", 1)
         found = [e for e in self.field.events if self.events[e] is None and before[e] < 0 <= self.signs[e]]
         due = list(takewhile(lambda time: time[1] <= self.tau, self.waiting))
         del self.waiting[: len(due)]
@@ -171,7 +171,8 @@ class Flow:
 
     def save_passed(self, found: Sequence[str], due: Sequence[tuple[float, float]]) -> None:
         """Save the events found and the times due in the last step, in their order, from the solver's dense output."""
-        dense, a, b = self.solver.dense_output(), self.solver.t_old, self.solver.t
+        dense = self.solver.dense_output()
+        a, b = dense.t_old, dense.t
         points: list[tuple[float, float | None, str]]
         points = [(_crossing(lambda s, e=e: self.crossings(dense(s))[1][e], a, b), None, e) for e in found]
         points += [(_crossing(lambda s, tau=tau: dense(s)[-1] - tau, a, b), t, "") for t, tau in due]

@@ -18,6 +18,7 @@ from dynsim.reduced.recording import State
 
 # A solver follows rounding where of so many steps at least such a share has order one, and all of them move no more than this.
 CRAWL, LOWEST, MOVED = 2000, 0.4, 0.05
+STEPS = 100  # in compiled code, at most: as many as progress may be behind, and Ctrl-C waits for
 LEAST = 1e-8  # local tolerance of entries finer than one: at a balance of the others they move by rounding of that order
 
 
@@ -31,9 +32,9 @@ class StiffFlow(Flow):
     seen: np.ndarray  # and which did where the last step ended
     paces: np.ndarray  # what makes velocities the rate, where it was evaluated last
     rates: np.ndarray  # that rate
-    unit: float  # time per unit of the clock there
     failed = -np.inf  # where the solver failed last
     lowest = 0  # steps at order one, of the last CRAWL
+    watch: np.ndarray  # where compiled steps end: tau, the number of steps, and the signs of events as a number
     before: np.ndarray | None = None  # the state and its tau in front of them
 
     def prepare(self, start: State) -> State:
@@ -42,7 +43,7 @@ class StiffFlow(Flow):
         fine = self.scale < 1.0
         self.scale[fine] = np.maximum(self.scale[fine], LEAST / (SAFETY * self.rtol))
         self.field.velocity(y)
-        self.sliding, self.paces = self.field.slides_seen(), np.ones(start.y.size)
+        self.sliding, self.paces, self.watch = self.field.slides_seen(), np.ones(start.y.size), np.array([np.inf, 1.0, -1.0])
         return State(start.step, np.append(self.field.to_slide(y, self.sliding), start.y[-1]), start.memory, start.kept)
 
     def state(self, Y: np.ndarray) -> np.ndarray:
@@ -51,19 +52,23 @@ class StiffFlow(Flow):
 
     def rate(self, s: float, Y: np.ndarray) -> np.ndarray:
         """(du/ds, dtau/ds) with dt/ds = 1 / (speed + 1 / (t + t0)): see kernels/balance.py."""
-        dY = np.empty_like(Y)
-        pace = self.t0 * exp(min(Y[-1], 700.0))
-        self.unit = self.field.slide_rate(Y[:-1], self.sliding, pace, dY, self.paces)
-        self.rates = dY
-        return dY
+        self.rates = np.empty_like(Y)
+        self.field.slide_rate(Y, self.sliding, self.t0, self.rates, self.paces)
+        return self.rates
+
+    def compiled(self, solver: tuple, Y: np.ndarray, rates: np.ndarray) -> tuple[int, int]:
+        """Steps of LSODA in compiled code, up to where there is something to do."""
+        self.rates = rates
+        return self.field.slide_rate(Y, self.sliding, self.t0, rates, self.paces, solver, self.watch)
 
     def jacobian(self, s: float, Y: np.ndarray) -> np.ndarray:
         """d(rate / paces)/dY where the rate was evaluated last; how the clock depends on u is left out."""
         left = self.paces[-1]
+        unit = left * self.t0 * exp(min(Y[-1], 700.0))
         J = np.zeros((Y.size, Y.size))
-        J[:-1, -1] = self.rates[:-1] * (left / self.unit)
+        J[:-1, -1] = self.rates[:-1] * (left / unit)
         J[-1, -1] = left - 1.0
-        J[:-1, :-1] = self.field.jacobian(self.state(Y), self.sliding, self.unit)
+        J[:-1, :-1] = self.field.jacobian(self.state(Y), self.sliding, unit)
         return J
 
     def reached(self) -> tuple[float, dict[str, float]]:
@@ -78,28 +83,35 @@ class StiffFlow(Flow):
     def leave(self) -> None:
         """End in front of the step that leaves the range of the softmax: attention is a step of the amplitudes by then, and
         goes on to sharpen only."""
-        self.save(self.t, self.solver.dense_output()(self.solver.t_old))
+        dense = self.solver.dense_output()
+        Y = dense(dense.t_old)
+        self.tau = Y[-1]
+        self.save(self.t, Y)
         self.ended = f"ended at t={self.t:.6g}, where a correlation passes {self.limit:.4g}"
 
     def own_options(self) -> dict[str, Any]:
         """The Jacobian, for solvers that take one."""
         if self.name == "LSODA":
-            return {"jac": self.jacobian, "pace": self.paces}
+            return {"jac": self.jacobian, "pace": self.paces, "advance": self.compiled}
         return {"jac": lambda s, Y: self.paces[:, None] * self.jacobian(s, Y)} if self.name == "Radau" else {}
 
     def advance(self) -> str | None:
-        """One step of the solver, afresh where it fails, but once."""
+        """One step of the solver or many, afresh where it fails, but once."""
+        most = 1 if self.field.conservative else min(STEPS, CRAWL - self.steps % CRAWL)
+        self.watch[:2] = min([self.end, *(tau for _, tau in self.waiting[:1])]), most
         message = self.solver.step()
         if self.solver.status == "failed" and self.solver.t > self.failed:
             self.failed = self.solver.t
             self.afresh(self.solver.y)
             message = self.solver.step()
+        if self.solver.status == "failed":
+            self.tau = self.solver.y[-1]
         return message
 
     def step(self) -> None:
-        """One step, and other coordinates where other pairs slide now."""
+        """Steps, and other coordinates where other pairs slide now."""
         super().step()
-        self.lowest += self.solver.order == 1 if self.name == "LSODA" else 0
+        self.lowest += getattr(self.solver, "lowest", 0)
         if self.steps % CRAWL == 0:
             self.end_where_it_crawls()
         if self.ended or self.seen.tobytes() == self.sliding.tobytes():

@@ -48,7 +48,7 @@ SHARP = 5e-4  # relative spread of an unmasked fraction below which its mean ser
 SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver needs its derivative
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
-NO_RATES = np.zeros(0)  # of the clock, where it is not asked
+NO_RATES = np.zeros(0)  # of the clock, where it is not asked, and where no solver is to be watched
 NO_TABLES = (np.zeros(0), np.zeros(0), *np.zeros((3, 0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 1)))  # without contrast
 HEAVIEST = 235.0  # PP at which all classes come to rest: the cube of a key's weight, which closures take, would overflow
 FEWEST = 0.5  # keys that a class holds for its PP to grow as far as it will
@@ -130,6 +130,7 @@ class MixedOrbitField(Field):
         from dynsim.reduced.kernels import contrastive_orbit as kernels
         from dynsim.reduced.kernels.closure import SATURATED
         from dynsim.reduced.kernels.counts import all_masked
+        from dynsim.reduced.kernels.multistep import NO_SOLVER
 
         if not (is_number(weight) and weight >= 0):
             raise InputError(f"weight must be at least 0 and finite, got {weight!r}: take e.g. 1.0")
@@ -183,9 +184,10 @@ class MixedOrbitField(Field):
         )
         mode = {"own-area": kernels.OWN_AREA, "two-areas": kernels.TWO_AREAS}[masks] if reconstruction else kernels.NONE
         how = mode, self.weight if reconstruction else self.weight / P, not self.stop_gradient
-        self._known: tuple = (self._place, self._own, self._pp, self._heaviest, *how, *fixed)
+        self._known: tuple = (self._pairs, self._place, self._own, self._pp, self._heaviest, *how, *fixed)
         self._copies = copies
         self._kernel: Any = kernels.mixed_types
+        self._no_solver = NO_SOLVER
         self._from_slide: Any = balance.from_slide
         self._held_back: Any = balance.held_back
         self._slides: Any = balance.slides
@@ -259,7 +261,8 @@ class MixedOrbitField(Field):
     ) -> None:
         """Velocity, and columns of its derivative, by the kernel."""
         self._kernel(
-            y, self._none, np.inf, 0.0, *self._known, dy, NO_RATES, NO_RATES, *self._seen, columns, derivatives
+            self._no_solver, NO_RATES, 0.0, y, self._none, np.inf, dy, NO_RATES, NO_RATES, self._seen, columns, derivatives,
+            *self._known,
         )
 
     def _loss(self) -> float:
@@ -321,7 +324,16 @@ class MixedOrbitField(Field):
         """The inverse."""
         return self._from_slide(u, self._own, self.slide, sliding)
 
-    def slide_rate(self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray, paces: np.ndarray) -> float:
+    def slide_rate(
+        self,
+        Y: np.ndarray,
+        sliding: np.ndarray,
+        t0: float,
+        out: np.ndarray,
+        paces: np.ndarray,
+        solver: tuple | None = None,
+        watch: np.ndarray | None = None,
+    ) -> tuple[int, int]:
         """Rate of the coordinates on the clock.
 
         PP counts as pushed with FP of its type, as it follows the same balances, and is slowed with them. PP of classes that hold
@@ -329,7 +341,8 @@ class MixedOrbitField(Field):
         that such a key, where there is one, saturates its own softmax. All others come to rest at HEAVIEST.
         """
         return self._kernel(
-            u, sliding, self.limit, pace, *self._known, self._dy, out, paces, *self._seen, NO_COLUMNS, NOTHING
+            solver or self._no_solver, NO_RATES if watch is None else watch, t0, Y, sliding, self.limit, self._dy, out, paces,
+            self._seen, NO_COLUMNS, NOTHING, *self._known,
         )
 
     def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
@@ -604,7 +617,8 @@ def _pairs(z: np.ndarray, weight: np.ndarray, slide: np.ndarray) -> np.ndarray:
     from dynsim.reduced.kernels.simd import HALF_WIDTH
 
     own, lead = np.tile(z, z.size), np.repeat(z, z.size)
-    rows = [own, lead, np.tile(weight, z.size) * np.repeat(weight, z.size), slide[0] * own - slide[1] * lead]
+    both, (top, low) = np.tile(weight, z.size) * np.repeat(weight, z.size), slide
+    rows = [both, both * (top * own), both * (low * lead), both * (top * own - low * lead), own * own, lead * lead]
     return np.pad(np.array(rows), ((0, 0), (0, -(z.size**2) % HALF_WIDTH)))
 
 

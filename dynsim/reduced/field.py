@@ -404,7 +404,16 @@ class Field:
         """
         raise NotImplementedError
 
-    def slide_rate(self, u: np.ndarray, sliding: np.ndarray, pace: float, out: np.ndarray, paces: np.ndarray) -> float:
+    def slide_rate(
+        self,
+        Y: np.ndarray,
+        sliding: np.ndarray,
+        t0: float,
+        out: np.ndarray,
+        paces: np.ndarray,
+        solver: tuple | None = None,
+        watch: np.ndarray | None = None,
+    ) -> tuple[int, int]:
         """Write how fast the coordinates of a field that is ``stiff`` move on the clock of a flow, as kernels/balance.py has it.
 
         Their velocity comes without cancellation in that of a slide. Correlations beyond ``limit`` count as that: a solver tries
@@ -412,21 +421,28 @@ class Field:
 
         Parameters
         ----------
-        u : ndarray of shape (n,)
-            Coordinates.
+        Y : ndarray of shape (n + 1,)
+            Coordinates, and tau = log(1 + t / t0).
         sliding : ndarray of bool
             As ``slides_seen`` returns it.
-        pace : float
-            Time per unit of logarithmic time.
+        t0 : float
+            Unit of time of tau.
         out : ndarray of shape (n + 1,)
-            Rates of the coordinates and of logarithmic time; written.
+            Rates of the coordinates and of tau; written.
         paces : ndarray of shape (n + 1,)
             What their velocities, and the one of logarithmic time, are multiplied with; written.
+        solver : tuple, optional
+            As kernels.multistep.advance takes it: to go on for as long as it asks for rates at Y, which it changes.
+        watch : ndarray of shape (3,), optional
+            Where to end its steps: at this tau; after so many steps; where other events have happened than in this number, which
+            has a bit for each (kept up to date); besides, where other pairs slide or ``limit`` is passed.
 
         Returns
         -------
-        float
-            Time per unit of the clock.
+        asked : int
+            What else the solver asks for, or how its step ended.
+        evaluations : int
+            How often rates were written.
         """
         raise NotImplementedError
 

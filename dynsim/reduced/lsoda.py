@@ -15,19 +15,13 @@ from typing import Any
 import numpy as np
 from scipy.integrate import DenseOutput, OdeSolver
 
-from dynsim.reduced.kernels import solvers as kernels
+from dynsim.reduced.kernels import multistep as kernels
+from dynsim.reduced.kernels import solvers
+from dynsim.reduced.kernels.multistep import ADAMS, BDF, ORDERS, UNIT
 
-ADAMS, BDF = 0, 1
-ORDERS = 12, 5  # at most
-STABLE = (0.5, 0.575, 0.55, 0.45, 0.35, 0.25, 0.2, 0.15, 0.1, 0.075, 0.05, 0.025)  # h x Lipschitz constant of Adams' methods
-UNIT = 2.0**-52
-ITERATIONS = 3  # of the corrector, at most
-FAILURES = 10  # in a row, after which the solver gives up
-OLD = 50  # steps after which a Jacobian is formed anew
-AWAY = 100.0  # change of pace after which it is, too: corrections by too large a matrix are small, and pass for converged
-DRIFT = 0.3  # relative change of h x leading coefficient x pace after which its matrix is factorised anew
-WAIT = 20  # steps between two looks at the other method
+AWAY = 100.0  # change of pace with a new Jacobian: too large a matrix makes small corrections, which pass for converged
 DEARER = 5, 2  # by how much steps of backward differentiation must be longer, as they cost more; where the Jacobian is given
+FAILS = {kernels.DIVERGES: "the corrector does not converge", kernels.FAILS: "the error test fails"}
 
 
 @lru_cache
@@ -69,6 +63,17 @@ def coefficients(method: int, order: int) -> tuple[tuple[float, ...], tuple[floa
     return tuple(float(w) for w in weights), (float(tests[0]), float(tests[1]), float(tests[2]))
 
 
+@lru_cache
+def table() -> np.ndarray:
+    """All of them, as kernels.multistep takes them: by method and order, the tests' constants, then the weights."""
+    known = np.zeros((2, ORDERS[ADAMS] + 1, 3 + ORDERS[ADAMS] + 1))
+    for method in (ADAMS, BDF):
+        for order in range(1, ORDERS[method] + 1):
+            weights, tests = coefficients(method, order)
+            known[method, order, : 4 + order] = *tests, *weights
+    return known
+
+
 def _product(n: int) -> list[Fraction]:
     """Coefficients of (x + 1) (x + 2) .. (x + n - 1), constant first."""
     p = [Fraction(1)]
@@ -106,6 +111,14 @@ class LSODA(OdeSolver):
         every call. For functions whose pace changes sooner than dg/dy does: a Jacobian serves for longer.
     first_step : float, optional
         Length of the first step.
+    advance : callable, optional
+        Function (solver, y, f), f its last dy/dt, that does what kernels.multistep.advance does and evaluates fun itself, in
+        compiled code, over any number of steps: it returns what else is asked for, and how many evaluations it took.
+
+    Attributes
+    ----------
+    made, lowest : int
+        Steps that the last call of ``step`` has made, and how many of them ended with order one.
 
     Examples
     --------
@@ -118,6 +131,8 @@ class LSODA(OdeSolver):
     (True, True)
     """
 
+    made = lowest = 0
+
     def __init__(
         self,
         fun: Callable,
@@ -129,262 +144,82 @@ class LSODA(OdeSolver):
         jac: Callable | None = None,
         pace: np.ndarray | None = None,
         first_step: float | None = None,
+        advance: Callable | None = None,
     ) -> None:
         super().__init__(fun, t0, y0, t_bound, vectorized=False)
-        n, self.y = self.n, np.array(y0, dtype=float)
-        self.rtol, self.atol, self.jac = float(rtol), np.broadcast_to(np.asarray(atol, dtype=float), (n,)).copy(), jac
-        self.history, self.weight = np.zeros((ORDERS[ADAMS] + 2, n)), np.empty(n)
-        self.found, self.trial, self.change = np.empty(n), np.empty(n), np.empty(n)
-        self.spare = np.empty(n)  # the last correction before the order may rise
-        self.pace = np.ones(n) if pace is None else pace
-        self.pace_then, self.pace_formed = np.ones((2, n))  # where the matrix was factorised, and the Jacobian formed
-        self.matrix: tuple | None = None  # of Newton's method, as kernels.newton takes it
-        self.slopes: np.ndarray | None = None  # the Jacobian at pace one, its columns that are not zero; None: to be formed
-        self.columns, self.slope_norm = np.arange(n), 0.0  # which these are
+        size, self.rate, self.jac, self.advance = self.n, fun, jac, advance
+        self.x, self.counts = np.zeros(len(kernels.REALS)), np.zeros(len(kernels.COUNTS), dtype=np.int64)
+        self.history, self.rows = np.zeros((ORDERS[ADAMS] + 2, size)), np.zeros((len(kernels.ROWS), size))
+        # the Jacobian's columns that are not zero, which these are, and the factors of the matrix of Newton's method
+        self.matrix: tuple[np.ndarray, ...] = (
+            np.zeros((size, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 0)), np.zeros(0, dtype=np.int64)
+        )
+        self.pace, self.trial, self.slope = np.ones(size) if pace is None else pace, self.rows[kernels.TRIAL], np.empty(size)
+        self.rows[kernels.ATOL], self.rows[kernels.Y] = atol, y0
+        self.rows[[kernels.PACE_THEN, kernels.PACE_FORMED]] = 1.0
+        self.y, weight = self.rows[kernels.Y].copy(), self.rows[kernels.WEIGHT]
         f = self.fun(self.t, self.y)
-        kernels.set_weights(self.y, self.rtol, self.atol, self.weight)
-        tol = min(max(self.rtol, 100 * UNIT), 1e-3)
-        speed = kernels.norm(f, self.weight)
-        self.h = first_step or (1.0 / (sqrt(tol) * speed) if speed > 0 else 1.0)
-        self.history[0], self.history[1] = self.y, self.h * f
-        self.method, self.order, self.used = ADAMS, 1, (self.h, 1)
-        self.weights, self.tests = coefficients(ADAMS, 1)
-        self.corrections = np.array(self.weights)
-        self.ratio, self.rate_kept = 1.0, 0.7  # h x leading coefficient over that of the matrix; convergence rate
-        self.until_change, self.most = 2, 1e4  # steps to a change of order; by how much the step may grow
-        self.stale, self.steps, self.formed = False, 0, 0  # whether to form the Jacobian; steps, and where it was formed
-        self.look, self.held, self.lipschitz, self.seen = WAIT, False, 0.0, 0.0  # at the other method
+        solvers.set_weights(self.y, rtol, self.rows[kernels.ATOL], weight)
+        speed = solvers.norm(f, weight)
+        h = first_step or (1.0 / (sqrt(min(max(rtol, 100 * UNIT), 1e-3)) * speed) if speed > 0 else 1.0)
+        self.history[0], self.history[1] = self.y, h * f
+        x, n = self.x, self.counts
+        x[kernels.T], x[kernels.H], x[kernels.H_USED], x[kernels.RTOL] = t0, h, h, rtol
+        x[kernels.AWAY], x[kernels.DEARER] = AWAY, DEARER[jac is not None]
+        x[kernels.RATIO], x[kernels.TRUSTED], x[kernels.MOST] = 1.0, 0.7, 1e4
+        n[kernels.METHOD], n[kernels.ORDER], n[kernels.ORDER_USED] = ADAMS, 1, 1
+        n[kernels.WAITING], n[kernels.LOOK] = 2, kernels.WAIT
+        n[kernels.MISSING], n[kernels.GIVEN] = 1, jac is not None
 
-    # ---- a step
+    @property
+    def method(self) -> int:
+        """ADAMS or BDF."""
+        return int(self.counts[kernels.METHOD])
+
+    @property
+    def order(self) -> int:
+        """Order of the next step."""
+        return int(self.counts[kernels.ORDER])
 
     def _step_impl(self) -> tuple[bool, str | None]:
-        failures = errors = 0
-        kernels.set_weights(self.history[0], self.rtol, self.atol, self.weight)
-        while True:
-            if self.method == BDF and self.steps >= self.formed + OLD:
-                self.stale, self.slopes = True, None
-            size = kernels.predict(self.history, self.order, self.weight, self.trial, self.found)
-            last, iterations = self._corrected(size)
-            if iterations < 0:
-                kernels.retract(self.history, self.order)
-                failures += 1
-                if failures == FAILURES or not np.isfinite(self.h) or self.t + 0.25 * self.h == self.t:
-                    return False, "the corrector does not converge"
-                self.most, self.stale = 2.0, self.method == BDF
-                self._rescale(0.25)
-                continue
-            error = (last if iterations == 0 else kernels.norm(self.found, self.weight)) / self.tests[1]
-            if error <= 1.0:
-                break
-            kernels.retract(self.history, self.order)
-            errors += 1
-            self.most = 2.0
-            if errors == FAILURES or self.t + 0.1 * self.h == self.t:
-                return False, "the error test fails"
-            if errors < 3:
-                self._change_order(error, errors)
+        steps, low = self.counts[kernels.STEPS], self.counts[kernels.LOW]
+        asked = kernels.SLOPE
+        while asked in (kernels.SLOPE, kernels.JACOBIAN):
+            solver = self.x, self.counts, self.history, self.rows, table(), *self.matrix
+            if self.advance is None:
+                asked = kernels.advance(solver, self.pace, self.slope)
             else:
-                self._start_over()
-        self.t += self.h
-        self.steps += 1
-        self.used = self.h, self.order
-        self.y = kernels.correct(self.history, self.order, self.corrections, self.found)
-        self.look -= 1
-        if self.look < 0 and self._turned(error, size):
-            self.most = 10.0
-            return True, None
-        self.until_change -= 1
-        if self.until_change == 0:
-            self._change_order(error, 0)
-        elif self.until_change == 1 and self.order < ORDERS[self.method]:
-            self.spare[:] = self.found
-        return True, None
+                asked, evaluations = self.advance(solver, self.trial, self.slope)
+                self.nfev += evaluations
+            if asked == kernels.SLOPE:
+                self.slope = np.asarray(self.rate(self.x[kernels.AT], self.trial), dtype=float)
+                self.nfev += 1
+            elif asked == kernels.JACOBIAN:
+                self._form()
+        self.t, self.y = float(self.x[kernels.T]), self.rows[kernels.Y].copy()
+        self.made, self.lowest = int(self.counts[kernels.STEPS] - steps), int(self.counts[kernels.LOW] - low)
+        return asked == kernels.DONE, FAILS.get(asked)
 
-    def _corrected(self, size: float) -> tuple[float, int]:
-        """Solve for the corrected step: (the last change, iterations before the last; -1 where they do not converge)."""
-        first, y = self.weights[0], self.trial
-        while True:
-            rate = before = 0.0
-            f, fresh = self.fun(self.t + self.h, y), False
-            ratio = self.ratio * kernels.faster(self.pace, self.pace_then) if self.method == BDF else 1.0
-            if self.stale or abs(ratio - 1.0) > DRIFT:
-                if not 1.0 / AWAY < kernels.faster(self.pace, self.pace_formed) < AWAY:
-                    self.slopes = None
-                ratio, fresh = 1.0, self.slopes is None
-                if not self._form_matrix(y, f):
-                    return 0.0, -1
-            for m in range(ITERATIONS):
-                if self.method == BDF:
-                    change = kernels.newton(
-                        self.history, first, self.h, f, self.found, y, self.weight, self.matrix,
-                        1.0 if self.jac is None else 2.0 / (1.0 + ratio),
-                    )
-                else:
-                    change = kernels.iterate(self.history, first, self.h, f, self.found, y, self.weight)
-                if change <= 100 * size * UNIT:
-                    return change, m
-                if m > 0 or self.method == BDF:
-                    if m > 0:
-                        step = change / before if change <= 1024 * before else 1024.0
-                        rate = max(rate, step)
-                        self.rate_kept = max(0.2 * self.rate_kept, step)
-                    if change * min(1.0, 1.5 * self.rate_kept) <= self.tests[1] * 0.5 / (self.order + 2):
-                        self.seen = max(self.seen, rate / abs(self.h * first))
-                        if self.seen:
-                            self.lipschitz = self.seen
-                        return change, m
-                if m + 1 == ITERATIONS or (m > 0 and not change <= 2 * before):
-                    break
-                before = change
-                f = self.fun(self.t + self.h, y)
-            if self.method == ADAMS or fresh:
-                return change, -1
-            self.stale, self.slopes = True, None
-            y[:] = self.history[0]
-            self.found[:] = 0.0
+    def _form(self) -> None:
+        """The Jacobian where it is asked for."""
+        t, y, weight = self.x[kernels.AT], self.trial, self.rows[kernels.WEIGHT]
+        J = self._differences(t, y, weight) if self.jac is None else np.asarray(self.jac(t, y), dtype=float)
+        columns = np.flatnonzero(J.any(axis=0))
+        held, m = np.ascontiguousarray(J[:, columns]), columns.size
+        self.x[kernels.NORM] = solvers.matrix_norm(held, columns, self.pace, weight)
+        self.matrix = held, columns, np.zeros((m, -(-m // solvers.WIDTH) * solvers.WIDTH)), np.zeros(m, dtype=np.int64)
 
-    def _form_matrix(self, y: np.ndarray, f: np.ndarray) -> bool:
-        """Jacobian and the factors of the matrix of Newton's method."""
-        if self.slopes is None:
-            J, self.formed, self.pace_formed = self._jacobian(y, f), self.steps, self.pace.copy()
-            self.columns = np.flatnonzero(J.any(axis=0))
-            self.slopes = np.ascontiguousarray(J[:, self.columns])
-            self.slope_norm = kernels.matrix_norm(self.slopes, self.columns, self.pace, self.weight)
-        self.stale, self.ratio, self.rate_kept = False, 1.0, 0.7
-        self.pace_then[:] = self.pace
-        m, scale = self.columns.size, self.h * self.weights[0]
-        factors, pivots = np.zeros((m, -(-m // kernels.WIDTH) * kernels.WIDTH)), np.zeros(m, dtype=np.int64)
-        self.matrix = self.slopes, self.columns, self.pace_then, scale, factors, pivots
-        return kernels.factorise(self.slopes, self.columns, self.pace_then, scale, factors, pivots)
-
-    def _jacobian(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
-        """Of the function, by differences where it gives none."""
-        n = self.n
-        if self.jac is not None:
-            J = np.asarray(self.jac(self.t + self.h, y), dtype=float)
-        else:
-            J = np.empty((n, n))
-            least = 1000 * abs(self.h) * UNIT * n * kernels.norm(f, self.weight)
-            for j in range(n):
-                kept = y[j]
-                step = max(sqrt(UNIT) * abs(kept), (least or 1.0) / self.weight[j])
-                y[j] += step
-                J[:, j] = (self.fun(self.t + self.h, y) - f) / step
-                y[j] = kept
+    def _differences(self, t: float, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The Jacobian of a function that gives none."""
+        J, f = np.empty((self.n, self.n)), self.slope
+        least = 1000 * abs(self.x[kernels.H]) * UNIT * self.n * solvers.norm(f, weight)
+        for j in range(self.n):
+            kept = y[j]
+            step = max(sqrt(UNIT) * abs(kept), (least or 1.0) / weight[j])
+            y[j] += step
+            J[:, j] = (self.fun(t, y) - f) / step
+            y[j] = kept
         return J
-
-    # ---- step, order, method
-
-    def _take_coefficients(self) -> None:
-        before = self.weights[0]
-        self.weights, self.tests = coefficients(self.method, self.order)
-        self.corrections = np.array(self.weights)
-        self.ratio *= self.weights[0] / before
-
-    def _rescale(self, factor: float) -> None:
-        """Take a step longer by a factor, as far as it may grow, and Adams' method stays stable."""
-        factor = min(factor, self.most)
-        if self.method == ADAMS:
-            self.held = False
-            stiff = max(abs(self.h) * self.lipschitz, 1e-6)
-            if factor * stiff * 1.00001 >= STABLE[self.order - 1]:
-                factor, self.held = STABLE[self.order - 1] / stiff, True
-        kernels.rescale(self.history, self.order, factor)
-        self.h *= factor
-        self.ratio *= factor
-        self.until_change = self.order + 1
-
-    def _longer(self, error: float, order: int, margin: float) -> float:
-        """By how much the step may grow where the error grows with its power `order`."""
-        return 1.0 / (margin * kernels.root(error, order) + margin * 1e-6)
-
-    def _change_order(self, error: float, errors: int) -> None:
-        """Choose the order that allows the longest step; errors: how many tests have failed."""
-        q, highest = self.order, ORDERS[self.method]
-        same, up, down = self._longer(error, q + 1, 1.2), 0.0, 0.0
-        if not errors and q < highest:
-            np.subtract(self.found, self.spare, out=self.change)
-            up = self._longer(kernels.norm(self.change, self.weight) / self.tests[2], q + 2, 1.4)
-        if q > 1:
-            down = self._longer(kernels.norm(self.history[q], self.weight) / self.tests[0], q, 1.3)
-        stiff = max(abs(self.h) * self.lipschitz, 1e-6)
-        if self.method == ADAMS:
-            if q < highest:
-                up = min(up, STABLE[q] / stiff)
-            same = min(same, STABLE[q - 1] / stiff)
-            if q > 1:
-                down = min(down, STABLE[q - 2] / stiff)
-            self.seen = 0.0
-        if up > max(same, down):
-            if up < 1.1:
-                self.until_change = 3
-                return
-            self.history[q + 1] = self.weights[q] / (q + 1) * self.found
-            order, factor = q + 1, up
-        else:
-            order, factor = (q, same) if same >= down else (q - 1, min(down, 1.0) if errors else down)
-            bound = self.method == ADAMS and factor * stiff * 1.00001 >= STABLE[order - 1]
-            if not errors and not bound and factor < 1.1:
-                self.until_change = 3
-                return
-            if errors >= 2:
-                factor = min(factor, 0.2)
-        if order != q:
-            self.order = order
-            self._take_coefficients()
-        self._rescale(factor)
-        if not errors:
-            self.most = 10.0
-
-    def _start_over(self) -> None:
-        """After several errors the history is wrong: order one, from the slope."""
-        self.h *= 0.1
-        self.history[1] = self.h * self.fun(self.t, self.history[0])
-        self.stale, self.slopes, self.until_change = self.method == BDF, None, 5
-        if self.order != 1:
-            self.order = 1
-            self._take_coefficients()
-
-    def _turned(self, error: float, size: float) -> bool:
-        """Turn to the other method where it allows much longer steps."""
-        q = self.order
-        if self.method == ADAMS:
-            if q > ORDERS[BDF]:
-                return False
-            if error > 100 * size * UNIT and self.seen:
-                here = self._adams_step(self._longer(error, q + 1, 1.2), self.lipschitz)
-                there = self._longer(error * _first_error(ADAMS, q) / _first_error(BDF, q), q + 1, 1.2)
-                if there < DEARER[self.jac is not None] * here:
-                    return False
-            elif self.held:
-                there = 2.0
-            else:
-                return False
-            self.method, factor = BDF, there
-        else:
-            if self.slope_norm * abs(self.h) > 1.0:
-                return False  # Adams' steps could be at most .575 times this one, the next is at least 1 / 1.2 times it
-            scaled = error * _first_error(BDF, q) / _first_error(ADAMS, q)
-            there = self._adams_step(self._longer(scaled, q + 1, 1.2), self.slope_norm)
-            if there * 5 < 5 * self._longer(error, q + 1, 1.2):
-                return False
-            if kernels.root(max(1e-3, there), q + 1) * scaled <= 1000 * UNIT * size:
-                return False
-            self.method, factor = ADAMS, there
-        self.look, self.lipschitz = WAIT, 0.0
-        self._rescale(factor)
-        self._take_coefficients()
-        self.stale, self.slopes = self.method == BDF, None
-        self.until_change = self.order + 1
-        return True
-
-    def _adams_step(self, factor: float, lipschitz: float) -> float:
-        """A factor of the step, as far as Adams' method stays stable."""
-        stiff = lipschitz * abs(self.h)
-        bound = STABLE[self.order - 1] / stiff if stiff * factor > 1e-5 else 2 * factor
-        return min(factor, bound)
-
-    # ---- between steps
 
     def change_coordinates(self, change: Callable) -> None:
         """Go on in other coordinates: a linear function of the state.
@@ -404,22 +239,15 @@ class LSODA(OdeSolver):
         >>> bool(solver.y[0] == 2 * solver.y[1])
         True
         """
-        for row in self.history:
+        for row in (*self.history, self.rows[kernels.SPARE], self.rows[kernels.Y]):
             row[:] = change(row)
-        self.spare[:] = change(self.spare)
-        self.y = self.history[0].copy()
-        self.stale, self.slopes = self.method == BDF, None
+        self.y = self.rows[kernels.Y].copy()
+        self.counts[kernels.STALE], self.counts[kernels.MISSING] = self.method == BDF, 1
 
     def _dense_output_impl(self) -> DenseOutput:
-        h, order = self.used
-        lengths = [self.h if j <= self.order else h for j in range(order + 1)]  # rows beyond the order are not rescaled
-        return _Polynomial(self.t_old, self.t, self.history[: order + 1].copy(), np.array(lengths))
-
-
-def _first_error(method: int, order: int) -> float:
-    """Constant of the error of a step: of the method's correction, in units of the last row of the history."""
-    weights, tests = coefficients(method, order)
-    return tests[1] * weights[order]
+        order, h, used = int(self.counts[kernels.ORDER_USED]), self.x[kernels.H], self.x[kernels.H_USED]
+        lengths = [h if j <= self.order else used for j in range(order + 1)]  # rows beyond the order are not rescaled
+        return _Polynomial(self.x[kernels.T_OLD], self.t, self.history[: order + 1].copy(), np.array(lengths))
 
 
 class _Polynomial(DenseOutput):
@@ -431,5 +259,5 @@ class _Polynomial(DenseOutput):
 
     def _call_impl(self, t: np.ndarray) -> np.ndarray:
         if t.ndim == 0:
-            return kernels.interpolate(self.history, self.lengths, float(t) - self.t)
+            return solvers.interpolate(self.history, self.lengths, float(t) - self.t)
         return np.stack([self(s) for s in t], axis=-1)

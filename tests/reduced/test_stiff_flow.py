@@ -16,7 +16,7 @@ LAWS = pytest.mark.parametrize("amplitude", [ONE, dynsim.Uniform(0.8, 1.2)], ids
 
 def pushes_of(field, y, sliding):
     """Velocity of the coordinates, and how much pushes each."""
-    field.slide_rate(field.to_slide(y, sliding), sliding, 1.0, *np.empty((2, y.size + 1)))
+    field.slide_rate(np.append(field.to_slide(y, sliding), 0.0), sliding, 1.0, *np.empty((2, y.size + 1)))
     return field._dy.copy(), field._gross.copy()
 
 
@@ -116,9 +116,9 @@ def test_the_jacobian_by_logarithmic_time_against_central_differences():
 def clock(v, pushes, pace):
     """(dt/ds, rates, paces)."""
     out, paces = np.empty((2, len(v) + 1))
-    unit = balance.rate(np.array(v), np.array(pushes), pace, out, paces)
+    balance.rate(np.array(v), np.array(pushes), pace, out, paces)
     np.testing.assert_array_equal(out, np.append(v, 1.0) * paces)
-    return unit, out, paces
+    return pace * paces[-1], out, paces
 
 
 def test_the_clock_leaves_out_what_is_in_balance():
@@ -128,6 +128,10 @@ def test_the_clock_leaves_out_what_is_in_balance():
     np.testing.assert_allclose(out[:-1], np.array([3.0, 4.0, 1e-9]) / 6, rtol=1e-10)
     assert clock([1e-3], [1.0], 1e9)[0] == pytest.approx(1e9 / (1 + 1e9 * 1e-9), rel=1e-12)
     assert clock([1e-9], [1.0], 1e9)[0] == 1e9
+    for x in (1.5e-8, 1e-7, 0.999e-6, 1.001e-6):  # in between, a step of its logarithm
+        u = min(1.0, 0.5 * np.log10(x / balance.NOISE))
+        expected = x**3 * (10 * u**3 - 15 * u**4 + 6 * u**5)
+        assert clock([x], [1.0], 1e30)[0] == pytest.approx(1e30 / (1 + 1e30 * expected), rel=1e-11)
     _, slowed, paces = clock([1e-9], [1.0], 1e20)
     assert slowed[0] == pytest.approx(1e-9 * balance.FASTEST, rel=1e-6)  # not 1e11
     assert paces[0] == pytest.approx(balance.FASTEST, rel=1e-6)
@@ -149,34 +153,49 @@ def test_a_balance_is_followed_at_any_number_of_patches(weight):
     assert run.meta["events"]["escape"] != pytest.approx(2 * expected, rel=2e-2)  # control
 
 
+def rows_of_pairs(z, chance, top, low):
+    """What kernels are given of all pairs of amplitudes (a, b), a the faster index, in whole vectors."""
+    rows = np.zeros((6, 16))
+    for i, (b, a) in enumerate(np.ndindex(z.size, z.size)):
+        both = chance[a] * chance[b]
+        rows[:, i] = both, both * top * z[a], both * low * z[b], both * (top * z[a] - low * z[b]), z[a] ** 2, z[b] ** 2
+    return rows
+
+
 @pytest.mark.kernel
 def test_sizes_of_pushes_pair_by_pair():
-    """Velocities of contrast and the sizes of what amplitudes add to them, against a loop over pairs: the same sums, to 1e-13."""
+    """Pooled attention, velocities of contrast, and the sizes of what amplitudes add to them, against a loop over pairs: the same
+    sums, to 1e-13."""
     rng = np.random.default_rng(1)
     z, chance, top, low = np.array([0.7, 1.0, 1.3]), np.array([0.3, 0.5, 0.2]), 1.3, 0.7
     m, D, w, x, xo, rho = rng.uniform(0.1, 0.5, 7), rng.normal(size=(1, 3)), np.exp(z), np.array([0.3]), 0.2, np.array([[0.4]])
     h_own, one = rng.normal(size=3), np.ones(1)
-    pairs = np.zeros((4, 16))
-    for i, (b, a) in enumerate(np.ndindex(3, 3)):
-        pairs[:, i] = z[a], z[b], chance[a] * chance[b], top * z[a] - low * z[b]
+    pairs, f = rows_of_pairs(z, chance, top, low), np.ones((1, 16))
     wide = [np.resize(w, 16), np.pad(np.repeat(w, 3), (0, 7)), np.pad(np.repeat(z * D[0], 3), (0, 7))[None], np.resize(h_own, 16)]
     out, expected = np.empty(pairs_of_areas.PUSHED), np.zeros((3, 2))
-    pairs_of_areas.push_local(
-        m, top, low, pairs, wide[0], wide[1], x, one, np.array([[xo]]), one[None], rho, np.array([1]), wide[2], wide[3], out
+    tables, others = (x, one, np.array([[xo]]), one[None], rho, np.array([1])), np.pad(np.exp(0.3 * z), (0, 5))
+    pooled, local, on_lead, on_own = np.zeros((1, 8)), np.zeros(8), np.zeros(3), np.zeros(3)
+    pairs_of_areas.pool_local(
+        0.6, m, 2.0, z, chance, pairs, wide[0], wide[1], others, *tables, f, np.zeros((2, 16)), pooled, local
     )
+    pairs_of_areas.push_local(m, top, low, pairs, wide[0], wide[1], f, *tables, wide[2], wide[3], out)
     masked = (1 - x[0]) * m[1] + (1 - xo) * m[0] + (1 - rho[0, 0]) * m[2]
     rest, drawn = masked + rho[0, 0] * m[2] * m[3], rho[0, 0] * m[2] * m[4]
     for b, a in np.ndindex(3, 3):
         own, lead = w[a] * xo * m[0], w[b] * x[0] * m[1]
         Z, t, h_o, h_g = rest + own + lead, chance[a] * chance[b], h_own[a], z[b] * D[0, b]
+        on_lead[b] += 0.6 * chance[a] * lead / Z
+        on_own[a] += 0.3 * z[a] * chance[b] * own / Z
+        on_own += 0.3 * z * others[:3] * t * rho[0, 0] * m[2] / Z  # of the other local area
         mean = (own * h_o + lead * h_g + drawn) / Z
         parts = t * z[a] * own / Z * (h_o - mean), t * z[b] * lead / Z * (h_g - mean)
         expected[:, 0] += *parts, top * parts[0] + low * parts[1]
         expected[:, 1] += *np.abs(parts), abs(top * parts[0] + low * parts[1])
+    np.testing.assert_allclose(np.vstack([pooled[0], local])[:, :3], [on_lead, on_own], rtol=1e-13)
     np.testing.assert_allclose(out[[0, 1, 9]], expected[:, 0], rtol=0, atol=1e-13)
     np.testing.assert_allclose(out[10:13], expected[:, 1], rtol=1e-12)
     assert (out[10:13] > 1.1 * np.abs(expected[:, 0])).any()  # control: they cancel
-    pairs_of_areas.push_global(m, z, chance, w, x, one, rho, D, out)
+    pairs_of_areas.push_global(m, z, chance, np.pad(w, (0, 5)), x, one, rho, D, out)
     masked = (1 - x[0]) * m[0] + (1 - rho[0, 0]) * m[2]
     rest, drawn = masked + rho[0, 0] * m[2] * m[3], rho[0, 0] * m[2] * m[4]
     lead = w * x[0] * m[0]
@@ -190,10 +209,8 @@ def test_one_point_serves_for_an_own_area_that_hardly_spreads():
     """Instead of two points as far apart as that: to 20 times the square of it, but for what the spread itself does."""
     rng = np.random.default_rng(2)
     z, chance, n = np.array([0.8, 1.0, 1.2]), np.array([0.3, 0.4, 0.3]), 1000.0
-    pairs, w, wg = np.zeros((4, 16)), np.ones(16), np.ones(16)
-    for i, (b, a) in enumerate(np.ndindex(3, 3)):
-        pairs[:, i] = z[a], z[b], chance[a] * chance[b], 1.2 * z[a] - 0.8 * z[b]
-        w[i], wg[i] = np.exp(2.0 * z[a]), np.exp(3.0 * z[b])
+    pairs, w, wg = rows_of_pairs(z, chance, 1.2, 0.8), np.ones(16), np.ones(16)
+    w[:9], wg[:9] = np.tile(np.exp(2.0 * z), 3), np.repeat(np.exp(3.0 * z), 3)
     xg, x, rho = np.array([0.2]), np.array([[0.3]]), rng.uniform(0.1, 0.3, (2, 1, 1))
     one = np.ones((1, 1))
 
@@ -202,7 +219,7 @@ def test_one_point_serves_for_an_own_area_that_hardly_spreads():
         var = (spread * 0.3 * 1.5) ** 2 / (0.3 * 0.7 / (n - 1.0))
         two_areas.expectation_with_lead(
             0.01, n, 1.5, var, 1e-3 * var, 0.5, 0.2, 0.1, 0.02, 0.03, 1.2, 0.8, pairs, w, wg, xg, one[0], x, one, *rho,
-            np.array([1]), out,
+            np.array([1]), np.empty(16), out,
         )
         return out
 
@@ -354,7 +371,7 @@ def test_local_areas_of_one_patch(weight):
 
 
 def test_saved_times_change_nothing_where_coordinates_do(monkeypatch):
-    """What slides is seen where a step ends, not where a time was saved within it."""
+    """What slides is seen where a step ends, not where a time was saved within it, and not where compiled steps end."""
     steps, step = [], StiffFlow.step
 
     def watched(run):
@@ -363,12 +380,33 @@ def test_saved_times_change_nothing_where_coordinates_do(monkeypatch):
         steps.append((began, run.t, before.tobytes() != run.sliding.tobytes()))
 
     monkeypatch.setattr(StiffFlow, "step", watched)
+    monkeypatch.setattr(_stiff_flow, "STEPS", 1)
     problem = dynsim.Problem(K=2, gamma=0.6, P=1e12, kappa_s=0.3, amplitude=dynsim.Uniform(0.5, 1.5))
     field, t_end = MixedOrbitField(problem, weight=1.6), 1e10
     once = flow(field, t_end, keep=[t_end], rtol=1e-6)
     began, ended, _ = next(one for one in steps if one[2])  # the step after which coordinates change
     within = flow(field, t_end, keep=[began + 1e-3 * (ended - began), t_end], rtol=1e-6)
     assert len(within) == len(once) + 1 and within.fp[-1].tobytes() == once.fp[-1].tobytes()
+    one_by_one, steps[:] = len(steps), []
+    monkeypatch.undo()
+    monkeypatch.setattr(StiffFlow, "step", watched)
+    together = flow(field, t_end, keep=[t_end], rtol=1e-6)
+    assert together.fp[-1].tobytes() == once.fp[-1].tobytes() and together.meta["events"] == once.meta["events"]
+    assert 20 * len(steps) < one_by_one and any(changes for _, _, changes in steps)
+
+
+@pytest.mark.parametrize("weight, stop_gradient", [(0.4, True), (1.6, True), (0.8, False), (4.0, True)])
+def test_steps_in_compiled_code_are_those_of_the_solver(monkeypatch, weight, stop_gradient):
+    """The same bits where the solver is given rates one by one, and as many evaluations."""
+    problem = dynsim.Problem(K=2, gamma=0.6, P=1e12, kappa_s=0.3, amplitude=dynsim.Uniform(0.5, 1.5))
+    field = MixedOrbitField(problem, weight=weight, stop_gradient=stop_gradient)
+    compiled = flow(field, field.horizon(), keep=5, rtol=1e-5)
+    options = StiffFlow.own_options
+    monkeypatch.setattr(StiffFlow, "own_options", lambda run: {**options(run), "advance": None})
+    plain = flow(field, field.horizon(), keep=5, rtol=1e-5)
+    assert compiled.meta["events"] == plain.meta["events"] and compiled.meta["evaluations"] == plain.meta["evaluations"]
+    assert compiled.fp.tobytes() == plain.fp.tobytes() and compiled.pp.tobytes() == plain.pp.tobytes()
+    assert any(t is not None for t in plain.meta["events"].values())
 
 
 @pytest.mark.parametrize("sliding", [[False, False, False], [True, True, False]])
@@ -378,7 +416,7 @@ def test_correlations_beyond_the_limit_count_as_that(sliding):
     def rate(own):
         y, (out, paces) = some_state(field), np.empty((2, field.start().size + 1))
         y[field._own[0]] = own
-        field.slide_rate(field.to_slide(y, sliding), sliding, 1.0, out, paces)
+        field.slide_rate(np.append(field.to_slide(y, sliding), 0.0), sliding, 1.0, out, paces)
         return out
 
     np.testing.assert_allclose(rate(2.0 * field.limit), rate(field.limit), rtol=1e-12, atol=0)

@@ -43,8 +43,8 @@ def slides(together, before):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def rate(v, pushes, pace, out, paces):
-    """(du/ds, dtau/ds) of a state that moves as du/dt = v, written to out (n + 1,); returns dt/ds. paces (n + 1,): what v is
-    multiplied with for it, and the last entry of out; written.
+    """(du/ds, dtau/ds) of a state that moves as du/dt = v, written to out (n + 1,). paces (n + 1,): what v is multiplied with for
+    it, and the last entry of out; written.
 
     With dt/ds = pace / (1 + pace x speed). Where the pushes on an entry cancel to a fraction x of their sum, it counts in the
     speed as v x^2, times a smooth step from 0 to 1 in log10 x over the two decades above NOISE: what is left below is the error
@@ -55,7 +55,7 @@ def rate(v, pushes, pace, out, paces):
     for i in range(v.size):
         if abs(v[i]) > NOISE * pushes[i]:
             x = abs(v[i]) / pushes[i]
-            step = min(1.0, 0.5 * log(x / NOISE) / LOG10)
+            step = 0.5 * log(x / NOISE) / LOG10 if x < 100.0 * NOISE else 1.0
             moving = v[i] * (x * x * step * step * step * (10.0 - step * (15.0 - 6.0 * step)))
             total += moving * moving
     left = 1.0 / (1.0 + pace * np.sqrt(total))
@@ -65,4 +65,3 @@ def rate(v, pushes, pace, out, paces):
         out[i] = v[i] * paces[i]
     paces[v.size] = left
     out[v.size] = left
-    return unit

@@ -18,12 +18,13 @@ Without stop-gradient D has the same from the other view, and the velocity is mi
 import numpy as np
 from numba import njit
 
-from dynsim.reduced.kernels.balance import from_slide, held_back, rate
+from dynsim.reduced.kernels.balance import from_slide, held_back, rate, slides
 from dynsim.reduced.kernels.closure import exponentials, orbit_query, whole_vectors
 from dynsim.reduced.kernels.elementary import exp, expm1_of_vector, log, log1p
+from dynsim.reduced.kernels.multistep import DONE, SLOPE, advance
 from dynsim.reduced.kernels.pairs_of_areas import PUSHED, pool_global, pool_local, push_global, push_local, weigh, weighted_sum
-from dynsim.reduced.kernels.simd import HALF_WIDTH, borrowed, broadcast_half, load_at, store_at, total
-from dynsim.reduced.kernels.solvers import within
+from dynsim.reduced.kernels.simd import HALF_WIDTH, borrowed, broadcast_half, load_at, load_head, store_at, total
+from dynsim.reduced.kernels.solvers import largest, within
 from dynsim.reduced.kernels.two_areas import two_area_query
 
 PP_PUSHED = 1e-2  # of the pushes on FP of its type, what counts as pushes on PP: less, as PP has no fast balance of its own
@@ -45,19 +46,25 @@ def masses(E, k, P, keys, z, z_weight, w_others, out):
     for d in range(3):
         out[d] = weighted_sum(E[:S], keys, (3 * k + d) * S) / P
     out[0] += E[S] / P
-    for a in range(z.size):
-        out[3] += z_weight[a] * w_others[a]
-        out[5] += z_weight[a] * w_others[a] * z[a]
+    zero = broadcast_half(0.0)
+    mean, by_z = zero, zero
+    for a in range(0, z.size, HALF_WIDTH):
+        term = load_head(z_weight, a, z.size - a, zero, 0.0) * load_at(w_others, a, zero)
+        mean, by_z = mean + term, by_z + term * load_head(z, a, z.size - a, zero, 0.0)
+    out[3], out[5] = total(mean), total(by_z)
 
 
 @njit(nogil=True, error_model="numpy")
 def drawn(z, z_weight, w_others, d_local, out):
     """E[w z D_l], E[w z^2 D_l] of an other area, out[4] and out[6]."""
-    out[4], out[6] = 0.0, 0.0
-    for a in range(z.size):
-        term = z_weight[a] * w_others[a] * z[a] * d_local[a]
-        out[4] += term
-        out[6] += term * z[a]
+    zero = broadcast_half(0.0)
+    by_z, by_square = zero, zero
+    for a in range(0, z.size, HALF_WIDTH):
+        za = load_head(z, a, z.size - a, zero, 0.0)
+        term = load_head(z_weight, a, z.size - a, zero, 0.0) * load_at(w_others, a, zero) * za
+        term = term * load_head(d_local, a, z.size - a, zero, 0.0)
+        by_z, by_square = by_z + term, by_square + term * za
+    out[4], out[6] = total(by_z), total(by_square)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -65,7 +72,7 @@ def targets(K, tau, n_local, both, z, z_weight, x_weight, pooled, local, D, d_lo
     """The targets D (J, nodes) of the global area and d_local (nodes,) of a local one; returns L_con less tau log n.
 
     pooled (J, nodes): Abar(z, x); local (nodes,): l(z). space (3 + J nodes, J nodes in whole vectors): scratch."""
-    J, nodes = pooled.shape
+    J, nodes = pooled.shape[0], z.size
     N, width = J * nodes, space.shape[1]
     f, over_z, weight, table = space[0], space[1], space[2], space[3:]
     zero = broadcast_half(0.0)
@@ -125,9 +132,12 @@ def targets(K, tau, n_local, both, z, z_weight, x_weight, pooled, local, D, d_lo
 
 
 @njit(nogil=True, error_model="numpy")
-def prepare(row, share, P, K, n_local, clusters, keys, z, z_weight, pairs, con, E, w, wo, wg, m, spare, pooled, local):
-    """Exponentials of one query type, E (S + 1,) and w (2, 3, nodes), in whole vectors, wo, wg (padded,), its masses m (2, 7),
-    and what its queries, a fraction `share` of all, add to the pooled attention (without contrast `con` has no nodes)."""
+def prepare(
+    row, share, P, K, n_local, clusters, keys, z, z_weight, pairs, con, E, w, wo, wg, m, f, spare, pooled, local
+):
+    """Exponentials of one query type, E (S + 1,) and w (2, 3, nodes), in whole vectors, wo, wg (padded,), its masses m (2, 7), f,
+    which is 1 / Z by pairs, and what its queries, a fraction `share` of all, add to the pooled attention (without contrast `con`
+    has no nodes)."""
     x, x_weight, xo, xo_weight, rho, count, rho_global = con
     exponentials(row[6:], E)
     for k in range(2):
@@ -139,15 +149,15 @@ def prepare(row, share, P, K, n_local, clusters, keys, z, z_weight, pairs, con, 
         masses(E, k, P, keys, z, z_weight, w[k, 2], m[k])
         of_all = share * clusters[k] / K
         if k == 0:
-            pool_local(of_all, m[0], n_local, z, z_weight, pairs, wo, wg, w[0, 2], x, x_weight, xo, xo_weight, rho, count, spare,
-                       pooled, local)
+            pool_local(of_all, m[0], n_local, z, z_weight, pairs, wo, wg, w[0, 2], x, x_weight, xo, xo_weight, rho, count, f,
+                       spare, pooled, local)
         else:
             pool_global(of_all, m[1], n_local, z, z_weight, w[1, 0], w[1, 2], x, x_weight, rho_global, pooled, local)
 
 
 @njit(nogil=True, error_model="numpy")
 def contrast(
-    scale, P, clusters, lies, copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E, w, wo, wg, m, out,
+    scale, P, clusters, lies, copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E, w, wo, wg, m, f, out,
     drow, up, together, attention,
 ):
     """Adds the contrastive velocity of one query type at given targets to drow, the size of its pushes to `up` (6 + S + 1,), how
@@ -159,7 +169,7 @@ def contrast(
             continue
         drawn(z, z_weight, w[k, 2], d_local, m[k])
         if k == 0:
-            push_local(m[0], slide[0], slide[1], pairs, wo, wg, x, x_weight, xo, xo_weight, rho, count, h_lead, h_own, out)
+            push_local(m[0], slide[0], slide[1], pairs, wo, wg, f, x, x_weight, xo, xo_weight, rho, count, h_lead, h_own, out)
             together[0] += scale * out[9]
             together[1] += scale * out[12]
         else:
@@ -182,13 +192,13 @@ def contrast(
 
 @njit(nogil=True, error_model="numpy")
 def reconstruct(
-    row, masks, P, clusters, lies, keys, copies, z, z_weight, pairs, slide, rec, E, w, wo, wg, drow, together, attention
+    row, masks, P, clusters, lies, keys, copies, z, z_weight, pairs, slide, rec, E, w, wo, wg, spare, drow, together, attention
 ):
     """Velocity and area attention of reconstruction of one query type, row (6 + S + 1), as `masks` says; returns its loss."""
     masked_share, n, law, two_areas = rec
     if masks == TWO_AREAS:
         value, speed = two_area_query(
-            row, E, w, wo, wg, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas,
+            row, E, w, wo, wg, spare, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas,
             drow, attention,
         )
         together[0] += speed
@@ -250,175 +260,206 @@ def event_values(local, of_global, pairs, out):
     out[0], out[T], out[T + 1] = mean - 0.5, of_global - 0.5, at_global - 0.5
 
 
+@njit(nogil=True, error_model="numpy")
+def is_over(Y, sliding, limit, watch, own, slide, local_pairs, together, attention):
+    """Whether the steps of a solver end here: see Field.slide_rate."""
+    values = np.empty(2 * local_pairs.size + 3)
+    event_values(attention[:, 0], attention[-1, 1, 0], local_pairs, values)
+    happened, bit = 0.0, 1.0
+    for value in values:
+        happened += bit if value >= 0.0 else 0.0
+        bit *= 2.0
+    ends = happened != watch[2]
+    watch[1], watch[2] = watch[1] - 1.0, happened
+    now = slides(together, sliding)
+    for t in range(now.size):
+        ends = ends or now[t] != sliding[t]
+    y = from_slide(Y, own, slide, sliding)
+    return ends or Y[-1] >= watch[0] or not watch[1] > 0.0 or not largest(y[:-1]) <= limit
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def mixed_types(
-    flat, sliding, limit, pace, place, own, held, heaviest, masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys,
-    copies, z, z_weight, pairs, slide, con, rec, dflat, out, paces, gross, together, attention, loss, pooled, columns, found,
-):
+def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, seen, columns, found, *known):
     """Velocity of all query types under L_rec + (weight P) L_con, how fast that is on the clock of a flow, and columns of its
-    Jacobian; returns dt/ds (balance.rate).
+    Jacobian: once, or as often as a solver asks for it. Returns what else it asks for, and how often that was.
 
     Parameters
     ----------
-    flat : ndarray of shape (n,)
+    solver : tuple
+        As multistep.advance takes it, with `flat` the state to try and `out` dy/dt; or multistep.NO_SOLVER.
+    watch : ndarray of shape (3,)
+        Where the steps of a solver end: see Field.slide_rate.
+    t0 : float
+        tau = log(1 + t / t0) is the entry of `flat` behind the state; 0: there is none, nothing is asked of the clock.
+    flat : ndarray of shape (n,) or (n + 1,)
         The entries `place` of a table (T, 6 + S + 1): by type, Phi own/global/other for clusters of type L, then G, Upsilon by
         class of key patterns, then of the query itself.
     sliding : ndarray of shape (T,)
         Types whose own correlation is replaced by the slide of own and global one: of them its velocity, and its pushes.
-    pace : float
-        As in balance.rate; 0: nothing is asked of the clock.
-    place : ndarray of shape (n,)
-        See there.
-    own : ndarray of shape (T,)
-        Where the own correlations stand in `flat`.
-    held, heaviest : ndarray of shape (h,), (h,)
-        As in balance.held_back.
-    masks : int
-        NONE for contrast alone, else how reconstruction averages.
-    weight : float
-        0: reconstruction alone.
-    both : bool
-        Whether both views learn.
-    K, P, tau, n_local : float
-        Clusters, patches, temperature, local areas.
-    share, clusters : ndarray of shape (T,), (T, 2)
-        Share of all queries; clusters of type L and G.
-    lies, keys, copies : ndarray of shape (T, 2, 3, S), (T, 2, 3, S), (2, 3)
-        As in closure.orbit_query.
-    z, z_weight : ndarray of shape (nodes,)
-        Amplitudes and probabilities.
-    pairs, slide : ndarray of shape (rows, padded), (2,)
-        Pairs of amplitudes, and the direction (own, global) in which a pair shares what there is: pairs_of_areas.
-    con, rec : tuple
-        Node tables of an unmasked or masked query, and of a masked one.
-    dflat, out, paces, gross : ndarray of shape (n,), (n + 1,), (n + 1,), (n,)
-        Velocity, what balance.rate makes of it and by which factors, and the sizes of the pushes of both parts (for PP, at least
-        PP_PUSHED of those on FP of its type); written.
-    together : ndarray of shape (T, 3)
-        Velocity of slide . (Phi own, Phi global) in clusters of type L, the size of its pushes, and that of the pushes on both
-        entries on their own; written.
-    attention : ndarray of shape (T, 2, 3)
-        Attention per area; written.
-    loss : ndarray of shape (2,)
-        Of reconstruction per masked patch, of contrast less tau log n; written.
-    pooled : ndarray of shape (J, nodes)
-        Pooled attention on the global area; written.
+    limit : float
+        To which correlations are held, from either side.
+    dflat, out, paces : ndarray of shape (n,), (n + 1,), (n + 1,)
+        Velocity, what balance.rate makes of it and by which factors; written.
+    seen : tuple
+        What else is written:
+        gross (n,): the sizes of the pushes of both parts (for PP, at least PP_PUSHED of those on FP of its type).
+        together (T, 3): velocity of slide . (Phi own, Phi global) in clusters of type L, the size of its pushes, and that of the
+        pushes on both entries on their own.
+        attention (T, 2, 3): per area.
+        loss (2,): of reconstruction per masked patch, of contrast less tau log n.
+        pooled (J, nodes): pooled attention on the global area.
     columns : ndarray of shape (c,)
         Entries of the table whose derivatives are asked for.
     found : ndarray of shape (c, T, 6 + S + 2)
         Derivatives of the velocity, the last place that of `together`; zero before, written.
+    known
+        What the field knows:
+        local_pairs (T - 1,): as in `event_values`.
+        place (n,), own (T,): see `flat`; where the own correlations stand in it.
+        held, heaviest (h,): as in balance.held_back.
+        masks, weight, both: NONE for contrast alone, else how reconstruction averages; 0 for reconstruction alone; whether both
+        views learn.
+        K, P, tau, n_local: clusters, patches, temperature, local areas.
+        share (T,), clusters (T, 2): share of all queries; clusters of type L and G.
+        lies, keys (T, 2, 3, S), copies (2, 3): as in closure.orbit_query.
+        z, z_weight (nodes,): amplitudes and probabilities.
+        pairs (rows, padded), slide (2,): pairs of amplitudes, and the direction (own, global) in which a pair shares what there
+        is: pairs_of_areas.
+        con, rec: node tables of an unmasked or masked query, and of a masked one.
     """
-    share, clusters, lies, keys, copies = borrowed((share, clusters, lies, keys, copies))
-    z, z_weight, pairs, slide, con, rec = borrowed((z, z_weight, pairs, slide, con, rec))
+    local_pairs, place, own, held, heaviest, masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys, copies, z, \
+        z_weight, pairs, slide, con, rec = borrowed(known)
+    gross, together, attention, loss, pooled = borrowed(seen)
     T, width = lies.shape[0], lies.shape[3] + 7
     nodes, J, padded = z.size, con[0].size, pairs.shape[1]
-    y, dy, up = np.zeros((T, width)), np.zeros((T, width)), np.empty((T, width))
-    flat_y, flat_dy, flat_up = y.reshape(-1), dy.reshape(-1), up.reshape(-1)
-    state = within(from_slide(flat, own, slide, sliding), limit)
-    for i in range(flat.size):
-        flat_y[place[i]] = state[i]
-    loss[0], loss[1] = 0.0, 0.0
-    for t in range(T):
-        together[t, 0], together[t, 1] = 0.0, 0.0
-        for i in range(6):
-            attention[t, i // 3, i % 3] = 0.0
     classes, wide = whole_vectors(width - 6), whole_vectors(nodes)
+    y, dy, up = np.zeros((T, width)), np.empty((T, width)), np.empty((T, width))
+    flat_y, flat_dy, flat_up = y.reshape(-1), dy.reshape(-1), up.reshape(-1)
     E, w, m = np.empty((T, classes)), np.zeros((T, 2, 3, wide)), np.zeros((T, 2, 7))
-    wo, wg, spare = np.ones((T, padded)), np.ones((T, padded)), np.zeros((2, padded))
-    parts, locals_ = np.zeros((T, J, nodes)), np.zeros((T, nodes))
-    for t in range(T):
-        prepare(y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E[t], w[t], wo[t], wg[t], m[t],
-                spare, parts[t], locals_[t])
-        if masks != NONE:
-            loss[0] += share[t] * reconstruct(
-                y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E[t], w[t], wo[t], wg[t],
-                dy[t], together[t], attention[t],
-            )
-    for i in range(flat_up.size):
-        flat_up[i] = abs(flat_dy[i])
-    local, D, d_local = np.zeros(nodes), np.zeros((J, nodes)), np.zeros(nodes)
-    h_lead, h_own, pushed, seen = np.zeros((J, padded)), np.zeros(padded), np.empty(PUSHED), np.empty((2, 3))
+    wo, wg, f, spare = np.ones((T, padded)), np.ones((T, padded)), np.empty((T, con[4].size, padded)), np.zeros((2, padded))
+    parts, locals_ = np.empty((T, J, wide)), np.empty((T, wide))
+    local, D, d_local = np.empty(nodes), np.empty((J, nodes)), np.empty(nodes)
+    h_lead, h_own, pushed, unused = np.zeros((J, padded)), np.zeros(padded), np.empty(PUSHED), np.empty((2, 3))
     space = np.empty((3 + J * nodes, whole_vectors(J * nodes)))
-    if J > 0:
-        for b in range(nodes):
-            for t in range(T):
-                local[b] += locals_[t, b]
-            for j in range(J):
-                pooled[j, b] = 0.0
-                for t in range(T):
-                    pooled[j, b] += parts[t, j, b]
-        loss[1] = targets(K, tau, n_local, both, z, z_weight, con[1], pooled, local, D, d_local, space)
-        fill(z, D, d_local, h_lead, h_own)
-        for t in range(T):
-            contrast(
-                weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E[t],
-                w[t], wo[t], wg[t], m[t], pushed, dy[t], up[t], together[t], seen if masks != NONE else attention[t],
-            )
-    for t in range(T):  # PP follows the balances of FP, and is slowed with them
-        together[t, 2] = slide[0] * up[t, 0] + slide[1] * up[t, 1]
-        for i in range(6):
-            for s in range(6, width):
-                up[t, s] = max(up[t, s], PP_PUSHED * up[t, i])
-    for i in range(flat.size):
-        dflat[i], gross[i] = flat_dy[place[i]], flat_up[place[i]]
-    slower = held_back(flat, held, heaviest)
-    for i in range(held.size):
-        dflat[held[i]] *= slower[i]
-        gross[held[i]] *= slower[i]
-    for t in range(T):
-        if sliding[t]:
-            dflat[own[t]], gross[own[t]] = together[t, 0], together[t, 1]
-    unit = rate(dflat, gross, pace, out, paces) if pace > 0.0 else 0.0
+    # the same where one entry is another
     E1, w1, m1 = np.empty(classes), np.zeros((2, 3, wide)), np.zeros((2, 7))
-    wo1, wg1, moved = np.ones(padded), np.ones(padded), np.empty(width)
-    part, part_local, D1, d1 = np.empty((J, nodes)), np.empty(nodes), np.empty((J, nodes)), np.empty(nodes)
+    wo1, wg1, f1, moved = np.ones(padded), np.ones(padded), np.empty((con[4].size, padded)), np.empty(width)
+    part, part_local, D1, d1 = np.empty((J, wide)), np.empty(wide), np.empty((J, nodes)), np.empty(nodes)
     fast, sizes, h_lead1, h_own1 = np.empty(2), np.empty(width), np.zeros((J, padded)), np.zeros(padded)
-    for c in range(columns.size if J > 0 else 0):
-        t, kept = columns[c] // width, flat_y[columns[c]]
-        # of its own type, at given targets
-        flat_y[columns[c]] = kept + STEP
-        clear(part, part_local, moved, fast)
-        prepare(y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E1, w1, wo1, wg1, m1, spare, part,
-                part_local)
-        if masks != NONE:
-            reconstruct(
-                y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E1, w1, wo1, wg1,
-                moved, fast, seen,
+    goes_on, evaluations = solver[0].size > 0, 0
+    while True:
+        if goes_on:
+            asked = advance(solver, paces, out)
+            if asked == DONE and not is_over(
+                solver[2][0], sliding, limit, watch, own, slide, local_pairs, together, attention
+            ):
+                continue
+            if asked != SLOPE:
+                return asked, evaluations
+        state = within(from_slide(flat, own, slide, sliding), limit)
+        for i in range(place.size):
+            flat_y[place[i]] = state[i]
+        loss[0], loss[1] = 0.0, 0.0
+        for t in range(T):
+            for i in range(6):
+                attention[t, i // 3, i % 3] = 0.0
+        for t in range(T):
+            clear(parts[t], locals_[t], dy[t], together[t])
+            prepare(
+                y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E[t], w[t], wo[t], wg[t], m[t],
+                f[t], spare, parts[t], locals_[t],
             )
-        contrast(
-            weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E1, w1, wo1,
-            wg1, m1, pushed, moved, sizes, fast, seen,
-        )
-        flat_y[columns[c]] = kept
-        for i in range(width):
-            found[c, t, i] = (moved[i] - dy[t, i]) / STEP
-        found[c, t, width] = (fast[0] - together[t, 0]) / STEP
-        # of all types by the targets, in which the velocity is linear
-        most, largest = 0.0, 0.0
-        for b in range(nodes):
-            part_local[b] = (part_local[b] - locals_[t, b]) / STEP
-            most, largest = max(most, abs(part_local[b])), max(largest, local[b])
-            for j in range(J):
-                part[j, b] = (part[j, b] - parts[t, j, b]) / STEP
-                most, largest = max(most, abs(part[j, b])), max(largest, pooled[j, b])
-        if not most > (SMALL if columns[c] % width < 6 else SMALL_PP) * largest:
-            continue
-        step = 1e-6 * largest / most
-        for b in range(nodes):
-            part_local[b] = local[b] + step * part_local[b]
-            for j in range(J):
-                part[j, b] = pooled[j, b] + step * part[j, b]
-        targets(K, tau, n_local, both, z, z_weight, con[1], part, part_local, D1, d1, space)
-        for b in range(nodes):
-            d1[b] = (d1[b] - d_local[b]) / step
-            for j in range(J):
-                D1[j, b] = (D1[j, b] - D[j, b]) / step
-        fill(z, D1, d1, h_lead1, h_own1)
-        for s in range(T):
-            fast[0], fast[1] = 0.0, 0.0
+            if masks != NONE:
+                loss[0] += share[t] * reconstruct(
+                    y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E[t], w[t], wo[t],
+                    wg[t], spare, dy[t], together[t], attention[t],
+                )
+        for i in range(flat_up.size):
+            flat_up[i] = abs(flat_dy[i])
+        if J > 0:
+            for b in range(nodes):
+                local[b] = 0.0
+                for t in range(T):
+                    local[b] += locals_[t, b]
+                for j in range(J):
+                    pooled[j, b] = 0.0
+                    for t in range(T):
+                        pooled[j, b] += parts[t, j, b]
+            loss[1] = targets(K, tau, n_local, both, z, z_weight, con[1], pooled, local, D, d_local, space)
+            fill(z, D, d_local, h_lead, h_own)
+            for t in range(T):
+                contrast(
+                    weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E[t],
+                    w[t], wo[t], wg[t], m[t], f[t], pushed, dy[t], up[t], together[t], unused if masks != NONE else attention[t],
+                )
+        for t in range(T):  # PP follows the balances of FP, and is slowed with them
+            together[t, 2] = slide[0] * up[t, 0] + slide[1] * up[t, 1]
+            most = 0.0
+            for i in range(6):
+                most = max(most, up[t, i])
+            for s in range(6, width):
+                up[t, s] = max(up[t, s], PP_PUSHED * most)
+        for i in range(place.size):
+            dflat[i], gross[i] = flat_dy[place[i]], flat_up[place[i]]
+        slower = held_back(flat, held, heaviest)
+        for i in range(held.size):
+            dflat[held[i]] *= slower[i]
+            gross[held[i]] *= slower[i]
+        for t in range(T):
+            if sliding[t]:
+                dflat[own[t]], gross[own[t]] = together[t, 0], together[t, 1]
+        if t0 > 0.0:
+            rate(dflat, gross, t0 * exp(min(flat[place.size], 700.0)), out, paces)
+        for c in range(columns.size if J > 0 else 0):
+            t, kept = columns[c] // width, flat_y[columns[c]]
+            # of its own type, at given targets
+            flat_y[columns[c]] = kept + STEP
+            clear(part, part_local, moved, fast)
+            prepare(
+                y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E1, w1, wo1, wg1, m1, f1, spare,
+                part, part_local,
+            )
+            if masks != NONE:
+                reconstruct(
+                    y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E1, w1, wo1, wg1,
+                    spare, moved, fast, unused,
+                )
             contrast(
-                weight / K, P, clusters[s], lies[s], copies, z, z_weight, pairs, slide, con, D1, d1, h_lead1, h_own1, E[s],
-                w[s], wo[s], wg[s], m[s], pushed, found[c, s, :width], sizes, fast, seen,
+                weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E1, w1,
+                wo1, wg1, m1, f1, pushed, moved, sizes, fast, unused,
             )
-            found[c, s, width] += fast[0]
-    return unit
+            flat_y[columns[c]] = kept
+            for i in range(width):
+                found[c, t, i] = (moved[i] - dy[t, i]) / STEP
+            found[c, t, width] = (fast[0] - together[t, 0]) / STEP
+            # of all types by the targets, in which the velocity is linear
+            most, whole = 0.0, 0.0
+            for b in range(nodes):
+                part_local[b] = (part_local[b] - locals_[t, b]) / STEP
+                most, whole = max(most, abs(part_local[b])), max(whole, local[b])
+                for j in range(J):
+                    part[j, b] = (part[j, b] - parts[t, j, b]) / STEP
+                    most, whole = max(most, abs(part[j, b])), max(whole, pooled[j, b])
+            if not most > (SMALL if columns[c] % width < 6 else SMALL_PP) * whole:
+                continue
+            step = 1e-6 * whole / most
+            for b in range(nodes):
+                part_local[b] = local[b] + step * part_local[b]
+                for j in range(J):
+                    part[j, b] = pooled[j, b] + step * part[j, b]
+            targets(K, tau, n_local, both, z, z_weight, con[1], part, part_local, D1, d1, space)
+            for b in range(nodes):
+                d1[b] = (d1[b] - d_local[b]) / step
+                for j in range(J):
+                    D1[j, b] = (D1[j, b] - D[j, b]) / step
+            fill(z, D1, d1, h_lead1, h_own1)
+            for s in range(T):
+                fast[0], fast[1] = 0.0, 0.0
+                contrast(
+                    weight / K, P, clusters[s], lies[s], copies, z, z_weight, pairs, slide, con, D1, d1, h_lead1, h_own1, E[s],
+                    w[s], wo[s], wg[s], m[s], f[s], pushed, found[c, s, :width], sizes, fast, unused,
+                )
+                found[c, s, width] += fast[0]
+        evaluations += 1
+        if not goes_on:
+            return SLOPE, evaluations

@@ -14,9 +14,15 @@ CONVERGED = 2.0**-56  # of the largest entry: an off-diagonal entry that small c
 @njit(cache=True, nogil=True, error_model="numpy")
 def dot(x, y):
     """Inner product of two arrays (n,)."""
+    return inner(x, 0, y, 0, x.size)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def inner(x, at_x, y, at_y, n):
+    """Inner product of n consecutive elements of two arrays, from at_x and at_y on."""
     s = broadcast(0.0)
-    for i in range(0, x.size, WIDTH):
-        s = fma(load_head(x, i, x.size - i, s, 0.0), load_head(y, i, x.size - i, s, 0.0), s)
+    for i in range(0, n, WIDTH):
+        s = fma(load_head(x, at_x + i, n - i, s, 0.0), load_head(y, at_y + i, n - i, s, 0.0), s)
     return total(s)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from dynsim.reduced.kernels.elementary import exp, log
-from dynsim.reduced.kernels.quadrature import dot
+from dynsim.reduced.kernels.quadrature import dot, inner
 from dynsim.reduced.kernels.simd import WIDTH, broadcast, fma, load_at, load_head, store_at
 
 
@@ -150,12 +150,15 @@ def newton(history, first, h, f, found, y, weight, matrix, share):
     J, columns, pace, scale, factors, pivots = matrix
     for i in range(y.size):
         f[i] = h * f[i] - (history[1, i] + found[i])
-    x = f[columns]
+    m = columns.size
+    x = np.empty(m)
+    for i in range(m):
+        x[i] = f[columns[i]]
     solve(factors, pivots, x)
-    if x.size < f.size:
-        for i in range(f.size):
-            f[i] += scale * pace[i] * dot(J[i], x)
-    f[columns] = x
+    for i in range(f.size if m < f.size else 0):
+        f[i] += scale * pace[i] * inner(J, i * m, x, 0, m)
+    for i in range(m):
+        f[columns[i]] = x[i]
     for i in range(y.size):
         f[i] *= share
         found[i] += f[i]
@@ -164,12 +167,11 @@ def newton(history, first, h, f, found, y, weight, matrix, share):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def correct(history, order, weights, found):
-    """Add the correction to the history; y there, copied."""
+def correct(history, order, weights, first, found):
+    """Add the correction to the history, by the weights from the first on."""
     for j in range(order + 1):
         for i in range(found.size):
-            history[j, i] += weights[j] * found[i]
-    return history[0].copy()
+            history[j, i] += weights[first + j] * found[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -248,10 +250,10 @@ def factorise(J, columns, pace, scale, factors, pivots):
 @njit(cache=True, nogil=True, error_model="numpy")
 def solve(factors, pivots, x):
     """Solve with the factors of `factorise`, in place."""
-    n = x.size
+    n, width = x.size, factors.shape[1]
     for k in range(n):
         x[k], x[pivots[k]] = x[pivots[k]], x[k]
     for i in range(n):
-        x[i] -= dot(factors[i, :i], x[:i])
+        x[i] -= inner(factors, i * width, x, 0, i)
     for i in range(n - 1, -1, -1):
-        x[i] = (x[i] - dot(factors[i, i + 1 : n], x[i + 1 :])) / factors[i, i]
+        x[i] = (x[i] - inner(factors, i * width + i + 1, x, i + 1, n - i - 1)) / factors[i, i]

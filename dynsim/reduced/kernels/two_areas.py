@@ -29,8 +29,8 @@ from dynsim.reduced.kernels.closure import (
     amplitude_means,
     expectation,
 )
-from dynsim.reduced.kernels.pairs_of_areas import BOTH, LEAD_Z, OWN_Z, SLIDE, weighted_sum
-from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, load_head, total
+from dynsim.reduced.kernels.pairs_of_areas import BOTH, BY_LEAD, BY_OWN, BY_SLIDE, LEAD_SQUARE, OWN_SQUARE, row_at, weighted_sum
+from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, load_head, store_at, total
 
 LEAD, D_LEAD, KEY_LEAD, GIVEN_UP = OUTPUTS, OUTPUTS + 1, OUTPUTS + 2, OUTPUTS + 3
 WITH_LEAD = OUTPUTS + 4
@@ -38,24 +38,24 @@ POINT = 3e-5  # relative spread of the own area's mean weight below which one po
 
 
 @njit(nogil=True, error_model="numpy")
-def pair_at(pairs, w, wg, at, weight):
-    """Of the pairs from `at` on: probability times weight, amplitudes of own and global area, their squares, w, wg."""
-    padded, zero = w.size, broadcast_half(0.0)
-    z_own, z_lead = load_at(pairs, OWN_Z * padded + at, zero), load_at(pairs, LEAD_Z * padded + at, zero)
-    t = load_at(pairs, BOTH * padded + at, zero) * weight
-    return t, z_own, z_lead, z_own * z_own, z_lead * z_lead, load_at(w, at, zero), load_at(wg, at, zero)
+def pairs_at(pairs, w, wg, at):
+    """All rows of the pairs from `at` on, w, wg."""
+    both, by_own, by_lead = row_at(pairs, BOTH, at), row_at(pairs, BY_OWN, at), row_at(pairs, BY_LEAD, at)
+    by_both, square, square_lead = row_at(pairs, BY_SLIDE, at), row_at(pairs, OWN_SQUARE, at), row_at(pairs, LEAD_SQUARE, at)
+    return both, by_own, by_lead, by_both, square, square_lead, load_at(w, at, both), load_at(wg, at, both)
 
 
 @njit(nogil=True, error_model="numpy")
 def expectation_with_lead(
     c, n, mean, var, skew, free, mass, rest, one, two, top, low, pairs, w, wg,
-    xg, xg_weight, x, x_weight, rho, rho2, count, out,
+    xg, xg_weight, x, x_weight, rho, rho2, count, spare, out,
 ):
     """closure.expectation with the global area summed over, `mass` of it at weight one; free: mass of all keys of other areas.
 
     Writes to `out` (WITH_LEAD,) what closure.expectation does, and LEAD: attention on the global area; D_LEAD: the gradient by
     its correlation; KEY_LEAD: by the mass of one of its keys; GIVEN_UP: top D_PHI + low D_LEAD, in which what the own and the
-    global area take from each other is left out pair by pair. w, wg (padded,): e^(z phi) of both by `pairs` of nodes."""
+    global area take from each other is left out pair by pair. w, wg (padded,): e^(z phi) of both by `pairs` of nodes. spare:
+    padded numbers or more."""
     padded = w.size
     zero = broadcast_half(0.0)
     s_loss, s_own, s_lead, s_phi, s_by_lead, s_slide, s_base = zero, zero, zero, zero, zero, zero, zero
@@ -72,84 +72,86 @@ def expectation_with_lead(
             r = np.sqrt(h * h + v)
             d1 = h + r
             p1 = 0.5 * (1.0 - h / r) if r > 0.0 else 0.5
+            p2 = 1.0 - p1
             S1 = c * (m + d1)
             S2 = c * (m + h - r)
             outside = free + (1.0 - xg[j]) * mass + rho[j, i] * rest  # all but G and what w adds to the own area
             V = rho[j, i] * one + rho2[j, i] * two
-            i_base, i_square, i_seen, i_key, i_12, i_112, i_1122 = zero, zero, zero, zero, zero, zero, zero
-            weight = xg_weight[j] * x_weight[j, i]
+            i_loss, i_own, i_lead, i_phi, i_by_lead, i_slide, i_base = zero, zero, zero, zero, zero, zero, zero
+            i_square, i_seen, i_key, i_12, i_112, i_1122 = zero, zero, zero, zero, zero, zero
             is_point = r <= POINT * m
             if is_point:
                 h = 0.0
+            for at in range(0, padded if is_point else 0, HALF_WIDTH):  # apart: divisions take long, and do not wait here
+                less = load_at(w, at, zero) - 1.0
+                store_at(spare, at, 1.0 / (less * (c * m) + load_at(wg, at, zero) * at_lead + outside))
             for at in range(0, padded if is_point else 0, HALF_WIDTH):
-                t, z_own, z_lead, square, square_lead, w_own, w_lead = pair_at(pairs, w, wg, at, weight)
+                t, by_own, by_lead, by_both, square, square_lead, w_own, w_lead = pairs_at(pairs, w, wg, at)
                 lead, less = w_lead * at_lead, w_own - 1.0
                 b = lead + outside
-                f = 1.0 / (less * (c * m) + b)
-                y, a, g, rest_f, q = (b - c * m) * f, w_own * (c * m) * f, lead * f, (outside - c * m) * f, f * f * V
+                f = load_at(spare, at, zero)
+                k, g, rest_f, q = w_own * f * c, lead * f, (outside - c * m) * f, f * f * V
+                a, y = k * m, g + rest_f  # A, 1 - A
                 e, of_lead = square * y, square_lead * g
                 W = of_lead * g + q
-                s_loss = s_loss + 0.5 * t * (e * y + W)
-                s_own = s_own + t * a
-                s_lead = s_lead + t * g
+                i_loss = i_loss + t * (e * y + W)
+                i_own = i_own + t * a
+                i_lead = i_lead + t * g
+                # what each area takes from the other, and from all the rest
                 between, of_own, lead_rest = a * g * (e + of_lead), a * (e * rest_f + q), g * (of_lead * rest_f - q)
-                s_phi = s_phi - z_own * t * (between + of_own)
-                s_by_lead = s_by_lead + z_lead * t * (between + lead_rest)
-                s_slide = s_slide + t * (
-                    z_lead * low * lead_rest - z_own * top * of_own - load_at(pairs, SLIDE * padded + at, zero) * between
-                )
-                tf = t * f
-                i_base = i_base + tf * (e * a - W)
-                i_square = i_square + 0.5 * tf * f
+                i_phi = i_phi - by_own * (between + of_own)
+                i_by_lead = i_by_lead + by_lead * (between + lead_rest)
+                i_slide = i_slide + (by_lead * lead_rest - by_own * of_own - by_both * between)
+                tf, ea = t * f, e * a
+                i_base = i_base + tf * (ea - W)
+                i_square = i_square + tf * f
                 i_seen = i_seen + tf
-                i_key = i_key + w_lead * tf * (of_lead * (a + rest_f) + e * a - q)
-                s, h_f, k = less * f * c, b * f, w_own * f * c
-                half, twice, Wt = 0.5 * square * t * h_f * k, y + y, W * t
-                i_12 = i_12 - (half * twice + Wt * s)
-                i_112 = i_112 + (half * (s * twice + h_f * k) + 1.5 * Wt * s * s)
+                i_key = i_key + w_lead * tf * (of_lead * (a + rest_f) + ea - q)
+                s, hk = less * f * c, b * f * k
+                half, Ws = square * t * hk, W * t * s
+                i_12 = i_12 - (half * y + Ws)
+                i_112 = i_112 + (half * (s * y + 0.5 * hk) + 1.5 * Ws * s)
             for at in range(0, 0 if is_point else padded, HALF_WIDTH):
-                t, z_own, z_lead, square, square_lead, w_own, w_lead = pair_at(pairs, w, wg, at, weight)
+                t, by_own, by_lead, by_both, square, square_lead, w_own, w_lead = pairs_at(pairs, w, wg, at)
                 lead, less = w_lead * at_lead, w_own - 1.0
                 b = lead + outside
                 f1, f2 = 1.0 / (less * S1 + b), 1.0 / (less * S2 + b)
-                y1, y2 = (b - S1) * f1, (b - S2) * f2  # 1 - A
                 a1, a2 = w_own * S1 * f1, w_own * S2 * f2
                 g1, g2 = lead * f1, lead * f2
                 r1, r2 = (outside - S1) * f1, (outside - S2) * f2  # 1 - A - A_g
-                t1 = t * p1
-                t2 = t - t1
+                y1, y2 = g1 + r1, g2 + r2
                 q1, q2 = f1 * f1 * V, f2 * f2 * V
-                V1, V2 = square_lead * g1 * g1 + q1, square_lead * g2 * g2 + q2
+                of1, of2 = square_lead * g1, square_lead * g2
+                W1, W2 = of1 * g1 + q1, of2 * g2 + q2
                 e1, e2 = square * y1, square * y2
-                s_loss = s_loss + 0.5 * (t1 * (e1 * y1 + V1) + t2 * (e2 * y2 + V2))
-                s_own = s_own + (t1 * a1 + t2 * a2)
-                s_lead = s_lead + (t1 * g1 + t2 * g2)
-                # what each area takes from the other, and from all the rest
-                x1, x2 = a1 * g1 * (e1 + square_lead * g1), a2 * g2 * (e2 + square_lead * g2)
-                own1, own2 = a1 * (e1 * r1 + q1), a2 * (e2 * r2 + q2)
-                lead1, lead2 = g1 * (square_lead * g1 * r1 - q1), g2 * (square_lead * g2 * r2 - q2)
-                s_phi = s_phi - z_own * (t1 * (x1 + own1) + t2 * (x2 + own2))
-                s_by_lead = s_by_lead + z_lead * (t1 * (x1 + lead1) + t2 * (x2 + lead2))
-                s_slide = s_slide + (
-                    z_lead * low * (t1 * lead1 + t2 * lead2) - z_own * top * (t1 * own1 + t2 * own2)
-                    - load_at(pairs, SLIDE * padded + at, zero) * (t1 * x1 + t2 * x2)
-                )
-                tf1, tf2 = t1 * f1, t2 * f2
-                i_base = i_base + (tf1 * (e1 * a1 - V1) + tf2 * (e2 * a2 - V2))
-                i_square = i_square + 0.5 * (tf1 * f1 + tf2 * f2)
+                i_loss = i_loss + t * (p1 * (e1 * y1 + W1) + p2 * (e2 * y2 + W2))
+                i_own = i_own + t * (p1 * a1 + p2 * a2)
+                i_lead = i_lead + t * (p1 * g1 + p2 * g2)
+                between = p1 * (a1 * g1 * (e1 + of1)) + p2 * (a2 * g2 * (e2 + of2))
+                of_own = p1 * (a1 * (e1 * r1 + q1)) + p2 * (a2 * (e2 * r2 + q2))
+                lead_rest = p1 * (g1 * (of1 * r1 - q1)) + p2 * (g2 * (of2 * r2 - q2))
+                i_phi = i_phi - by_own * (between + of_own)
+                i_by_lead = i_by_lead + by_lead * (between + lead_rest)
+                i_slide = i_slide + (by_lead * lead_rest - by_own * of_own - by_both * between)
+                tf1, tf2 = t * p1 * f1, t * p2 * f2
+                ea1, ea2 = e1 * a1, e2 * a2
+                i_base = i_base + (tf1 * (ea1 - W1) + tf2 * (ea2 - W2))
+                i_square = i_square + (tf1 * f1 + tf2 * f2)
                 i_seen = i_seen + (tf1 + tf2)
-                i_key = i_key + w_lead * (
-                    tf1 * (square_lead * g1 * (a1 + r1) + e1 * a1 - q1) + tf2 * (square_lead * g2 * (a2 + r2) + e2 * a2 - q2)
-                )
+                i_key = i_key + w_lead * (tf1 * (of1 * (a1 + r1) + ea1 - q1) + tf2 * (of2 * (a2 + r2) + ea2 - q2))
                 # divided differences as in closure.expectation, every large factor paired with an f: nothing overflows
                 y12 = y1 + y2
                 s1, s2 = less * f1 * c, less * f2 * c
                 h1, h2 = b * f1, b * f2
                 k1, k2 = w_own * f1 * c, w_own * f2 * c
-                half, W = 0.5 * square * t * h1, (square_lead * g1 * g2 + f1 * f2 * V) * t
-                i_12 = i_12 - (half * k2 * y12 + 0.5 * W * (s1 + s2))
-                i_112 = i_112 + (half * k1 * (s2 * y12 + h1 * k2) + 0.5 * W * s1 * (2.0 * s1 + s2))
-                i_1122 = i_1122 - (half * k2 * s1 * (s2 * y12 + k2 * (h1 + h2)) + W * s1 * s2 * (s1 + s2))
+                half, W = square * t * h1, (of1 * g2 + f1 * f2 * V) * t
+                i_12 = i_12 - 0.5 * (half * k2 * y12 + W * (s1 + s2))
+                i_112 = i_112 + 0.5 * (half * k1 * (s2 * y12 + h1 * k2) + W * s1 * (2.0 * s1 + s2))
+                i_1122 = i_1122 - (0.5 * half * k2 * s1 * (s2 * y12 + k2 * (h1 + h2)) + W * s1 * s2 * (s1 + s2))
+            weight = xg_weight[j] * x_weight[j, i]
+            s_loss, s_own, s_lead = s_loss + i_loss * weight, s_own + i_own * weight, s_lead + i_lead * weight
+            s_phi, s_by_lead, s_slide = s_phi + i_phi * weight, s_by_lead + i_by_lead * weight, s_slide + i_slide * weight
+            i_base, i_square, i_seen, i_key = i_base * weight, i_square * weight, i_seen * weight, i_key * weight
             s_base = s_base + i_base
             s_rest = s_rest + i_base * rho[j, i]
             s_one = s_one + i_square * rho[j, i]
@@ -157,14 +159,15 @@ def expectation_with_lead(
             s_seen = s_seen + i_seen * rho[j, i]
             s_key = s_key + (i_key * xg[j] + i_base * (1.0 - xg[j]))
             if u > 0.0:
-                alpha = i_112 - i_1122 * d1
-                s_mean = s_mean + (i_12 - alpha * (2.0 * h) + i_1122 * (2.0 * v)) * u
+                i_1122 = i_1122 * weight
+                alpha = i_112 * weight - i_1122 * d1
+                s_mean = s_mean + (i_12 * weight - alpha * (2.0 * h) + i_1122 * (2.0 * v)) * u
                 s_var = s_var + (alpha - i_1122 * (2.0 * h)) * spread
                 s_skew = s_skew + i_1122 * lean
-    out[LOSS], out[OWN], out[SEEN], out[LEAD] = total(s_loss), total(s_own), total(s_seen), total(s_lead)
-    out[D_PHI], out[D_LEAD], out[GIVEN_UP] = total(s_phi), total(s_by_lead), total(s_slide)
+    out[LOSS], out[OWN], out[SEEN], out[LEAD] = 0.5 * total(s_loss), total(s_own), total(s_seen), total(s_lead)
+    out[D_PHI], out[D_LEAD], out[GIVEN_UP] = total(s_phi) / top, total(s_by_lead) / low, total(s_slide)
     out[D_BASE], out[D_REST], out[KEY_LEAD] = total(s_base), total(s_rest), total(s_key)
-    out[D_ONE], out[D_TWO] = total(s_one), total(s_two)
+    out[D_ONE], out[D_TWO] = 0.5 * total(s_one), 0.5 * total(s_two)
     out[D_MEAN], out[D_VAR], out[D_SKEW] = total(s_mean), total(s_var), total(s_skew)
 
 
@@ -207,7 +210,7 @@ def own_statistics(E, keys, n, pair):
 
 @njit(nogil=True, error_model="numpy")
 def two_area_query(
-    y, E, w, wo, wg, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas, dy,
+    y, E, w, wo, wg, spare, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas, dy,
     attention,
 ):
     """Velocity and area attention of reconstruction of one query type, the global area summed over; returns its loss and how fast
@@ -249,7 +252,7 @@ def two_area_query(
         else:
             expectation_with_lead(
                 n[k] * share, whole, mean, var, skew, base, lead, rest, one, two, slide[0], slide[1], pairs, wo, wg,
-                xg, xg_weight, xo, xo_weight, rho_o, rho2_o, xo_count, out,
+                xg, xg_weight, xo, xo_weight, rho_o, rho2_o, xo_count, spare, out,
             )
             attention[k, 1] = out[LEAD]
             dy[1] = -rate * out[D_LEAD]
