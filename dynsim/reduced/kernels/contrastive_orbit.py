@@ -29,6 +29,7 @@ from dynsim.reduced.kernels.two_areas import two_area_query
 
 PP_PUSHED = 1e-2  # of the pushes on FP of its type, what counts as pushes on PP: less, as PP has no fast balance of its own
 STEP = 1e-7  # of a correlation, for differences: what a stiff solver's Jacobian needs
+STEP_PP = 1e-5  # the same for PP: scarce classes feel nothing within 1e-7, where moments of an area are held to their bounds
 SMALL = 1e-9  # part of the pooled attention below which a change is not followed to other types
 SMALL_PP = 1e-3  # the same for PP, which moves it less
 IS_GLOBAL = np.array([False, True])
@@ -411,9 +412,9 @@ def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, seen
         if t0 > 0.0:
             rate(dflat, gross, t0 * exp(min(flat[place.size], 700.0)), out, paces)
         for c in range(columns.size if J > 0 else 0):
-            t, kept = columns[c] // width, flat_y[columns[c]]
+            t, kept, by = columns[c] // width, flat_y[columns[c]], STEP if columns[c] % width < 6 else STEP_PP
             # of its own type, at given targets
-            flat_y[columns[c]] = kept + STEP
+            flat_y[columns[c]] = kept + by
             clear(part, part_local, moved, fast)
             prepare(
                 y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E1, w1, wo1, wg1, m1, f1, spare,
@@ -430,15 +431,15 @@ def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, seen
             )
             flat_y[columns[c]] = kept
             for i in range(width):
-                found[c, t, i] = (moved[i] - dy[t, i]) / STEP
-            found[c, t, width] = (fast[0] - together[t, 0]) / STEP
+                found[c, t, i] = (moved[i] - dy[t, i]) / by
+            found[c, t, width] = (fast[0] - together[t, 0]) / by
             # of all types by the targets, in which the velocity is linear
             most, whole = 0.0, 0.0
             for b in range(nodes):
-                part_local[b] = (part_local[b] - locals_[t, b]) / STEP
+                part_local[b] = (part_local[b] - locals_[t, b]) / by
                 most, whole = max(most, abs(part_local[b])), max(whole, local[b])
                 for j in range(J):
-                    part[j, b] = (part[j, b] - parts[t, j, b]) / STEP
+                    part[j, b] = (part[j, b] - parts[t, j, b]) / by
                     most, whole = max(most, abs(part[j, b])), max(whole, pooled[j, b])
             if not most > (SMALL if columns[c] % width < 6 else SMALL_PP) * whole:
                 continue
