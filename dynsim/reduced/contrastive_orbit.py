@@ -609,7 +609,8 @@ def _given_global(P: float, unmasked: float, size: float, x: np.ndarray, own: fl
     from dynsim.reduced.kernels.counts import law_tables, unmasked_law
 
     left = np.clip(unmasked - x * size, 0.0, P - 1.0 - size)
-    return law_tables([unmasked_law(P - size, float(u), own, most=1 if _is_sharp(P - size, u, own) else None) for u in left])
+    most = [1 if _is_sharp(P - size, u, own) else None for u in left]
+    return law_tables([unmasked_law(P - size, float(u), own, most=m, apart=True) for u, m in zip(left, most, strict=True)])
 
 
 def _pairs(z: np.ndarray, weight: np.ndarray, slide: np.ndarray) -> np.ndarray:
@@ -633,10 +634,11 @@ def _contrastive_tables(problem: Problem, own: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _reconstruction_tables(problem: Problem, n: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Of a masked query: laws of the own area by cluster type, as in OrbitField; of the global area and of the own one given
-    it."""
+    """Of a masked query: laws of the own area by cluster type, as in OrbitField but for long sums over counts; of the global area
+    and of the own one given it."""
     from dynsim.reduced.kernels.counts import law_tables, unmasked_law
 
     P, unmasked, size = float(problem.P), float(problem.unmasked), float(problem.C_global)
     x, weight = _global_law(P, unmasked, size)
-    return law_tables([unmasked_law(P, unmasked, m) for m in n]), (x, weight, *_given_global(P, unmasked, size, x, n[0]))
+    alone = law_tables([unmasked_law(P, unmasked, m, apart=True) for m in n])
+    return alone, (x, weight, *_given_global(P, unmasked, size, x, n[0]))

@@ -69,6 +69,23 @@ def test_means_of_what_the_loss_is_made_of(P, gamma, n):
     assert spread > 1e-5  # control: the mean count alone does not do
 
 
+@pytest.mark.parametrize("P, gamma, n", [(1000, 0.8, 30), (10**4, 0.8, 62), (3 * 10**4, 0.8, 84.5), (10**5, 0.75, 60)])
+def test_all_masked_apart_from_a_rule_of_the_rest(P, gamma, n):
+    """The chance that nothing is seen to rounding, and means of 1 / (1 + w j) at any w to 1e-9, by fewer nodes than counts."""
+    args = float(P), float(round((1 - gamma) * P)), float(n)
+    (all_x, all_weight, *_), (x, weight, rho, _) = unmasked_law(*args), unmasked_law(*args, apart=True)
+    assert len(x) == counts.APART + 1 < len(all_x)
+    assert (x[0], weight[0]) == (0.0, pytest.approx(all_weight[all_x == 0].sum(), rel=1e-14))
+    (plain_x, plain_weight, *_), missed = unmasked_law(*args, most=counts.APART + 1), 0.0
+    for w in 10.0 ** np.arange(-2, 8):
+        exact = all_weight @ (1 / (1 + w * n * all_x))
+        assert weight @ (1 / (1 + w * n * x)) == pytest.approx(exact, rel=1e-9)
+        missed = max(missed, abs(plain_weight @ (1 / (1 + w * n * plain_x)) / exact - 1))
+    assert missed > 1e-6  # control: a rule of all counts does not see the last of them
+    assert weight.sum() == pytest.approx(1.0, abs=1e-14) and ((rho >= 0) & (rho <= 1)).all()
+    assert len(unmasked_law(196.0, 39.0, 7.0)[0]) == len(unmasked_law(196.0, 39.0, 7.0, apart=True)[0])  # few are left alone
+
+
 def test_the_normal_law_takes_over_smoothly(monkeypatch):
     """Around the deviation beyond which the normal law stands in, both give the same means to 1e-12."""
     args = 1e10, 2.5e9, 6e6

@@ -29,7 +29,7 @@ from dynsim.reduced.kernels.two_areas import two_area_query
 
 PP_PUSHED = 1e-2  # of the pushes on FP of its type, what counts as pushes on PP: less, as PP has no fast balance of its own
 STEP = 1e-7  # of a correlation, for differences: what a stiff solver's Jacobian needs
-STEP_PP = 1e-5  # the same for PP: scarce classes feel nothing within 1e-7, where moments of an area are held to their bounds
+STEP_PP = 1e-5  # the same for PP: bounds on the law of an own area hide what a scarce class does within 1e-7
 SMALL = 1e-9  # part of the pooled attention below which a change is not followed to other types
 SMALL_PP = 1e-3  # the same for PP, which moves it less
 IS_GLOBAL = np.array([False, True])

@@ -21,11 +21,12 @@ REACH = 12.0  # standard deviations that are summed: what lies beyond weighs les
 EMPTY = 1e-9  # chance of no unmasked patch above which every count is summed (the loss jumps there)
 NORMAL = 1e3  # standard deviation of j beyond which a normal law has the same Gauss rule to 1e-12
 NODES = 16  # Gauss nodes at most
+APART = 24  # of what is not all masked
 LN10 = 2.302585092994046
 
 
 def unmasked_law(
-    P: float, unmasked: float, n: float, mean_field: bool = False, most: int | None = None
+    P: float, unmasked: float, n: float, mean_field: bool = False, most: int | None = None, apart: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return nodes for averages over the unmasked patches of an area.
 
@@ -41,6 +42,8 @@ def unmasked_law(
         Whether to take the mean count only.
     most : int, optional
         Take a Gauss rule of at most so many nodes, whatever the area.
+    apart : bool
+        Where many counts would be summed, sum that of none, and take a Gauss rule of the rest.
 
     Returns
     -------
@@ -69,6 +72,11 @@ def unmasked_law(
         weight = np.concatenate([s * law[1] for s, law in mixed] + ([np.array([1 - part])] if low == 0 else []))
         if len(mixed) == 2 and x.min() > 0.0:  # no count is summed for its own sake: as many nodes as either law has
             x, weight = gauss_rule(x, weight, max(len(law[0]) for _, law in mixed))
+        seen = x > 0.0
+        if apart and seen.sum() > APART:
+            chance = weight[seen].sum()
+            rest = gauss_rule(x[seen], weight[seen] / chance, APART)
+            x, weight = np.append(0.0, rest[0]), np.append(weight[~seen].sum(), chance * rest[1])
     others = 1.0 - (1.0 + n) / P  # in shares of P, so that nothing is lost at P = 1e100
     left = unmasked / P - x * n / P
     rho = np.clip(left / others, 0.0, 1.0) if others * P > 0.5 else np.zeros_like(x)
