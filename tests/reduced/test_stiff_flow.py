@@ -195,6 +195,8 @@ def test_sizes_of_pushes_pair_by_pair():
     np.testing.assert_allclose(out[[0, 1, 9]], expected[:, 0], rtol=0, atol=1e-13)
     np.testing.assert_allclose(out[10:13], expected[:, 1], rtol=1e-12)
     assert (out[10:13] > 1.1 * np.abs(expected[:, 0])).any()  # control: they cancel
+    pairs_of_areas.push_local(np.append(0.0, m[1:]), top, low, pairs, wide[0], wide[1], f, *tables, wide[2], wide[3], out)
+    assert np.isfinite(out).all() and out[0] == 0.0  # nothing is pushed in an area of no mass
     pairs_of_areas.push_global(m, z, chance, np.pad(w, (0, 5)), x, one, rho, D, out)
     masked = (1 - x[0]) * m[0] + (1 - rho[0, 0]) * m[2]
     rest, drawn = masked + rho[0, 0] * m[2] * m[3], rho[0, 0] * m[2] * m[4]
@@ -401,18 +403,23 @@ def test_saved_times_change_nothing_where_coordinates_do(monkeypatch):
     assert 20 * len(steps) < one_by_one and any(changes for _, _, changes in steps)
 
 
-@pytest.mark.parametrize("weight, stop_gradient", [(0.4, True), (1.6, True), (0.8, False), (4.0, True)])
-def test_steps_in_compiled_code_are_those_of_the_solver(monkeypatch, weight, stop_gradient):
-    """The same bits where the solver is given rates one by one, and as many evaluations."""
-    problem = dynsim.Problem(K=2, gamma=0.6, P=1e12, kappa_s=0.3, amplitude=dynsim.Uniform(0.5, 1.5))
+@pytest.mark.parametrize(
+    "P, weight, stop_gradient", [(1e12, 0.4, True), (1e12, 1.6, True), (1e12, 0.8, False), (1e30, 2.5, True)]
+)
+def test_steps_in_compiled_code_are_those_of_the_solver(monkeypatch, P, weight, stop_gradient):
+    """The same bits where the solver is given rates one by one, and as many evaluations; also of a run that ends by itself."""
+    problem = dynsim.Problem(K=2, P=P) if P > 1e20 else dynsim.Problem(
+        K=2, gamma=0.6, P=P, kappa_s=0.3, amplitude=dynsim.Uniform(0.5, 1.5)
+    )
     field = MixedOrbitField(problem, weight=weight, stop_gradient=stop_gradient)
     compiled = flow(field, field.horizon(), keep=5, rtol=1e-5)
     options = StiffFlow.own_options
     monkeypatch.setattr(StiffFlow, "own_options", lambda run: {**options(run), "advance": None})
     plain = flow(field, field.horizon(), keep=5, rtol=1e-5)
-    assert compiled.meta["events"] == plain.meta["events"] and compiled.meta["evaluations"] == plain.meta["evaluations"]
+    for name in ("events", "evaluations", "status"):
+        assert compiled.meta[name] == plain.meta[name]
     assert compiled.fp.tobytes() == plain.fp.tobytes() and compiled.pp.tobytes() == plain.pp.tobytes()
-    assert any(t is not None for t in plain.meta["events"].values())
+    assert any(t is not None for t in plain.meta["events"].values()) and plain.meta["status"].startswith("ended") == (P > 1e20)
 
 
 @pytest.mark.parametrize("sliding", [[False, False, False], [True, True, False]])

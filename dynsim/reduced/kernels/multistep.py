@@ -10,6 +10,7 @@ history gets. pace (n,): see lsoda.LSODA.
 import numpy as np
 from numba import njit
 
+from dynsim.reduced.kernels.simd import borrowed
 from dynsim.reduced.kernels.solvers import (
     correct,
     factorise,
@@ -118,7 +119,8 @@ def advance(solver, pace, f):
 
     solver: x, n, history, rows, table; the columns of the Jacobian at pace one that are not zero, (n, m), and which these are,
     (m,); room for factors (m, m in whole vectors) and pivots (m,). f (n,): dy/dt where it was asked for; overwritten."""
-    x, n, history, rows, table, J, columns, factors, pivots = solver
+    x, n, history, rows, table, J, columns, factors, pivots = borrowed(solver)
+    pace, f = borrowed(pace), borrowed(f)
     if n[NEXT] == NEW_STEP:
         n[FAILED], n[ERRORS] = 0, 0
         set_weights(history[0], x[RTOL], rows[ATOL], rows[WEIGHT])
@@ -150,7 +152,7 @@ def advance(solver, pace, f):
                 return FAILS
             if errors > 2:
                 x[H] *= 0.1
-                keep(rows, TRIAL, history[0])
+                copy(history[0], rows[TRIAL])
                 x[AT], n[STALE], n[MISSING], n[WAITING], n[NEXT] = x[T], n[METHOD] == BDF, 1, 5, AFRESH
                 return SLOPE
         if (done and accepted(error, x, n, history, rows, table)) or errors:
@@ -180,7 +182,7 @@ def has_jacobian(x, n, rows, pace):
     if not n[MISSING] and 1.0 / x[AWAY] < faster(pace, rows[PACE_FORMED]) < x[AWAY]:
         return True
     n[FRESH], n[MISSING], n[FORMED_AT] = 1, 0, n[STEPS]
-    keep(rows, PACE_FORMED, pace)
+    copy(pace, rows[PACE_FORMED])
     return False
 
 
@@ -191,7 +193,7 @@ def corrected(x, n, history, rows, table, pace, f, J, columns, factors, pivots):
     first, test = table[method, n[ORDER], 3], table[method, n[ORDER], 1]
     if n[NEXT] == FORMED:
         n[STALE], x[RATIO], x[TRUSTED], x[SCALE] = 0, 1.0, 0.7, x[H] * first
-        keep(rows, PACE_THEN, pace)
+        copy(pace, rows[PACE_THEN])
         if not factorise(J, columns, pace, x[SCALE], factors, pivots):
             return DIVERGES, 0.0
     if method == BDF:
@@ -217,7 +219,7 @@ def corrected(x, n, history, rows, table, pace, f, J, columns, factors, pivots):
     if method == ADAMS or n[FRESH]:
         return DIVERGES, 0.0
     n[STALE], n[MISSING], n[NEXT] = 1, 1, PREDICTED
-    keep(rows, TRIAL, history[0])
+    copy(history[0], rows[TRIAL])
     for i in range(found.size):
         found[i] = 0.0
     return SLOPE, 0.0
@@ -231,22 +233,22 @@ def accepted(error, x, n, history, rows, table):
     n[STEPS] += 1
     x[H_USED], n[ORDER_USED], n[NEXT] = x[H], n[ORDER], NEW_STEP
     correct(history, n[ORDER], table[n[METHOD], n[ORDER]], 3, rows[FOUND])
-    keep(rows, Y, history[0])
+    copy(history[0], rows[Y])
     n[LOOK] -= 1
     if n[LOOK] < 0 and turned(error, x, n, history, table):
         x[MOST] = 10.0
         return False
     n[WAITING] -= 1
     if n[WAITING] == 1 and n[ORDER] < ORDERS[n[METHOD]]:
-        keep(rows, SPARE, rows[FOUND])
+        copy(rows[FOUND], rows[SPARE])
     return n[WAITING] == 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def keep(rows, row, values):
-    """Copy an array to a row."""
-    for i in range(values.size):
-        rows[row, i] = values[i]
+def copy(v, out):
+    """Copy an array."""
+    for i in range(v.size):
+        out[i] = v[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -322,12 +324,14 @@ def change_order(error, errors, x, n, history, rows, table):
 def turned(error, x, n, history, table):
     """Turn to the other method where it allows much longer steps."""
     q = n[ORDER]
+    if q > ORDERS[BDF]:
+        return False
+    # constants of the errors of a step: of the correction, in units of the last row of the history
+    adams_error, bdf_error = table[ADAMS, q, 1] * table[ADAMS, q, 3 + q], table[BDF, q, 1] * table[BDF, q, 3 + q]
     if n[METHOD] == ADAMS:
-        if q > ORDERS[BDF]:
-            return False
         if error > 100 * x[SIZE] * UNIT and x[SEEN] > 0.0:
             here = adams_step(longer(error, q + 1, 1.2), x[LIPSCHITZ], x, n)
-            factor = longer(error * first_error(ADAMS, q, table) / first_error(BDF, q, table), q + 1, 1.2)
+            factor = longer(error * adams_error / bdf_error, q + 1, 1.2)
             if factor < x[DEARER] * here:
                 return False
         elif n[HELD]:
@@ -338,7 +342,7 @@ def turned(error, x, n, history, table):
     else:
         if x[NORM] * abs(x[H]) > 1.0:
             return False  # Adams' steps could be at most .575 times this one, the next is at least 1 / 1.2 times it
-        scaled = error * first_error(BDF, q, table) / first_error(ADAMS, q, table)
+        scaled = error * bdf_error / adams_error
         factor = adams_step(longer(scaled, q + 1, 1.2), x[NORM], x, n)
         if factor < longer(error, q + 1, 1.2):
             return False
@@ -350,12 +354,6 @@ def turned(error, x, n, history, table):
     lengthen(factor, x, n, history)
     n[STALE], n[MISSING], n[WAITING] = method == BDF, 1, q + 1
     return True
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def first_error(method, order, table):
-    """Constant of the error of a step: of the method's correction, in units of the last row of the history."""
-    return table[method, order, 1] * table[method, order, 3 + order]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
