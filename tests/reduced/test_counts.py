@@ -82,8 +82,15 @@ def test_all_masked_apart_from_a_rule_of_the_rest(P, gamma, n):
         assert weight @ (1 / (1 + w * n * x)) == pytest.approx(exact, rel=1e-9)
         missed = max(missed, abs(plain_weight @ (1 / (1 + w * n * plain_x)) / exact - 1))
     assert missed > 1e-6  # control: a rule of all counts does not see the last of them
-    assert weight.sum() == pytest.approx(1.0, abs=1e-14) and ((rho >= 0) & (rho <= 1)).all()
+    assert weight.sum() == pytest.approx(1.0, abs=1e-14) and ((rho >= 0) & (rho <= 1) & (x <= 1)).all()
     assert len(unmasked_law(196.0, 39.0, 7.0)[0]) == len(unmasked_law(196.0, 39.0, 7.0, apart=True)[0])  # few are left alone
+
+
+def test_no_node_lies_beyond_all_unmasked():
+    """Not by rounding either: the spread of a drawn own area, x (1 - x), is no negative number."""
+    for n in 15 + 10.0 ** np.arange(-13, 0):
+        x, weight, *_ = unmasked_law(1e12, 2e11, n, apart=True)
+        assert len(x) == counts.APART + 1 and x.max() <= 1.0 and x @ weight == pytest.approx(0.2, rel=1e-11)
 
 
 def test_the_normal_law_takes_over_smoothly(monkeypatch):

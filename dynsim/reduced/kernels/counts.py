@@ -76,7 +76,7 @@ def unmasked_law(
         if apart and seen.sum() > APART:
             chance = weight[seen].sum()
             rest = gauss_rule(x[seen], weight[seen] / chance, APART)
-            x, weight = np.append(0.0, rest[0]), np.append(weight[~seen].sum(), chance * rest[1])
+            x, weight = np.append(0.0, np.minimum(rest[0], x.max())), np.append(weight[~seen].sum(), chance * rest[1])
     others = 1.0 - (1.0 + n) / P  # in shares of P, so that nothing is lost at P = 1e100
     left = unmasked / P - x * n / P
     rho = np.clip(left / others, 0.0, 1.0) if others * P > 0.5 else np.zeros_like(x)
