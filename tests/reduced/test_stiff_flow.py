@@ -408,7 +408,7 @@ def test_saved_times_change_nothing_where_coordinates_do(monkeypatch):
 )
 def test_steps_in_compiled_code_are_those_of_the_solver(monkeypatch, P, weight, stop_gradient):
     """The same bits where the solver is given rates one by one, and as many evaluations; also of a run that ends by itself."""
-    problem = dynsim.Problem(K=2, P=P) if P > 1e20 else dynsim.Problem(
+    problem = dynsim.Problem(K=4, P=P) if P > 1e20 else dynsim.Problem(
         K=2, gamma=0.6, P=P, kappa_s=0.3, amplitude=dynsim.Uniform(0.5, 1.5)
     )
     field = MixedOrbitField(problem, weight=weight, stop_gradient=stop_gradient)
