@@ -148,28 +148,29 @@ class LSODA(OdeSolver):
     ) -> None:
         super().__init__(fun, t0, y0, t_bound, vectorized=False)
         size, self.rate, self.jac, self.advance = self.n, fun, jac, advance
-        self.x, self.counts = np.zeros(len(kernels.REALS)), np.zeros(len(kernels.COUNTS), dtype=np.int64)
-        self.history, self.rows = np.zeros((ORDERS[ADAMS] + 2, size)), np.zeros((len(kernels.ROWS), size))
+        x, n = np.zeros(len(kernels.REALS)), np.zeros(len(kernels.COUNTS), dtype=np.int64)
+        self.history, self.rows = np.zeros((ORDERS[ADAMS] + 2, size)), tuple(np.zeros((len(kernels.ROWS), size)))
         # the Jacobian's columns that are not zero, which these are, and the factors of the matrix of Newton's method
         self.matrix: tuple[np.ndarray, ...] = (
             np.zeros((size, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 0)), np.zeros(0, dtype=np.int64)
         )
         self.pace, self.trial, self.slope = np.ones(size) if pace is None else pace, self.rows[kernels.TRIAL], np.empty(size)
-        self.rows[kernels.ATOL], self.rows[kernels.Y] = atol, y0
-        self.rows[[kernels.PACE_THEN, kernels.PACE_FORMED]] = 1.0
+        for row, value in ((kernels.ATOL, atol), (kernels.Y, y0), (kernels.PACE_THEN, 1.0), (kernels.PACE_FORMED, 1.0)):
+            self.rows[row][:] = value
         self.y, weight = self.rows[kernels.Y].copy(), self.rows[kernels.WEIGHT]
         f = self.fun(self.t, self.y)
         solvers.set_weights(self.y, rtol, self.rows[kernels.ATOL], weight)
         speed = solvers.norm(f, weight)
         h = first_step or (1.0 / (sqrt(min(max(rtol, 100 * UNIT), 1e-3)) * speed) if speed > 0 else 1.0)
         self.history[0], self.history[1] = self.y, h * f
-        x, n = self.x, self.counts
         x[kernels.T], x[kernels.H], x[kernels.H_USED], x[kernels.RTOL] = t0, h, h, rtol
         x[kernels.AWAY], x[kernels.DEARER] = AWAY, DEARER[jac is not None]
         x[kernels.RATIO], x[kernels.TRUSTED], x[kernels.MOST] = 1.0, 0.7, 1e4
         n[kernels.METHOD], n[kernels.ORDER], n[kernels.ORDER_USED] = ADAMS, 1, 1
         n[kernels.WAITING], n[kernels.LOOK] = 2, kernels.WAIT
         n[kernels.MISSING], n[kernels.GIVEN] = 1, jac is not None
+        self.x: Any = x.tolist() if advance is None else x  # Python reads lists sooner
+        self.counts: Any = n.tolist() if advance is None else n
 
     @property
     def method(self) -> int:

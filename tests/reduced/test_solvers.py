@@ -244,6 +244,17 @@ def test_norms_and_steps():
     assert solvers.root(81.0, 4) == pytest.approx(3.0, rel=1e-15) and solvers.root(0.0, 3) < 1e-100
 
 
+def test_copies_multiples_differences():
+    v, w = DRAW.normal(size=(2, 37))
+    for kernel, given, expected in (
+        (solvers.copy, (v,), v), (solvers.multiply, (v, 0.3), 0.3 * v), (solvers.subtract, (v, w), v - w),
+        (solvers.clear, (), 0 * v),
+    ):
+        out = np.full(37, np.nan)
+        kernel(*given, out)
+        assert (out == expected).all()
+
+
 def test_prediction_is_taylors_and_goes_back():
     history = DRAW.normal(size=(7, 5))
     kept = history.copy()

@@ -1,21 +1,24 @@
 """Steps of LSODA (reduced/lsoda.py): prediction, correction, test of the error, and the choice of step, order and method.
 
 `advance` goes on until it needs dy/dt or a Jacobian, returns what it asks for, and is called again with the answer: the function
-that is integrated may be any. What it keeps between calls stands in arrays, whose elements have the names below: x (real
-numbers), n (whole ones), rows (vectors); in history (orders + 2, n), h^j / j! times the j-th derivative of y (Nordsieck); and the
-methods' coefficients in table, by method and order: three constants of error tests, then how much of a correction each row of the
-history gets. pace (n,): see lsoda.LSODA.
+that is integrated may be any. As Python it compiles only what it needs; in a kernel it is compiled with it. What it keeps between
+calls stands in arrays, whose elements have the names below: x (real numbers), n (whole ones), rows (vectors); in history (orders
++ 2, n), h^j / j! times the j-th derivative of y (Nordsieck); and the methods' coefficients in table, by method and order: three
+constants of error tests, then how much of a correction each row of the history gets. pace (n,): see lsoda.LSODA.
 """
 
 import numpy as np
-from numba import njit
+from numba.extending import register_jitable
 
 from dynsim.reduced.kernels.simd import borrowed
 from dynsim.reduced.kernels.solvers import (
+    clear,
+    copy,
     correct,
     factorise,
     faster,
     iterate,
+    multiply,
     newton,
     norm,
     predict,
@@ -23,6 +26,7 @@ from dynsim.reduced.kernels.solvers import (
     retract,
     root,
     set_weights,
+    subtract,
 )
 
 ADAMS, BDF = 0, 1
@@ -108,12 +112,12 @@ COUNTS = (
 ) = tuple(range(17))
 
 NO_SOLVER = (
-    np.zeros(0), np.zeros(0, dtype=np.int64), *np.zeros((2, 0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0)),
-    np.zeros(0, dtype=np.int64), np.zeros((0, 0)), np.zeros(0, dtype=np.int64),
+    np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros((0, 0)), tuple(np.zeros((len(ROWS), 0))), np.zeros((0, 0, 0)),
+    np.zeros((0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 0)), np.zeros(0, dtype=np.int64),
 )  # for functions that also serve without one
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@register_jitable(nogil=True, error_model="numpy")
 def advance(solver, pace, f):
     """Go on with a step; returns what is asked for, or how it ended.
 
@@ -125,8 +129,7 @@ def advance(solver, pace, f):
         n[FAILED], n[ERRORS] = 0, 0
         set_weights(history[0], x[RTOL], rows[ATOL], rows[WEIGHT])
     elif n[NEXT] == AFRESH:
-        for i in range(f.size):
-            history[1, i] = x[H] * f[i]
+        multiply(f, x[H], history[1])
         take(n[METHOD], 1, x, n, table)
     else:
         if n[NEXT] == PREDICTED and not has_jacobian(x, n, rows, pace):
@@ -167,7 +170,7 @@ def advance(solver, pace, f):
     return SLOPE
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@register_jitable(nogil=True, error_model="numpy")
 def has_jacobian(x, n, rows, pace):
     """Begin to correct a prediction; whether the Jacobian serves, where a matrix is to be factorised."""
     n[FRESH], n[ITERATION], x[RATE], x[BEFORE], x[SHARE] = 0, 0, 0.0, 0.0, 1.0
@@ -186,11 +189,12 @@ def has_jacobian(x, n, rows, pace):
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@register_jitable(nogil=True, error_model="numpy")
 def corrected(x, n, history, rows, table, pace, f, J, columns, factors, pivots):
     """One iteration of the corrector: (DONE, the size of all corrections), or SLOPE or DIVERGES."""
     m, method, found, weight = n[ITERATION], n[METHOD], rows[FOUND], rows[WEIGHT]
-    first, test = table[method, n[ORDER], 3], table[method, n[ORDER], 1]
+    known = table[method, n[ORDER]]
+    first, test = known[3], known[1]
     if n[NEXT] == FORMED:
         n[STALE], x[RATIO], x[TRUSTED], x[SCALE] = 0, 1.0, 0.7, x[H] * first
         copy(pace, rows[PACE_THEN])
@@ -220,12 +224,11 @@ def corrected(x, n, history, rows, table, pace, f, J, columns, factors, pivots):
         return DIVERGES, 0.0
     n[STALE], n[MISSING], n[NEXT] = 1, 1, PREDICTED
     copy(history[0], rows[TRIAL])
-    for i in range(found.size):
-        found[i] = 0.0
+    clear(found)
     return SLOPE, 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@register_jitable(nogil=True, error_model="numpy")
 def accepted(error, x, n, history, rows, table):
     """Take a step; whether the order is to be chosen for the next."""
     x[T_OLD] = x[T]
@@ -244,21 +247,14 @@ def accepted(error, x, n, history, rows, table):
     return n[WAITING] == 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def copy(v, out):
-    """Copy an array."""
-    for i in range(v.size):
-        out[i] = v[i]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
+@register_jitable(nogil=True, error_model="numpy")
 def take(method, order, x, n, table):
     """Another method or order."""
     x[RATIO] *= table[method, order, 3] / table[n[METHOD], n[ORDER], 3]
     n[METHOD], n[ORDER] = method, order
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@register_jitable(nogil=True, error_model="numpy")
 def lengthen(factor, x, n, history):
     """Take a step longer by a factor, as far as it may grow, and Adams' method stays stable."""
     factor = min(factor, x[MOST])
@@ -273,20 +269,19 @@ def lengthen(factor, x, n, history):
     n[WAITING] = n[ORDER] + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@register_jitable(nogil=True, error_model="numpy")
 def longer(error, order, margin):
     """By how much a step may grow where the error grows with its power `order`."""
     return 1.0 / (margin * root(error, order) + margin * 1e-6)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@register_jitable(nogil=True, error_model="numpy")
 def change_order(error, errors, x, n, history, rows, table):
     """Choose the order that allows the longest step; errors: how many tests have failed."""
     q, highest, known, weight = n[ORDER], ORDERS[n[METHOD]], table[n[METHOD], n[ORDER]], rows[WEIGHT]
     same, up, down = longer(error, q + 1, 1.2), 0.0, 0.0
     if errors == 0 and q < highest:
-        for i in range(weight.size):
-            rows[CHANGE, i] = rows[FOUND, i] - rows[SPARE, i]
+        subtract(rows[FOUND], rows[SPARE], rows[CHANGE])
         up = longer(norm(rows[CHANGE], weight) / known[2], q + 2, 1.4)
     if q > 1:
         down = longer(norm(history[q], weight) / known[0], q, 1.3)
@@ -302,8 +297,7 @@ def change_order(error, errors, x, n, history, rows, table):
         if up < 1.1:
             n[WAITING] = 3
             return
-        for i in range(weight.size):
-            history[q + 1, i] = known[3 + q] / (q + 1) * rows[FOUND, i]
+        multiply(rows[FOUND], known[3 + q] / (q + 1), history[q + 1])
         order, factor = q + 1, up
     else:
         order, factor = (q, same) if same >= down else (q - 1, min(down, 1.0) if errors else down)
@@ -320,7 +314,7 @@ def change_order(error, errors, x, n, history, rows, table):
         x[MOST] = 10.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@register_jitable(nogil=True, error_model="numpy")
 def turned(error, x, n, history, table):
     """Turn to the other method where it allows much longer steps."""
     q = n[ORDER]
@@ -356,7 +350,7 @@ def turned(error, x, n, history, table):
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@register_jitable(nogil=True, error_model="numpy")
 def adams_step(factor, lipschitz, x, n):
     """A factor of the step, as far as Adams' method stays stable."""
     stiff = lipschitz * abs(x[H])

@@ -19,6 +19,34 @@ def root(x, k):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def clear(out):
+    """Zeros."""
+    for i in range(out.size):
+        out[i] = 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def copy(v, out):
+    """The same entries."""
+    for i in range(v.size):
+        out[i] = v[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def multiply(v, factor, out):
+    """A multiple."""
+    for i in range(v.size):
+        out[i] = factor * v[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def subtract(v, w, out):
+    """The difference."""
+    for i in range(v.size):
+        out[i] = v[i] - w[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def norm(v, weight):
     """Largest entry by its weight."""
     most = 0.0
