@@ -147,7 +147,7 @@ class LSODA(OdeSolver):
         advance: Callable | None = None,
     ) -> None:
         super().__init__(fun, t0, y0, t_bound, vectorized=False)
-        size, self.rate, self.jac, self.advance = self.n, fun, jac, advance
+        size, self.jac, self.advance = self.n, jac, advance
         x, n = np.zeros(len(kernels.REALS)), np.zeros(len(kernels.COUNTS), dtype=np.int64)
         self.history, self.rows = np.zeros((ORDERS[ADAMS] + 2, size)), tuple(np.zeros((len(kernels.ROWS), size)))
         # the Jacobian's columns that are not zero, which these are, and the factors of the matrix of Newton's method
@@ -193,8 +193,7 @@ class LSODA(OdeSolver):
                 asked, evaluations = self.advance(solver, self.trial, self.slope)
                 self.nfev += evaluations
             if asked == kernels.SLOPE:
-                self.slope = np.asarray(self.rate(self.x[kernels.AT], self.trial), dtype=float)
-                self.nfev += 1
+                self.slope = self.fun(self.x[kernels.AT], self.trial)
             elif asked == kernels.JACOBIAN:
                 self._form()
         self.t, self.y = float(self.x[kernels.T]), self.rows[kernels.Y].copy()

@@ -131,7 +131,7 @@ def test_a_jacobian_is_formed_anew_where_the_pace_is_another(monkeypatch):
 
 
 def in_turns(fun, most):
-    """What LSODA is given to evaluate `fun` itself, over `most` steps a step."""
+    """What LSODA is given to evaluate `fun` itself, over `most` steps of its own at every call of `step`."""
     left = [most]
 
     def advance(solver, y, f):

@@ -342,7 +342,7 @@ def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, seen
     local, D, d_local = np.empty(nodes), np.empty((J, nodes)), np.empty(nodes)
     h_lead, h_own, pushed, unused = np.zeros((J, padded)), np.zeros(padded), np.empty(PUSHED), np.empty((2, 3))
     space = np.empty((3 + J * nodes, whole_vectors(J * nodes)))
-    # the same where one entry is another
+    # the same for derivatives, of one query type with one entry changed
     E1, w1, m1 = np.empty(classes), np.zeros((2, 3, wide)), np.zeros((2, 7))
     wo1, wg1, f1, moved = np.ones(padded), np.ones(padded), np.empty((con[4].size, padded)), np.empty(width)
     part, part_local, D1, d1 = np.empty((J, wide)), np.empty(wide), np.empty((J, nodes)), np.empty(nodes)

@@ -131,7 +131,7 @@ def push_local(m, top, low, pairs, wo, wg, f, x, x_weight, xo, xo_weight, rho, c
     by_own, by_lead, slide, on_own, on_lead = zero, zero, zero, zero, zero
     own_size, lead_size, slide_size = zero, zero, zero
     others, key_own, key_lead, key_others, seen = zero, zero, zero, zero, zero
-    of_own, of_lead = 1.0 / m[0] if m[0] > TINY else 0.0, 1.0 / m[1] if m[1] > TINY else 0.0  # by mass, not by its logarithm
+    of_own, of_lead = 1.0 / m[0] if m[0] > TINY else 0.0, 1.0 / m[1] if m[1] > TINY else 0.0  # from log mass to mass
     for j in range(x.size):
         for i in range(count[j]):
             masked = (1.0 - x[j]) * m[1] + (1.0 - xo[j, i]) * m[0] + (1.0 - rho[j, i]) * m[2]
