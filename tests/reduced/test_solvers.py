@@ -130,6 +130,27 @@ def test_a_jacobian_is_formed_anew_where_the_pace_is_another(monkeypatch):
     assert error() > 1.0  # control
 
 
+def test_a_correction_begins_anew_with_another_jacobian(monkeypatch):
+    """Rates jump, and the old matrix does not serve: the next one is given nothing of what the old one has found."""
+
+    def rate(t, y):
+        return np.array([-(1e3 if t < 1.0 else 1e6) * (y[0] - np.cos(t)), y[0] - y[1]])
+
+    def formed():
+        asked = []
+
+        def slope(t, y):
+            asked.append(t)
+            return np.array([[-1e3 if t < 1.0 else -1e6, 0.0], [1.0, -1.0]])
+
+        integrated(lsoda.LSODA, rate, [1, 0], 3.0, 1e-6, jac=slope)
+        return len(asked)
+
+    with_it = formed()
+    monkeypatch.setattr(multistep, "clear", lambda out: None)
+    assert with_it < formed()  # control
+
+
 def in_turns(fun, most):
     """What LSODA is given to evaluate `fun` itself, over `most` steps of its own at every call of `step`."""
     left = [most]

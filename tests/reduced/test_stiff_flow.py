@@ -216,11 +216,11 @@ def test_one_point_serves_for_an_own_area_that_hardly_spreads():
     xg, x, rho = np.array([0.2]), np.array([[0.3]]), rng.uniform(0.1, 0.3, (2, 1, 1))
     one = np.ones((1, 1))
 
-    def found(spread):
+    def found(spread, single=0.02, both=0.03):
         out = np.zeros(two_areas.WITH_LEAD)
         var = (spread * 0.3 * 1.5) ** 2 / (0.3 * 0.7 / (n - 1.0))
         two_areas.expectation_with_lead(
-            0.01, n, 1.5, var, 1e-3 * var, 0.5, 0.2, 0.1, 0.02, 0.03, 1.2, 0.8, pairs, w, wg, xg, one[0], x, one, *rho,
+            0.01, n, 1.5, var, 1e-3 * var, 0.5, 0.2, 0.1, single, both, 1.2, 0.8, pairs, w, wg, xg, one[0], x, one, *rho,
             np.array([1]), np.empty(16), out,
         )
         return out
@@ -230,6 +230,10 @@ def test_one_point_serves_for_an_own_area_that_hardly_spreads():
     assert np.abs(np.delete(two - point, slow)).max() < 20 * two_areas.POINT**2 * np.abs(two).max()
     assert two[closure.D_VAR] == pytest.approx(point[closure.D_VAR], rel=1e-3) and point[closure.D_SKEW] == 0.0
     assert np.abs(np.delete(found(100 * two_areas.POINT) - point, slow)).max() > 20 * two_areas.POINT**2  # control
+    for spread in (0.999 * two_areas.POINT, 1.001 * two_areas.POINT):  # the loss is linear in second moments of other areas
+        here, more, pairwise = found(spread), found(spread, single=1.02), found(spread, both=1.03)
+        assert more[closure.LOSS] - here[closure.LOSS] == pytest.approx(here[closure.D_ONE], rel=1e-12)
+        assert pairwise[closure.LOSS] - here[closure.LOSS] == pytest.approx(here[closure.D_TWO], rel=1e-12)
 
 
 def test_classes_that_hardly_exist_do_not_hold_a_run_up():
