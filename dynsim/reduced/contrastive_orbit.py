@@ -50,6 +50,7 @@ SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost 
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
 NO_RATES = np.zeros(0)  # of the clock, where it is not asked, and where no solver is to be watched
 NO_TABLES = (np.zeros(0), np.zeros(0), *np.zeros((3, 0, 0)), np.zeros(0, dtype=np.int64), np.zeros((0, 1)))  # without contrast
+STEEPEST = 10.0  # FP times the distance of amplitude nodes, at most: attention goes from .01 to .99 between two of them
 HEAVIEST = 235.0  # PP at which all classes come to rest: the cube of a key's weight, which closures take, would overflow
 FEWEST = 0.5  # keys that a class holds for its PP to grow as far as it will
 MOST_NUMBERS = 4000  # in the state: a stiff solver's Jacobian is dense
@@ -151,6 +152,8 @@ class MixedOrbitField(Field):
         self.masks, self.intersections, self.nodes = masks, intersections, nodes
         z, z_weight = problem.amplitude.nodes(_enough_nodes(problem) if nodes is None else nodes)
         self.limit = SATURATED / max(1.0, z.max())  # own and global area both draw attention: no exponent may be cut short
+        if weight > 0 and z.size > len(problem.amplitude.nodes(1)[0]):  # a rule, not all values of z
+            self.limit = min(self.limit, STEEPEST / np.diff(np.sort(z)).max())
         K, P, c = problem.K, float(problem.P), problem.C_global / problem.P
         chances = whole_powers([c, 1 - c], K)
         self.share = np.array([comb(K, g) * chances[g, 0] * chances[K - g, 1] for g in range(K + 1)])
@@ -596,7 +599,7 @@ def _global_law(P: float, unmasked: float, size: float) -> tuple[np.ndarray, np.
     """Unmasked fraction of `size` patches, `unmasked` of P - 1 being so: at most GLOBAL_NODES Gauss nodes and weights."""
     from dynsim.reduced.kernels.counts import unmasked_law
 
-    return unmasked_law(P, unmasked, size, mean_field=_is_sharp(P, unmasked, size), most=GLOBAL_NODES)[:2]
+    return unmasked_law(P, unmasked, size, mean_field=_is_sharp(P, unmasked, size), most=GLOBAL_NODES, coarse=True)[:2]
 
 
 def _is_sharp(P: float, unmasked: float, size: float) -> bool:
@@ -610,7 +613,7 @@ def _given_global(P: float, unmasked: float, size: float, x: np.ndarray, own: fl
 
     left = np.clip(unmasked - x * size, 0.0, P - 1.0 - size)
     most = [1 if _is_sharp(P - size, u, own) else None for u in left]
-    return law_tables([unmasked_law(P - size, float(u), own, most=m, apart=True) for u, m in zip(left, most, strict=True)])
+    return law_tables([unmasked_law(P - size, float(u), own, most=m, coarse=True) for u, m in zip(left, most, strict=True)])
 
 
 def _pairs(z: np.ndarray, weight: np.ndarray, slide: np.ndarray) -> np.ndarray:
@@ -640,5 +643,5 @@ def _reconstruction_tables(problem: Problem, n: np.ndarray) -> tuple[tuple[np.nd
 
     P, unmasked, size = float(problem.P), float(problem.unmasked), float(problem.C_global)
     x, weight = _global_law(P, unmasked, size)
-    alone = law_tables([unmasked_law(P, unmasked, m, apart=True) for m in n])
+    alone = law_tables([unmasked_law(P, unmasked, m, coarse=True) for m in n])
     return alone, (x, weight, *_given_global(P, unmasked, size, x, n[0]))

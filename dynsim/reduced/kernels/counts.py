@@ -21,12 +21,12 @@ REACH = 12.0  # standard deviations that are summed: what lies beyond weighs les
 EMPTY = 1e-9  # chance of no unmasked patch above which every count is summed (the loss jumps there)
 NORMAL = 1e3  # standard deviation of j beyond which a normal law has the same Gauss rule to 1e-12
 NODES = 16  # Gauss nodes at most
-APART = 24  # of what is not all masked
+APART = 16  # of what is not all masked
 LN10 = 2.302585092994046
 
 
 def unmasked_law(
-    P: float, unmasked: float, n: float, mean_field: bool = False, most: int | None = None, apart: bool = False
+    P: float, unmasked: float, n: float, mean_field: bool = False, most: int | None = None, coarse: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return nodes for averages over the unmasked patches of an area.
 
@@ -42,8 +42,9 @@ def unmasked_law(
         Whether to take the mean count only.
     most : int, optional
         Take a Gauss rule of at most so many nodes, whatever the area.
-    apart : bool
-        Where many counts would be summed, sum that of none, and take a Gauss rule of the rest.
+    coarse : bool
+        Half as many nodes, for means of smooth functions to about 1e-8; where many counts would be summed, sum that of none, and
+        take a Gauss rule of the rest.
 
     Returns
     -------
@@ -67,13 +68,13 @@ def unmasked_law(
         x, weight = np.array([unmasked / max(P - 1.0, 1.0)]), np.ones(1)
     else:
         low, part = divmod(n, 1.0)
-        mixed = [(s, _law(P, unmasked, m, most)) for s, m in ((1 - part, low), (part, low + 1)) if s > 0 and m > 0]
+        mixed = [(s, _law(P, unmasked, m, most, coarse)) for s, m in ((1 - part, low), (part, low + 1)) if s > 0 and m > 0]
         x = np.concatenate([law[0] for _, law in mixed] + ([np.zeros(1)] if low == 0 else []))
         weight = np.concatenate([s * law[1] for s, law in mixed] + ([np.array([1 - part])] if low == 0 else []))
         if len(mixed) == 2 and x.min() > 0.0:  # no count is summed for its own sake: as many nodes as either law has
             x, weight = gauss_rule(x, weight, max(len(law[0]) for _, law in mixed))
         seen = x > 0.0
-        if apart and seen.sum() > APART:
+        if coarse and seen.sum() > APART:
             chance = weight[seen].sum()
             rest = gauss_rule(x[seen], weight[seen] / chance, APART)
             x, weight = np.append(0.0, np.minimum(rest[0], x.max())), np.append(weight[~seen].sum(), chance * rest[1])
@@ -112,13 +113,13 @@ def all_masked(P: float, unmasked: float, n: float) -> float:
     return float(total * (1 - part + part * chance[-1])) if part else float(total)
 
 
-def _law(P: float, unmasked: float, n: float, most_nodes: int | None = None) -> Nodes:
-    """x = j / n and weights for a whole n >= 1; where `most_nodes` is given, a Gauss rule of at most so many."""
+def _law(P: float, unmasked: float, n: float, most: int | None = None, coarse: bool = False) -> Nodes:
+    """x = j / n and weights for a whole n >= 1; where `most` is given, a Gauss rule of at most so many; see unmasked_law."""
     share = unmasked / (P - 1.0)
     mean = n * share
     deviation = np.sqrt(max(0.0, mean * (1 - share) * (1 - (n - 1) / max(1.0, P - 2.0))))
+    nodes = min(_nodes(deviation / mean, coarse), most or NODES)
     if deviation > NORMAL:
-        nodes = min(_nodes(deviation / mean), most_nodes or NODES)
         g, weight = hermite(nodes)
         return (mean + deviation * g) / n, weight / weight.sum()
     whole, part = divmod(unmasked, 1.0)
@@ -131,9 +132,10 @@ def _law(P: float, unmasked: float, n: float, most_nodes: int | None = None) -> 
         for (at, chance), share in zip(both, (1.0 - part, part), strict=True):
             weight[int(at[0] - j[0]) : int(at[-1] - j[0]) + 1] += share * chance
     kept = weight > 1e-17
-    if kept.sum() <= (most_nodes or 0) or (most_nodes is None and ((j[0] == 0 and weight[0] > EMPTY) or len(j) <= NODES)):
+    few = len(j) <= NODES and not coarse
+    if kept.sum() <= (most or nodes) or (most is None and ((j[0] == 0 and weight[0] > EMPTY) or few)):
         return j[kept] / n, weight[kept]
-    return gauss_rule(j / n, weight, min(_nodes(deviation / mean), most_nodes or NODES))
+    return gauss_rule(j / n, weight, nodes)
 
 
 def _chances(P: float, unmasked: float, n: float, mean: float, deviation: float) -> Nodes:
@@ -149,9 +151,9 @@ def _chances(P: float, unmasked: float, n: float, mean: float, deviation: float)
     return j, weight / weight.sum()
 
 
-def _nodes(relative: float) -> int:
-    """How many Gauss nodes make the error of smooth functions of j, about relative^(2 nodes), negligible."""
-    return int(np.clip(np.ceil(8.0 / max(0.5, -log(max(relative, 1e-300)) / LN10)), 1, NODES))
+def _nodes(relative: float, coarse: bool) -> int:
+    """How many Gauss nodes make the error of smooth functions of j, about relative^(2 nodes), negligible, or 1e-8."""
+    return int(np.clip(np.ceil((4.0 if coarse else 8.0) / max(0.5, -log(max(relative, 1e-300)) / LN10)), 1, NODES))
 
 
 def law_tables(laws: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
