@@ -153,7 +153,7 @@ class MixedOrbitField(Field):
         z, z_weight = problem.amplitude.nodes(_enough_nodes(problem) if nodes is None else nodes)
         self.limit = SATURATED / max(1.0, z.max())  # own and global area both draw attention: no exponent may be cut short
         if weight > 0 and z.size > len(problem.amplitude.nodes(1)[0]):  # a rule, not all values of z
-            self.limit = min(self.limit, STEEPEST / np.diff(np.sort(z)).max())
+            self.limit = min(self.limit, max(HEAVIEST + 1.0, STEEPEST / np.diff(np.sort(z)).max()))
         K, P, c = problem.K, float(problem.P), problem.C_global / problem.P
         chances = whole_powers([c, 1 - c], K)
         self.share = np.array([comb(K, g) * chances[g, 0] * chances[K - g, 1] for g in range(K + 1)])

@@ -104,8 +104,8 @@ HASHES: dict[str, str] = {
     "contrastive-any-images, flow": "bfc7f819a5f726ea",
     "mixed-any-images, flow": "04e218f4f9e8d1f0",
     "mixed-samples, flow": "5ae796b09b22e2ea",
-    "mixed-orbit, flow": "8e0d1897355c21da",
-    "contrastive-orbit, flow": "f8383629e73a09b1",
+    "mixed-orbit, flow": "0c7059072420affc",
+    "contrastive-orbit, flow": "daaf427ff3dd5f3c",
 }
 
 

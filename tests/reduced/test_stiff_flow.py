@@ -242,6 +242,21 @@ def test_classes_that_hardly_exist_do_not_hold_a_run_up():
     assert flow(field, field.horizon(), keep=100, rtol=1e-5).meta["evaluations"] < 8_000
 
 
+def test_correlations_go_as_far_as_amplitude_nodes_see_a_step():
+    """With odds of one half way between two nodes, attention goes from e^-5 to 1 - e^-5 from one to the next; values that are all
+    there are have no such limit, nor has reconstruction alone."""
+    problem = dynsim.Problem(K=2, P=1e30)
+    z = np.sort(problem.amplitude.nodes(24)[0])
+    field = MixedOrbitField(problem, weight=1.0)
+    at = np.argmax(np.diff(z))
+    odds = np.exp(field.limit * (z[at : at + 2] - z[at : at + 2].mean()))
+    np.testing.assert_allclose(odds / (1 + odds), [1 / (1 + np.exp(5)), 1 / (1 + np.exp(-5))], rtol=1e-12)
+    assert MixedOrbitField(problem, weight=1.0, nodes=40).limit > 1.4 * field.limit
+    two = dynsim.Problem(K=2, P=1e30, amplitude=dynsim.Discrete((0.8, 1.3)))
+    for free, most in ((MixedOrbitField(problem, weight=0.0), z[-1]), (MixedOrbitField(two, weight=1.0), 1.3)):
+        assert free.limit == pytest.approx(700 / most, rel=1e-12)
+
+
 def test_pairs_slide_where_they_take_from_each_other():
     """Fixed amplitude, own and global area sharing all there is; not at the start; and until they clearly do not."""
     field = MixedOrbitField(dynsim.Problem(K=2, P=1e12, amplitude=ONE), weight=1.5)
