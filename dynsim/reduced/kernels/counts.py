@@ -43,8 +43,8 @@ def unmasked_law(
     most : int, optional
         Take a Gauss rule of at most so many nodes, whatever the area.
     coarse : bool
-        Half as many nodes: means of rational functions to 1e-5 where the count spreads by a fifth, to 2e-7 from an eighth on. Where
-        many counts would be summed, sum that of none, and take a Gauss rule of the rest (to 1e-6).
+        Half as many nodes: means of rational functions to 1e-5 where the count spreads by a fifth, to 2e-7 from an eighth on.
+        Where many counts would be summed, sum that of none, and take a Gauss rule of the rest (to 1e-6).
 
     Returns
     -------
