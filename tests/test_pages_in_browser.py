@@ -62,12 +62,12 @@ def test_no_link_is_broken(pages):
 def test_a_page_is_whole(chromium, pages, name, width):
     watched = Watched(chromium, width)
     watched.page.goto((pages / f"{name}.html").as_uri())
-    watched.page.wait_for_load_state("networkidle")
     if watched.page.locator(".math").count():
         watched.page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
         watched.page.evaluate("MathJax.startup.promise")
         asked, drawn, failed, flat = watched.page.evaluate(DRAWN)
         assert drawn >= asked > 0 and failed == flat == 0
+    watched.page.evaluate("document.fonts.ready.then(() => true)")
     assert watched.page.evaluate("Array.from(document.images).filter(one => one.complete && !one.naturalWidth).length") == 0
     assert watched.left == [] and watched.failed == [] and watched.complaints == []
     assert watched.wide() <= 0  # what is wide scrolls in itself
