@@ -43,7 +43,7 @@ from dynsim.reduced.field import (
 
 MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
-GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most: exact up to the ninth power of it
+GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most
 SHARP = 5e-4  # relative spread of an unmasked fraction below which its mean serves, to the square of it
 SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver needs its derivative
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
@@ -93,7 +93,8 @@ class MixedOrbitField(Field):
     Notes
     -----
     Derived in docs/contrastive-population.md, (E1)-(E7). The velocity is minus the gradient of the closed loss where
-    stop_gradient=False; where it is True, the gradient at fixed second view.
+    stop_gradient=False; where it is True, the gradient at fixed second view. With contrast a flow ends where FP times the
+    distance of amplitude nodes passes 10, as attention is a step between two of them from there on.
 
     Examples
     --------
@@ -152,7 +153,7 @@ class MixedOrbitField(Field):
         self.masks, self.intersections, self.nodes = masks, intersections, nodes
         z, z_weight = problem.amplitude.nodes(_enough_nodes(problem) if nodes is None else nodes)
         self.limit = SATURATED / max(1.0, z.max())  # own and global area both draw attention: no exponent may be cut short
-        if weight > 0 and z.size > len(problem.amplitude.nodes(1)[0]):  # a rule, not all values of z
+        if weight > 0 and z.size > len(problem.amplitude.nodes(1)[0]):  # a rule, not all values of z; PP grows to HEAVIEST
             self.limit = min(self.limit, max(HEAVIEST + 1.0, STEEPEST / np.diff(np.sort(z)).max()))
         K, P, c = problem.K, float(problem.P), problem.C_global / problem.P
         chances = whole_powers([c, 1 - c], K)
@@ -637,8 +638,8 @@ def _contrastive_tables(problem: Problem, own: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _reconstruction_tables(problem: Problem, n: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Of a masked query: laws of the own area by cluster type, as in OrbitField but for long sums over counts; of the global area
-    and of the own one given it."""
+    """Of a masked query: laws of the own area by cluster type, those of OrbitField by fewer nodes; of the global area and of the
+    own one given it."""
     from dynsim.reduced.kernels.counts import law_tables, unmasked_law
 
     P, unmasked, size = float(problem.P), float(problem.unmasked), float(problem.C_global)

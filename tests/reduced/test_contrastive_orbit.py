@@ -7,6 +7,7 @@ from mixed_twin import Twin
 import dynsim
 from dynsim import theory
 from dynsim.reduced import ContrastiveOrbitField, MixedOrbitField, OrbitField, contrastive_orbit, flow
+from dynsim.reduced.kernels import counts
 
 ONE = dynsim.Fixed(1.0)
 TWO_PHASES = {"K": 4, "gamma": 0.8, "kappa_c": 0.9, "kappa_s": 0.4}
@@ -253,6 +254,30 @@ def test_few_masked_patches(make, numbers):
     seen = field.observe(y)
     assert np.isfinite(seen.velocity).all() and 0 <= seen.attention.min() and seen.attention.max() <= 1
     assert len(dynsim.reduced.flow(field, 100.0, keep=3, rtol=1e-4)) >= 3
+
+
+@pytest.mark.parametrize("P, nodes", [(196, 5), (1e3, 4), (3e4, 3), (1e5, 2), (1e12, 1)])
+def test_half_of_the_nodes_of_unmasked_fractions_serve(monkeypatch, P, nodes):
+    """Where own and global area share attention: as with 16 nodes and all counts, attention to 1e-7, velocities to 1e-6 of their
+    pushes; of the global area few are taken."""
+    problem = dynsim.Problem(K=2, P=P)
+
+    def found():
+        field = MixedOrbitField(problem, weight=2.0)
+        y, own = field.start(), field._own[:-1]
+        y[own], y[own + 1] = 0.6 * np.log(P), 0.2 * np.log(P)
+        seen = field.observe(y)
+        return seen.attention, seen.velocity, field._gross, len(field.pooled)
+
+    attention, velocity, pushes, taken = found()
+    monkeypatch.setattr(contrastive_orbit, "GLOBAL_NODES", 16)
+    for most in (16, 1):
+        monkeypatch.setattr(counts, "_nodes", lambda relative, coarse, most=most: most)
+        monkeypatch.setattr(counts, "APART", 200 if most > 1 else 1)
+        other, moved = found()[:2]
+        serves = np.abs(other - attention).max() < 1e-7, (np.abs(moved - velocity) <= 1e-6 * pushes).all()
+        assert serves == ((True, True) if most > 1 else (False, False))  # one node is the control
+    assert taken == nodes
 
 
 @pytest.mark.parametrize("P, serves", [(1e20, True), (1e12, False)])

@@ -101,6 +101,14 @@ def test_half_as_many_nodes(P, n, bound):
         assert few @ coarse**degree == pytest.approx(weight @ x**degree, rel=1e-11)
 
 
+def test_a_coarse_law_of_few_counts():
+    """Sixteen that are never all masked take fewer nodes; fewer than that serve as they are (a rule of more has no weights)."""
+    (x, weight, *_), (coarse, few, *_) = unmasked_law(1e6, 8e5, 15.0), unmasked_law(1e6, 8e5, 15.0, coarse=True)
+    assert (len(x), len(coarse)) == (16, 5) and few @ coarse**2 == pytest.approx(weight @ x**2, rel=1e-12)
+    for law in zip(unmasked_law(1000.0, 998.0, 2.0), unmasked_law(1000.0, 998.0, 2.0, coarse=True), strict=True):
+        np.testing.assert_array_equal(*law)
+
+
 def test_no_node_lies_beyond_all_unmasked():
     """Not by rounding either: the spread of a drawn own area, x (1 - x), is no negative number."""
     for n in 15 + 10.0 ** np.arange(-13, 0):

@@ -243,8 +243,8 @@ def test_classes_that_hardly_exist_do_not_hold_a_run_up():
 
 
 def test_correlations_go_as_far_as_amplitude_nodes_see_a_step():
-    """With odds of one half way between two nodes, attention goes from e^-5 to 1 - e^-5 from one to the next; values that are all
-    there are have no such limit, nor has reconstruction alone."""
+    """With odds of one half way between two nodes, attention goes from e^-5 to 1 - e^-5 from one to the next, or on to where PP
+    comes to rest; values that are all there are have no such limit, nor has reconstruction alone."""
     problem = dynsim.Problem(K=2, P=1e30)
     z = np.sort(problem.amplitude.nodes(24)[0])
     field = MixedOrbitField(problem, weight=1.0)
@@ -252,6 +252,7 @@ def test_correlations_go_as_far_as_amplitude_nodes_see_a_step():
     odds = np.exp(field.limit * (z[at : at + 2] - z[at : at + 2].mean()))
     np.testing.assert_allclose(odds / (1 + odds), [1 / (1 + np.exp(5)), 1 / (1 + np.exp(-5))], rtol=1e-12)
     assert MixedOrbitField(problem, weight=1.0, nodes=40).limit > 1.4 * field.limit
+    assert MixedOrbitField(problem, weight=1.0, nodes=6).limit == HEAVIEST + 1.0  # as far as PP may grow
     two = dynsim.Problem(K=2, P=1e30, amplitude=dynsim.Discrete((0.8, 1.3)))
     for free, most in ((MixedOrbitField(problem, weight=0.0), z[-1]), (MixedOrbitField(two, weight=1.0), 1.3)):
         assert free.limit == pytest.approx(700 / most, rel=1e-12)
