@@ -328,25 +328,39 @@ def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, seen
         is: pairs_of_areas.
         con, rec: node tables of an unmasked or masked query, and of a masked one.
     """
-    local_pairs, place, own, held, heaviest, masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys, copies, z, \
-        z_weight, pairs, slide, con, rec = borrowed(known)
-    gross, together, attention, loss, pooled = borrowed(seen)
-    T, width = lies.shape[0], lies.shape[3] + 7
-    nodes, J, padded = z.size, con[0].size, pairs.shape[1]
+    return evaluated(solver, watch, t0, flat, sliding, limit, dflat, out, paces, seen, columns, found, room(known), known)
+
+
+@njit(nogil=True, error_model="numpy")
+def room(known):
+    """Arrays to work in: y, dy, up (T, 6 + S + 1), the state, its velocity and the sizes of pushes; targets and pooled parts;
+    what `prepare` writes of all query types; and the same of one query type with one entry changed, for derivatives."""
+    share, lies, z, pairs, con = known[12], known[14], known[17], known[19], known[21]
+    T, width, nodes, padded, J, own_nodes = share.size, lies.shape[3] + 7, z.size, pairs.shape[1], con[0].size, con[4].size
     classes, wide = whole_vectors(width - 6), whole_vectors(nodes)
-    y, dy, up = np.zeros((T, width)), np.empty((T, width)), np.empty((T, width))
-    flat_y, flat_dy, flat_up = y.reshape(-1), dy.reshape(-1), up.reshape(-1)
-    E, w, m = np.empty((T, classes)), np.zeros((T, 2, 3, wide)), np.zeros((T, 2, 7))
-    wo, wg, f, spare = np.ones((T, padded)), np.ones((T, padded)), np.empty((T, con[4].size, padded)), np.zeros((2, padded))
-    parts, locals_ = np.empty((T, J, wide)), np.empty((T, wide))
-    local, D, d_local = np.empty(nodes), np.empty((J, nodes)), np.empty(nodes)
-    h_lead, h_own, pushed, unused = np.zeros((J, padded)), np.zeros(padded), np.empty(PUSHED), np.empty((2, 3))
-    space = np.empty((3 + J * nodes, whole_vectors(J * nodes)))
-    # the same for derivatives, of one query type with one entry changed
-    E1, w1, m1 = np.empty(classes), np.zeros((2, 3, wide)), np.zeros((2, 7))
-    wo1, wg1, f1, moved = np.ones(padded), np.ones(padded), np.empty((con[4].size, padded)), np.empty(width)
-    part, part_local, D1, d1 = np.empty((J, wide)), np.empty(wide), np.empty((J, nodes)), np.empty(nodes)
-    fast, sizes, h_lead1, h_own1 = np.empty(2), np.empty(width), np.zeros((J, padded)), np.zeros(padded)
+    common = np.zeros((2, padded)), np.empty(PUSHED), np.empty((2, 3)), np.empty((3 + J * nodes, whole_vectors(J * nodes)))
+    states = np.zeros((T, width)), np.empty((T, width)), np.empty((T, width))
+    aims = np.empty(nodes), np.empty((J, nodes)), np.empty(nodes), np.zeros((J, padded)), np.zeros(padded)
+    pooled = np.empty((T, J, wide)), np.empty((T, wide))
+    prepared = (
+        np.empty((T, classes)), np.zeros((T, 2, 3, wide)), np.ones((T, padded)), np.ones((T, padded)), np.zeros((T, 2, 7)),
+        np.empty((T, own_nodes, padded)),
+    )
+    changed = (
+        np.empty(classes), np.zeros((2, 3, wide)), np.ones(padded), np.ones(padded), np.zeros((2, 7)), np.empty((own_nodes, padded)),
+        np.empty((J, wide)), np.empty(wide), np.empty((J, nodes)), np.empty(nodes), np.zeros((J, padded)), np.zeros(padded),
+        np.empty(width), np.empty(width), np.empty(2),
+    )
+    return common, states, aims, pooled, prepared, changed
+
+
+@njit(nogil=True, error_model="numpy")
+def evaluated(solver, watch, t0, flat, sliding, limit, dflat, out, paces, seen, columns, found, space, known):
+    """`mixed_types` in a given `room`."""
+    space, known, seen = borrowed(space), borrowed(known), borrowed(seen)
+    local_pairs, place, own, held, heaviest = known[:5]
+    slide, (gross, together, attention, loss, pooled) = known[20], seen
+    (y, dy, up), J = space[1], pooled.shape[0]
     goes_on, evaluations = solver[0].size > 0, 0
     while True:
         if goes_on:
@@ -358,109 +372,134 @@ def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, seen
             if asked != SLOPE:
                 return asked, evaluations
         state = within(from_slide(flat, own, slide, sliding), limit)
+        flat_y, flat_dy, flat_up = y.reshape(-1), dy.reshape(-1), up.reshape(-1)
         for i in range(place.size):
             flat_y[place[i]] = state[i]
-        loss[0], loss[1] = 0.0, 0.0
-        for t in range(T):
-            for i in range(6):
-                attention[t, i // 3, i % 3] = 0.0
-        for t in range(T):
-            clear(parts[t], locals_[t], dy[t], together[t])
-            prepare(
-                y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E[t], w[t], wo[t], wg[t], m[t],
-                f[t], spare, parts[t], locals_[t],
-            )
-            if masks != NONE:
-                loss[0] += share[t] * reconstruct(
-                    y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E[t], w[t], wo[t],
-                    wg[t], spare, dy[t], together[t], attention[t],
-                )
-        for i in range(flat_up.size):
-            flat_up[i] = abs(flat_dy[i])
-        if J > 0:
-            for b in range(nodes):
-                local[b] = 0.0
-                for t in range(T):
-                    local[b] += locals_[t, b]
-                for j in range(J):
-                    pooled[j, b] = 0.0
-                    for t in range(T):
-                        pooled[j, b] += parts[t, j, b]
-            loss[1] = targets(K, tau, n_local, both, z, z_weight, con[1], pooled, local, D, d_local, space)
-            fill(z, D, d_local, h_lead, h_own)
-            for t in range(T):
-                contrast(
-                    weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E[t],
-                    w[t], wo[t], wg[t], m[t], f[t], pushed, dy[t], up[t], together[t], unused if masks != NONE else attention[t],
-                )
-        for t in range(T):  # PP follows the balances of FP, and is slowed with them
-            together[t, 2] = slide[0] * up[t, 0] + slide[1] * up[t, 1]
-            most = 0.0
-            for i in range(6):
-                most = max(most, up[t, i])
-            for s in range(6, width):
-                up[t, s] = max(up[t, s], PP_PUSHED * most)
+        velocities(space, seen, known)
         for i in range(place.size):
             dflat[i], gross[i] = flat_dy[place[i]], flat_up[place[i]]
         slower = held_back(flat, held, heaviest)
         for i in range(held.size):
             dflat[held[i]] *= slower[i]
             gross[held[i]] *= slower[i]
-        for t in range(T):
+        for t in range(own.size):
             if sliding[t]:
                 dflat[own[t]], gross[own[t]] = together[t, 0], together[t, 1]
         if t0 > 0.0:
             rate(dflat, gross, t0 * exp(min(flat[place.size], 700.0)), out, paces)
         for c in range(columns.size if J > 0 else 0):
-            t, kept, by = columns[c] // width, flat_y[columns[c]], STEP if columns[c] % width < 6 else STEP_PP
-            # of its own type, at given targets
-            flat_y[columns[c]] = kept + by
-            clear(part, part_local, moved, fast)
-            prepare(
-                y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E1, w1, wo1, wg1, m1, f1, spare,
-                part, part_local,
-            )
-            if masks != NONE:
-                reconstruct(
-                    y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E1, w1, wo1, wg1,
-                    spare, moved, fast, unused,
-                )
-            contrast(
-                weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E1, w1,
-                wo1, wg1, m1, f1, pushed, moved, sizes, fast, unused,
-            )
-            flat_y[columns[c]] = kept
-            for i in range(width):
-                found[c, t, i] = (moved[i] - dy[t, i]) / by
-            found[c, t, width] = (fast[0] - together[t, 0]) / by
-            # of all types by the targets, in which the velocity is linear
-            most, whole = 0.0, 0.0
-            for b in range(nodes):
-                part_local[b] = (part_local[b] - locals_[t, b]) / by
-                most, whole = max(most, abs(part_local[b])), max(whole, local[b])
-                for j in range(J):
-                    part[j, b] = (part[j, b] - parts[t, j, b]) / by
-                    most, whole = max(most, abs(part[j, b])), max(whole, pooled[j, b])
-            if not most > (SMALL if columns[c] % width < 6 else SMALL_PP) * whole:
-                continue
-            step = 1e-6 * whole / most
-            for b in range(nodes):
-                part_local[b] = local[b] + step * part_local[b]
-                for j in range(J):
-                    part[j, b] = pooled[j, b] + step * part[j, b]
-            targets(K, tau, n_local, both, z, z_weight, con[1], part, part_local, D1, d1, space)
-            for b in range(nodes):
-                d1[b] = (d1[b] - d_local[b]) / step
-                for j in range(J):
-                    D1[j, b] = (D1[j, b] - D[j, b]) / step
-            fill(z, D1, d1, h_lead1, h_own1)
-            for s in range(T):
-                fast[0], fast[1] = 0.0, 0.0
-                contrast(
-                    weight / K, P, clusters[s], lies[s], copies, z, z_weight, pairs, slide, con, D1, d1, h_lead1, h_own1, E[s],
-                    w[s], wo[s], wg[s], m[s], f[s], pushed, found[c, s, :width], sizes, fast, unused,
-                )
-                found[c, s, width] += fast[0]
+            derivative(columns[c], found[c], space, seen, known)
         evaluations += 1
         if not goes_on:
             return SLOPE, evaluations
+
+
+@njit(nogil=True, error_model="numpy")
+def velocities(space, seen, known):
+    """Velocity dy of all query types at state y, and what else `mixed_types` writes to `seen`."""
+    masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys, copies, z, z_weight, pairs, slide, con, rec = known[5:]
+    (spare, pushed, unused, table), (y, dy, up), (local, D, d_local, h_lead, h_own), (parts, locals_) = space[:4]
+    (E, w, wo, wg, m, f), (_, together, attention, loss, pooled) = space[4], seen
+    (T, width), (J, nodes) = y.shape, D.shape
+    loss[0], loss[1] = 0.0, 0.0
+    for t in range(T):
+        for i in range(6):
+            attention[t, i // 3, i % 3] = 0.0
+    for t in range(T):
+        clear(parts[t], locals_[t], dy[t], together[t])
+        prepare(
+            y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E[t], w[t], wo[t], wg[t], m[t], f[t],
+            spare, parts[t], locals_[t],
+        )
+        if masks != NONE:
+            loss[0] += share[t] * reconstruct(
+                y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E[t], w[t], wo[t], wg[t],
+                spare, dy[t], together[t], attention[t],
+            )
+    for t in range(T):
+        for i in range(width):
+            up[t, i] = abs(dy[t, i])
+    if J > 0:
+        for b in range(nodes):
+            local[b] = 0.0
+            for t in range(T):
+                local[b] += locals_[t, b]
+            for j in range(J):
+                pooled[j, b] = 0.0
+                for t in range(T):
+                    pooled[j, b] += parts[t, j, b]
+        loss[1] = targets(K, tau, n_local, both, z, z_weight, con[1], pooled, local, D, d_local, table)
+        fill(z, D, d_local, h_lead, h_own)
+        for t in range(T):
+            contrast(
+                weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E[t],
+                w[t], wo[t], wg[t], m[t], f[t], pushed, dy[t], up[t], together[t], unused if masks != NONE else attention[t],
+            )
+    for t in range(T):  # PP follows the balances of FP, and is slowed with them
+        together[t, 2] = slide[0] * up[t, 0] + slide[1] * up[t, 1]
+        most = 0.0
+        for i in range(6):
+            most = max(most, up[t, i])
+        for s in range(6, width):
+            up[t, s] = max(up[t, s], PP_PUSHED * most)
+
+
+@njit(nogil=True, error_model="numpy")
+def derivative(column, found, space, seen, known):
+    """Derivatives of the velocities of all query types by one entry of the table, where `velocities` has just been; found (T, 6 +
+    S + 2): see `mixed_types`."""
+    masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys, copies, z, z_weight, pairs, slide, con, rec = known[5:]
+    (spare, pushed, unused, table), (y, dy, _), (local, D, d_local, h_lead, h_own), (parts, locals_) = space[:4]
+    (E, w, wo, wg, m, f), (_, together, _, _, pooled) = space[4], seen
+    E1, w1, wo1, wg1, m1, f1, part, part_local, D1, d1, h_lead1, h_own1, moved, sizes, fast = space[5]
+    (T, width), (J, nodes) = y.shape, D.shape
+    t, i = column // width, column % width
+    kept, by = y[t, i], STEP if i < 6 else STEP_PP
+    # of its own type, at given targets
+    y[t, i] = kept + by
+    clear(part, part_local, moved, fast)
+    prepare(
+        y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E1, w1, wo1, wg1, m1, f1, spare, part,
+        part_local,
+    )
+    if masks != NONE:
+        reconstruct(
+            y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E1, w1, wo1, wg1, spare, moved,
+            fast, unused,
+        )
+    contrast(
+        weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E1, w1, wo1, wg1,
+        m1, f1, pushed, moved, sizes, fast, unused,
+    )
+    y[t, i] = kept
+    for s in range(width):
+        found[t, s] = (moved[s] - dy[t, s]) / by
+    found[t, width] = (fast[0] - together[t, 0]) / by
+    # of all types by the targets, in which the velocity is linear
+    most, whole = 0.0, 0.0
+    for b in range(nodes):
+        part_local[b] = (part_local[b] - locals_[t, b]) / by
+        most, whole = max(most, abs(part_local[b])), max(whole, local[b])
+        for j in range(J):
+            part[j, b] = (part[j, b] - parts[t, j, b]) / by
+            most, whole = max(most, abs(part[j, b])), max(whole, pooled[j, b])
+    if not most > (SMALL if i < 6 else SMALL_PP) * whole:
+        return
+    step = 1e-6 * whole / most
+    for b in range(nodes):
+        part_local[b] = local[b] + step * part_local[b]
+        for j in range(J):
+            part[j, b] = pooled[j, b] + step * part[j, b]
+    targets(K, tau, n_local, both, z, z_weight, con[1], part, part_local, D1, d1, table)
+    for b in range(nodes):
+        d1[b] = (d1[b] - d_local[b]) / step
+        for j in range(J):
+            D1[j, b] = (D1[j, b] - D[j, b]) / step
+    fill(z, D1, d1, h_lead1, h_own1)
+    for s in range(T):
+        fast[0], fast[1] = 0.0, 0.0
+        contrast(
+            weight / K, P, clusters[s], lies[s], copies, z, z_weight, pairs, slide, con, D1, d1, h_lead1, h_own1, E[s], w[s],
+            wo[s], wg[s], m[s], f[s], pushed, found[s, :width], sizes, fast, unused,
+        )
+        found[s, width] += fast[0]
