@@ -45,7 +45,7 @@ MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
 GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most
 SHARP = 5e-4  # relative spread of an unmasked fraction below which its mean serves, to the square of it
-SLOW = 0.1  # rate of PP, in units of the clock of a flow, up to which no solver needs its derivative
+SLOW = 10.0  # pushes on PP or on FP of other areas, in units of the clock of a flow, from which on a solver needs derivatives
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
 NO_RATES = np.zeros(0)  # of the clock, where it is not asked, and where no solver is to be watched
@@ -173,7 +173,7 @@ class MixedOrbitField(Field):
         self.layout = TypesLayout(K, self.share, keys, np.array([problem.n_local - 1.0, problem.n_local]))
         self._place = self._places(number)
         entry = self._place % (7 + number.shape[1])
-        self._fp = np.flatnonzero(entry < 6)
+        self._fast = (entry < 6) & (entry % 3 < 2)
         area = log(max(2.0, min(problem.C_local, problem.C_global)))  # areas of one patch weigh no more than a key
         heaviest = np.pad(np.where(number < FEWEST, min(area, HEAVIEST), HEAVIEST), ((0, 0), (6, 1)), constant_values=HEAVIEST)
         self._pp = np.flatnonzero(entry >= 6)
@@ -182,9 +182,11 @@ class MixedOrbitField(Field):
         n = own - 1.0
         con, rec = _contrastive_tables(problem, own) if self.weight else NO_TABLES, _reconstruction_tables(problem, n)
         self.slide = np.array([z.max(), z.min()])
+        both_amplitudes = _pairs(z, z_weight, self.slide)
+        self._room = kernels.room(K + 1, number.shape[1], z.size, both_amplitudes.shape[1], con[0].size, con[4].size)
         fixed = (
             float(K), P, self.temperature, float(problem.n_local), self.share, self._clusters, lies, keys, copies,
-            z, z_weight, _pairs(z, z_weight, self.slide), self.slide, con, (problem.masked / problem.P, n, *rec),
+            z, z_weight, both_amplitudes, self.slide, con, (problem.masked / problem.P, n, *rec),
         )
         mode = {"own-area": kernels.OWN_AREA, "two-areas": kernels.TWO_AREAS}[masks] if reconstruction else kernels.NONE
         how = mode, self.weight if reconstruction else self.weight / P, not self.stop_gradient
@@ -200,10 +202,10 @@ class MixedOrbitField(Field):
         if self.weight == 0.0:
             self.floor = 0.5 * problem.amplitude.moment(2) * float((self.share * (self._clusters * floors).sum(axis=1)).sum()) / K
         self._attention, self._terms = np.zeros((K + 1, 2, 3)), np.zeros(2)
-        self._gross, self._together = np.zeros(self._place.size), np.zeros((K + 1, 3))
+        self._gross, self._alone, self._together = *np.zeros((2, self._place.size)), np.zeros((K + 1, 3))
         self._dy, self._none = np.zeros(self._place.size), np.zeros(K + 1, dtype=bool)
         self.pooled = np.zeros((con[0].size, z.size))
-        self._seen: tuple = (self._gross, self._together, self._attention, self._terms, self.pooled)
+        self._seen: tuple = (self._gross, self._alone, self._together, self._attention, self._terms, self.pooled)
         self.stiff, self.conservative = self.weight > 0, self.weight == 0 or not self.stop_gradient
         self.events = {  # type: ignore[misc]  # of this K
             **({} if self.weight else EVENTS), **by_query_type(
@@ -265,8 +267,8 @@ class MixedOrbitField(Field):
     ) -> None:
         """Velocity, and columns of its derivative, by the kernel."""
         self._kernel(
-            self._no_solver, NO_RATES, 0.0, y, self._none, np.inf, dy, NO_RATES, NO_RATES, self._seen, columns, derivatives,
-            *self._known,
+            self._no_solver, NO_RATES, 0.0, y, self._none, np.inf, dy, NO_RATES, NO_RATES, self._room, self._seen, columns,
+            derivatives, *self._known,
         )
 
     def _loss(self) -> float:
@@ -346,14 +348,13 @@ class MixedOrbitField(Field):
         """
         return self._kernel(
             solver or self._no_solver, NO_RATES if watch is None else watch, t0, Y, sliding, self.limit, self._dy, out, paces,
-            self._seen, NO_COLUMNS, NOTHING, *self._known,
+            self._room, self._seen, NO_COLUMNS, NOTHING, *self._known,
         )
 
     def jacobian(self, y: np.ndarray, sliding: np.ndarray, pace: float) -> np.ndarray:
-        """By differences; what PP does is left out where it is slow."""
+        """By differences; what PP and FP of other areas do is left out where they are slow."""
         width = 7 + self.number.shape[1]
-        stiff = pace * self._gross.max() / min(self.problem.C_local, self.problem.C_global) > SLOW
-        columns = np.arange(y.size) if stiff else self._fp
+        columns = np.flatnonzero(self._fast | (pace * self._alone > SLOW))
         derivatives = np.zeros((columns.size, self.problem.K + 1, width + 1))
         self._evaluate(y, self._dy, self._place[columns], derivatives)
         by_column = derivatives[:, :, :width].reshape(columns.size, -1)[:, self._place]

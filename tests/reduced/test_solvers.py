@@ -227,14 +227,19 @@ def test_coefficients_of_low_orders():
             assert len(weights) == order + 1 and weights[1] == 1.0 and min(tests[1:]) > 0
 
 
+def by_column(J, columns):
+    """Some columns of a matrix as kernels.solvers takes them."""
+    return np.pad(J[:, columns].T, ((0, 0), (0, solvers.whole(len(J)) - len(J))))
+
+
 @pytest.mark.parametrize("n, m", [(1, 1), (2, 2), (15, 15), (16, 16), (17, 17), (50, 50), (50, 17), (20, 1), (5, 0)])
 def test_newtons_correction_is_lapacks(n, m):
     """Of a matrix all of whose columns but m are zero, (1 - h first J) x = h f - history[1] - found."""
     J, (f, found, slope), pace = np.zeros((n, n)), DRAW.normal(size=(3, n)), DRAW.uniform(0.5, 2.0, n)
     columns = np.sort(DRAW.choice(n, m, replace=False))
     J[:, columns] = DRAW.normal(size=(n, m))
-    factors, pivots = np.zeros((m, -(-m // solvers.WIDTH) * solvers.WIDTH)), np.zeros(m, dtype=np.int64)
-    held = np.ascontiguousarray(J[:, columns])
+    factors, pivots = np.zeros((m, solvers.whole(m))), np.zeros(m, dtype=np.int64)
+    held = by_column(J, columns)
     assert solvers.factorise(held, columns, pace, 0.7, factors, pivots)
     matrix = np.eye(n) - 0.7 * pace[:, None] * J
     expected = np.linalg.solve(matrix, 2.0 * f - slope - found)
@@ -244,7 +249,8 @@ def test_newtons_correction_is_lapacks(n, m):
     np.testing.assert_allclose(found - before, 0.9 * expected, rtol=0, atol=1e-14 * n * np.linalg.cond(matrix))
     np.testing.assert_allclose(y, history[0] + 0.35 * found, rtol=1e-14)
     assert size == pytest.approx(0.9 * np.abs(expected).max(), rel=1e-12 * np.linalg.cond(matrix))
-    assert not solvers.factorise(np.eye(n), np.arange(n), np.ones(n), 1.0, np.zeros((n, 64)), np.arange(n))  # control: singular
+    singular = by_column(np.eye(n), np.arange(n))  # control
+    assert not solvers.factorise(singular, np.arange(n), np.ones(n), 1.0, np.zeros((n, solvers.whole(n))), np.arange(n))
 
 
 def test_norms_and_steps():
@@ -255,9 +261,9 @@ def test_norms_and_steps():
     J = DRAW.normal(size=(37, 37))
     pace, before = DRAW.random((2, 37))
     expected, columns = ((np.abs(J) / weight).sum(axis=1) * weight * pace).max(), np.arange(37)
-    assert solvers.matrix_norm(J, columns, pace, weight) == pytest.approx(expected, rel=1e-13)
+    assert solvers.matrix_norm(by_column(J, columns), columns, pace, weight) == pytest.approx(expected, rel=1e-13)
     J[:, ::2] = 0.0
-    few = solvers.matrix_norm(np.ascontiguousarray(J[:, 1::2]), columns[1::2], pace, weight)
+    few = solvers.matrix_norm(by_column(J, columns[1::2]), columns[1::2], pace, weight)
     assert few == pytest.approx(((np.abs(J) / weight).sum(axis=1) * weight * pace).max(), rel=1e-13) and few < expected
     assert solvers.faster(pace, before) == pace.max() / before.max()
     slopes, weights = DRAW.normal(size=(13, 37)), DRAW.normal(size=13)

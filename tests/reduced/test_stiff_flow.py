@@ -7,7 +7,7 @@ import dynsim
 from dynsim import theory
 from dynsim.reduced import MixedOrbitField, _stiff_flow, flow
 from dynsim.reduced._stiff_flow import StiffFlow
-from dynsim.reduced.contrastive_orbit import HEAVIEST
+from dynsim.reduced.contrastive_orbit import HEAVIEST, SLOW
 from dynsim.reduced.kernels import balance, closure, pairs_of_areas, two_areas
 
 ONE = dynsim.Fixed(1.0)
@@ -93,10 +93,15 @@ def test_jacobian_against_central_differences(amplitude, sliding, stop_gradient)
         ahead, behind = (pushes_of(field, field.from_slide(u + s, sliding), sliding)[0] for s in (step, -step))
         bound = 2e-6 + keys.ravel()[field._place[column]] / field.problem.C_local
         assert np.abs(J[:, column] - (ahead - behind) / 2e-5).max() < bound * pushes.max()
-    few = np.delete(J, field._fp, axis=1)[:, np.delete(keys.ravel()[field._place], field._fp) < 0.01 * field.problem.P]
+    own_keys = keys.ravel()[field._place]
+    few = J[:, (0 < own_keys) & (own_keys < 0.01 * field.problem.P)]
     assert np.abs(few).max() > 0.02 * pushes.max()  # control: what PP does to its own type is there
-    slow = field.jacobian(y, sliding, pace=0.0)
-    assert np.abs(slow).sum(axis=0).astype(bool).sum() == 3 * 2 + 2 * 2  # FP alone: three of L in two types, two of G in two
+    alone, always = field._alone.copy(), field.jacobian(y, sliding, pace=0.0).any(axis=0)
+    assert always.sum() == 2 * 2 + 2  # FP of own areas, and of the global one: two of L in two types, one of G in two
+    pace = SLOW / np.median(alone[~always])
+    some = field.jacobian(y, sliding, pace)
+    np.testing.assert_array_equal(some[:, pace * alone > SLOW], J[:, pace * alone > SLOW])
+    assert always.sum() < some.any(axis=0).sum() < J.any(axis=0).sum()
 
 
 def test_the_jacobian_by_logarithmic_time_against_central_differences():

@@ -9,6 +9,7 @@ FASTEST = 1e11  # relaxation to a balance, in units of the clock: beyond, roundi
 LOG10 = 2.302585092994046
 APART = 0.1  # of the pushes on both entries of a pair, what pushes both together, up to which they slide
 NOISE = 1e-8  # of opposite pushes on an entry, what a solver may leave of them at a balance
+LEAST = 2.0**-56  # part of a sum that rounding takes, whatever it is
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -53,11 +54,16 @@ def rate(v, pushes, pace, out, paces):
     balance within 1 / FASTEST."""
     total = 0.0
     for i in range(v.size):
-        if abs(v[i]) > NOISE * pushes[i]:
+        if abs(v[i]) >= 100.0 * NOISE * pushes[i] and v[i] != 0.0:
+            x = v[i] / pushes[i]
+            total += (v[i] * x * x) ** 2
+    for i in range(v.size):
+        if NOISE * pushes[i] < abs(v[i]) < 100.0 * NOISE * pushes[i]:
             x = abs(v[i]) / pushes[i]
-            step = 0.5 * log(x / NOISE) / LOG10 if x < 100.0 * NOISE else 1.0
-            moving = v[i] * (x * x * step * step * step * (10.0 - step * (15.0 - 6.0 * step)))
-            total += moving * moving
+            if (v[i] * x * x) ** 2 > LEAST * total:
+                step = 0.5 * log(x / NOISE) / LOG10
+                moving = v[i] * (x * x * step * step * step * (10.0 - step * (15.0 - 6.0 * step)))
+                total += moving * moving
     left = 1.0 / (1.0 + pace * np.sqrt(total))
     unit = pace * left
     for i in range(v.size):

@@ -25,7 +25,7 @@ from dynsim.reduced.kernels.multistep import DONE, SLOPE, advance
 from dynsim.reduced.kernels.pairs_of_areas import PUSHED, pool_global, pool_local, push_global, push_local, weigh, weighted_sum
 from dynsim.reduced.kernels.simd import HALF_WIDTH, borrowed, broadcast_half, load_at, load_head, store_at, total
 from dynsim.reduced.kernels.solvers import largest, within
-from dynsim.reduced.kernels.two_areas import two_area_query
+from dynsim.reduced.kernels.two_areas import WITH_LEAD, two_area_query
 
 PP_PUSHED = 1e-2  # of the pushes on FP of its type, what counts as pushes on PP: less, as PP has no fast balance of its own
 STEP = 1e-7  # of a correlation, for differences: what a stiff solver's Jacobian needs
@@ -193,14 +193,15 @@ def contrast(
 
 @njit(nogil=True, error_model="numpy")
 def reconstruct(
-    row, masks, P, clusters, lies, keys, copies, z, z_weight, pairs, slide, rec, E, w, wo, wg, spare, drow, together, attention
+    row, masks, P, clusters, lies, keys, copies, z, z_weight, pairs, slide, rec, E, w, wo, wg, spare, sums, drow, together,
+    attention,
 ):
     """Velocity and area attention of reconstruction of one query type, row (6 + S + 1), as `masks` says; returns its loss."""
     masked_share, n, law, two_areas = rec
     if masks == TWO_AREAS:
         value, speed = two_area_query(
-            row, E, w, wo, wg, spare, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas,
-            drow, attention,
+            row, E, w, wo, wg, spare, sums, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law,
+            two_areas, drow, attention,
         )
         together[0] += speed
         together[1] += abs(speed)
@@ -279,127 +280,36 @@ def is_over(Y, sliding, limit, watch, own, slide, local_pairs, together, attenti
     return ends or Y[-1] >= watch[0] or not watch[1] > 0.0 or not largest(y[:-1]) <= limit
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, seen, columns, found, *known):
-    """Velocity of all query types under L_rec + (weight P) L_con, how fast that is on the clock of a flow, and columns of its
-    Jacobian: once, or as often as a solver asks for it. Returns what else it asks for, and how often that was.
+def room(T, S, nodes, pairs, J, own_nodes):
+    """Arrays to work in: what all query types share; the state, its velocity and the sizes of pushes (T, 6 + S + 1); the targets;
+    parts of the pooled attention; what `prepare` writes; and all of it for one query type with one entry changed.
 
-    Parameters
-    ----------
-    solver : tuple
-        As multistep.advance takes it, with `flat` the state to try and `out` dy/dt; or multistep.NO_SOLVER.
-    watch : ndarray of shape (3,)
-        Where the steps of a solver end: see Field.slide_rate.
-    t0 : float
-        tau = log(1 + t / t0) is the entry of `flat` behind the state; 0: there is none, nothing is asked of the clock.
-    flat : ndarray of shape (n,) or (n + 1,)
-        The entries `place` of a table (T, 6 + S + 1): by type, Phi own/global/other for clusters of type L, then G, Upsilon by
-        class of key patterns, then of the query itself.
-    sliding : ndarray of shape (T,)
-        Types whose own correlation is replaced by the slide of own and global one: of them its velocity, and its pushes.
-    limit : float
-        To which correlations are held, from either side.
-    dflat, out, paces : ndarray of shape (n,), (n + 1,), (n + 1,)
-        Velocity, what balance.rate makes of it and by which factors; written.
-    seen : tuple
-        What else is written:
-        gross (n,): the sizes of the pushes of both parts (for PP, at least PP_PUSHED of those on FP of its type).
-        together (T, 3): velocity of slide . (Phi own, Phi global) in clusters of type L, the size of its pushes, and that of the
-        pushes on both entries on their own.
-        attention (T, 2, 3): per area.
-        loss (2,): of reconstruction per masked patch, of contrast less tau log n.
-        pooled (J, nodes): pooled attention on the global area.
-    columns : ndarray of shape (c,)
-        Entries of the table whose derivatives are asked for.
-    found : ndarray of shape (c, T, 6 + S + 2)
-        Derivatives of the velocity, the last place that of `together`; zero before, written.
-    known
-        What the field knows:
-        local_pairs (T - 1,): as in `event_values`.
-        place (n,), own (T,): see `flat`; where the own correlations stand in it.
-        held, heaviest (h,): as in balance.held_back.
-        masks, weight, both: NONE for contrast alone, else how reconstruction averages; 0 for reconstruction alone; whether both
-        views learn.
-        K, P, tau, n_local: clusters, patches, temperature, local areas.
-        share (T,), clusters (T, 2): share of all queries; clusters of type L and G.
-        lies, keys (T, 2, 3, S), copies (2, 3): as in closure.orbit_query.
-        z, z_weight (nodes,): amplitudes and probabilities.
-        pairs (rows, padded), slide (2,): pairs of amplitudes, and the direction (own, global) in which a pair shares what there
-        is: pairs_of_areas.
-        con, rec: node tables of an unmasked or masked query, and of a masked one.
-    """
-    return evaluated(solver, watch, t0, flat, sliding, limit, dflat, out, paces, seen, columns, found, room(known), known)
-
-
-@njit(nogil=True, error_model="numpy")
-def room(known):
-    """Arrays to work in: y, dy, up (T, 6 + S + 1), the state, its velocity and the sizes of pushes; targets and pooled parts;
-    what `prepare` writes of all query types; and the same of one query type with one entry changed, for derivatives."""
-    share, lies, z, pairs, con = known[12], known[14], known[17], known[19], known[21]
-    T, width, nodes, padded, J, own_nodes = share.size, lies.shape[3] + 7, z.size, pairs.shape[1], con[0].size, con[4].size
-    classes, wide = whole_vectors(width - 6), whole_vectors(nodes)
-    common = np.zeros((2, padded)), np.empty(PUSHED), np.empty((2, 3)), np.empty((3 + J * nodes, whole_vectors(J * nodes)))
-    states = np.zeros((T, width)), np.empty((T, width)), np.empty((T, width))
-    aims = np.empty(nodes), np.empty((J, nodes)), np.empty(nodes), np.zeros((J, padded)), np.zeros(padded)
-    pooled = np.empty((T, J, wide)), np.empty((T, wide))
-    prepared = (
-        np.empty((T, classes)), np.zeros((T, 2, 3, wide)), np.ones((T, padded)), np.ones((T, padded)), np.zeros((T, 2, 7)),
-        np.empty((T, own_nodes, padded)),
+    For T query types of S classes at most, `nodes` amplitudes in `pairs` whole vectors of pairs, J nodes of the unmasked fraction of
+    the global area and as many of the own one as J times a number gives."""
+    width, classes, wide = S + 7, whole_vectors(S + 1), whole_vectors(nodes)
+    return (
+        (np.zeros((2, pairs)), np.empty(PUSHED), np.empty((2, 3)), np.empty(WITH_LEAD), np.empty((3 + J * nodes, whole_vectors(J * nodes)))),
+        (np.zeros((T, width)), np.empty((T, width)), np.empty((T, width))),
+        (np.empty(nodes), np.empty((J, nodes)), np.empty(nodes), np.zeros((J, pairs)), np.zeros(pairs)),
+        (np.empty((T, J, wide)), np.empty((T, wide))),
+        (
+            np.empty((T, classes)), np.zeros((T, 2, 3, wide)), np.ones((T, pairs)), np.ones((T, pairs)), np.zeros((T, 2, 7)),
+            np.empty((T, own_nodes, pairs)),
+        ),
+        (
+            np.empty(classes), np.zeros((2, 3, wide)), np.ones(pairs), np.ones(pairs), np.zeros((2, 7)), np.empty((own_nodes, pairs)),
+            np.empty((J, wide)), np.empty(wide), np.empty((J, nodes)), np.empty(nodes), np.zeros((J, pairs)), np.zeros(pairs),
+            np.empty(width), np.empty(width), np.empty(2),
+        ),
     )
-    changed = (
-        np.empty(classes), np.zeros((2, 3, wide)), np.ones(padded), np.ones(padded), np.zeros((2, 7)), np.empty((own_nodes, padded)),
-        np.empty((J, wide)), np.empty(wide), np.empty((J, nodes)), np.empty(nodes), np.zeros((J, padded)), np.zeros(padded),
-        np.empty(width), np.empty(width), np.empty(2),
-    )
-    return common, states, aims, pooled, prepared, changed
 
 
-@njit(nogil=True, error_model="numpy")
-def evaluated(solver, watch, t0, flat, sliding, limit, dflat, out, paces, seen, columns, found, space, known):
-    """`mixed_types` in a given `room`."""
-    space, known, seen = borrowed(space), borrowed(known), borrowed(seen)
-    local_pairs, place, own, held, heaviest = known[:5]
-    slide, (gross, together, attention, loss, pooled) = known[20], seen
-    (y, dy, up), J = space[1], pooled.shape[0]
-    goes_on, evaluations = solver[0].size > 0, 0
-    while True:
-        if goes_on:
-            asked = advance(solver, paces, out)
-            if asked == DONE and not is_over(
-                solver[2][0], sliding, limit, watch, own, slide, local_pairs, together, attention
-            ):
-                continue
-            if asked != SLOPE:
-                return asked, evaluations
-        state = within(from_slide(flat, own, slide, sliding), limit)
-        flat_y, flat_dy, flat_up = y.reshape(-1), dy.reshape(-1), up.reshape(-1)
-        for i in range(place.size):
-            flat_y[place[i]] = state[i]
-        velocities(space, seen, known)
-        for i in range(place.size):
-            dflat[i], gross[i] = flat_dy[place[i]], flat_up[place[i]]
-        slower = held_back(flat, held, heaviest)
-        for i in range(held.size):
-            dflat[held[i]] *= slower[i]
-            gross[held[i]] *= slower[i]
-        for t in range(own.size):
-            if sliding[t]:
-                dflat[own[t]], gross[own[t]] = together[t, 0], together[t, 1]
-        if t0 > 0.0:
-            rate(dflat, gross, t0 * exp(min(flat[place.size], 700.0)), out, paces)
-        for c in range(columns.size if J > 0 else 0):
-            derivative(columns[c], found[c], space, seen, known)
-        evaluations += 1
-        if not goes_on:
-            return SLOPE, evaluations
-
-
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def velocities(space, seen, known):
     """Velocity dy of all query types at state y, and what else `mixed_types` writes to `seen`."""
     masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys, copies, z, z_weight, pairs, slide, con, rec = known[5:]
-    (spare, pushed, unused, table), (y, dy, up), (local, D, d_local, h_lead, h_own), (parts, locals_) = space[:4]
-    (E, w, wo, wg, m, f), (_, together, attention, loss, pooled) = space[4], seen
+    (spare, pushed, unused, sums, table), (y, dy, up), (local, D, d_local, h_lead, h_own), (parts, locals_) = space[:4]
+    (E, w, wo, wg, m, f), (_, _, together, attention, loss, pooled) = space[4], seen
     (T, width), (J, nodes) = y.shape, D.shape
     loss[0], loss[1] = 0.0, 0.0
     for t in range(T):
@@ -414,7 +324,7 @@ def velocities(space, seen, known):
         if masks != NONE:
             loss[0] += share[t] * reconstruct(
                 y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E[t], w[t], wo[t], wg[t],
-                spare, dy[t], together[t], attention[t],
+                spare, sums, dy[t], together[t], attention[t],
             )
     for t in range(T):
         for i in range(width):
@@ -435,22 +345,17 @@ def velocities(space, seen, known):
                 weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E[t],
                 w[t], wo[t], wg[t], m[t], f[t], pushed, dy[t], up[t], together[t], unused if masks != NONE else attention[t],
             )
-    for t in range(T):  # PP follows the balances of FP, and is slowed with them
+    for t in range(T):
         together[t, 2] = slide[0] * up[t, 0] + slide[1] * up[t, 1]
-        most = 0.0
-        for i in range(6):
-            most = max(most, up[t, i])
-        for s in range(6, width):
-            up[t, s] = max(up[t, s], PP_PUSHED * most)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def derivative(column, found, space, seen, known):
     """Derivatives of the velocities of all query types by one entry of the table, where `velocities` has just been; found (T, 6 +
     S + 2): see `mixed_types`."""
     masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys, copies, z, z_weight, pairs, slide, con, rec = known[5:]
-    (spare, pushed, unused, table), (y, dy, _), (local, D, d_local, h_lead, h_own), (parts, locals_) = space[:4]
-    (E, w, wo, wg, m, f), (_, together, _, _, pooled) = space[4], seen
+    (spare, pushed, unused, sums, table), (y, dy, _), (local, D, d_local, h_lead, h_own), (parts, locals_) = space[:4]
+    (E, w, wo, wg, m, f), (_, _, together, _, _, pooled) = space[4], seen
     E1, w1, wo1, wg1, m1, f1, part, part_local, D1, d1, h_lead1, h_own1, moved, sizes, fast = space[5]
     (T, width), (J, nodes) = y.shape, D.shape
     t, i = column // width, column % width
@@ -464,8 +369,8 @@ def derivative(column, found, space, seen, known):
     )
     if masks != NONE:
         reconstruct(
-            y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E1, w1, wo1, wg1, spare, moved,
-            fast, unused,
+            y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E1, w1, wo1, wg1, spare, sums,
+            moved, fast, unused,
         )
     contrast(
         weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E1, w1, wo1, wg1,
@@ -503,3 +408,100 @@ def derivative(column, found, space, seen, known):
             wo[s], wg[s], m[s], f[s], pushed, found[s, :width], sizes, fast, unused,
         )
         found[s, width] += fast[0]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, space, seen, columns, found, *known):
+    """Velocity of all query types under L_rec + (weight P) L_con, how fast that is on the clock of a flow, and columns of its
+    Jacobian: once, or as often as a solver asks for it. Returns what else it asks for, and how often that was.
+
+    Parameters
+    ----------
+    solver : tuple
+        As multistep.advance takes it, with `flat` the state to try and `out` dy/dt; or multistep.NO_SOLVER.
+    watch : ndarray of shape (3,)
+        Where the steps of a solver end: see Field.slide_rate.
+    t0 : float
+        tau = log(1 + t / t0) is the entry of `flat` behind the state; 0: there is none, nothing is asked of the clock.
+    flat : ndarray of shape (n,) or (n + 1,)
+        The entries `place` of a table (T, 6 + S + 1): by type, Phi own/global/other for clusters of type L, then G, Upsilon by
+        class of key patterns, then of the query itself.
+    sliding : ndarray of shape (T,)
+        Types whose own correlation is replaced by the slide of own and global one: of them its velocity, and its pushes.
+    limit : float
+        To which correlations are held, from either side.
+    dflat, out, paces : ndarray of shape (n,), (n + 1,), (n + 1,)
+        Velocity, what balance.rate makes of it and by which factors; written.
+    space : tuple
+        As `room` makes it.
+    seen : tuple
+        What else is written:
+        gross, alone (n,): the sizes of the pushes of both parts, for PP at least PP_PUSHED of those on FP of its type, or not.
+        together (T, 3): velocity of slide . (Phi own, Phi global) in clusters of type L, the size of its pushes, and that of the
+        pushes on both entries on their own.
+        attention (T, 2, 3): per area.
+        loss (2,): of reconstruction per masked patch, of contrast less tau log n.
+        pooled (J, nodes): pooled attention on the global area.
+    columns : ndarray of shape (c,)
+        Entries of the table whose derivatives are asked for.
+    found : ndarray of shape (c, T, 6 + S + 2)
+        Derivatives of the velocity, the last place that of `together`; zero before, written.
+    known
+        What the field knows:
+        local_pairs (T - 1,): as in `event_values`.
+        place (n,), own (T,): see `flat`; where the own correlations stand in it.
+        held, heaviest (h,): as in balance.held_back.
+        masks, weight, both: NONE for contrast alone, else how reconstruction averages; 0 for reconstruction alone; whether both
+        views learn.
+        K, P, tau, n_local: clusters, patches, temperature, local areas.
+        share (T,), clusters (T, 2): share of all queries; clusters of type L and G.
+        lies, keys (T, 2, 3, S), copies (2, 3): as in closure.orbit_query.
+        z, z_weight (nodes,): amplitudes and probabilities.
+        pairs (rows, padded), slide (2,): pairs of amplitudes, and the direction (own, global) in which a pair shares what there
+        is: pairs_of_areas.
+        con, rec: node tables of an unmasked or masked query, and of a masked one.
+    """
+    solver, watch, flat, sliding, dflat, out, paces = borrowed((solver, watch, flat, sliding, dflat, out, paces))
+    seen, columns, found, space, known = borrowed((seen, columns, found, space, known))
+    local_pairs, place, own, held, heaviest = known[:5]
+    slide, (gross, alone, together, attention, loss, pooled) = known[20], seen
+    (y, dy, up), J = space[1], pooled.shape[0]
+    goes_on, evaluations = solver[0].size > 0, 0
+    while True:
+        if goes_on:
+            asked = advance(solver, paces, out)
+            if asked == DONE and not is_over(
+                solver[2][0], sliding, limit, watch, own, slide, local_pairs, together, attention
+            ):
+                continue
+            if asked != SLOPE:
+                return asked, evaluations
+        state = within(from_slide(flat, own, slide, sliding), limit)
+        flat_y, flat_dy, flat_up = y.reshape(-1), dy.reshape(-1), up.reshape(-1)
+        for i in range(place.size):
+            flat_y[place[i]] = state[i]
+        velocities(space, seen, known)
+        for i in range(place.size):
+            dflat[i], alone[i] = flat_dy[place[i]], flat_up[place[i]]
+        for t in range(own.size):  # PP follows the balances of FP, and is slowed with them
+            most = 0.0
+            for i in range(6):
+                most = max(most, up[t, i])
+            for s in range(6, up.shape[1]):
+                up[t, s] = max(up[t, s], PP_PUSHED * most)
+        for i in range(place.size):
+            gross[i] = flat_up[place[i]]
+        slower = held_back(flat, held, heaviest)
+        for i in range(held.size):
+            dflat[held[i]] *= slower[i]
+            gross[held[i]] *= slower[i]
+        for t in range(own.size):
+            if sliding[t]:
+                dflat[own[t]], gross[own[t]] = together[t, 0], together[t, 1]
+        if t0 > 0.0:
+            rate(dflat, gross, t0 * exp(min(flat[place.size], 700.0)), out, paces)
+        for c in range(columns.size if J > 0 else 0):
+            derivative(columns[c], found[c], space, seen, known)
+        evaluations += 1
+        if not goes_on:
+            return SLOPE, evaluations

@@ -121,8 +121,9 @@ NO_SOLVER = (
 def advance(solver, pace, f):
     """Go on with a step; returns what is asked for, or how it ended.
 
-    solver: x, n, history, rows, table; the columns of the Jacobian at pace one that are not zero, (n, m), and which these are,
-    (m,); room for factors (m, m in whole vectors) and pivots (m,). f (n,): dy/dt where it was asked for; overwritten."""
+    solver: x, n, history, rows, table; the columns of the Jacobian at pace one that are not zero, (m, n in whole vectors), and
+    which these are, (m,); room for factors (m, m in whole vectors) and pivots (m,). f (n,): dy/dt where it was asked for;
+    overwritten."""
     x, n, history, rows, table, J, columns, factors, pivots = borrowed(solver)
     pace, f = borrowed(pace), borrowed(f)
     if n[NEXT] == NEW_STEP:

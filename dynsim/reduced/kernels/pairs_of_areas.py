@@ -67,8 +67,6 @@ def pool_local(
     zero = broadcast_half(0.0)
     seen = zero
     for j in range(x.size):
-        for v in range(padded):
-            spare[0, v], spare[1, v] = 0.0, 0.0
         for i in range(count[j]):
             base = (1.0 - x[j]) * m[1] + (1.0 - xo[j, i]) * m[0] + rho[j, i] * m[2] * m[3] + (1.0 - rho[j, i]) * m[2]
             weight, at_own, at_lead = xo_weight[j, i], xo[j, i] * m[0], x[j] * m[1]
@@ -78,8 +76,11 @@ def pool_local(
                 own, lead = load_at(wo, v, zero) * at_own, load_at(wg, v, zero) * at_lead
                 each = 1.0 / (base + lead + own)
                 store_at(f, at + v, each)
-                store_at(spare, v, load_at(spare, v, zero) + lead * each * weight)
-                store_at(spare, padded + v, load_at(spare, padded + v, zero) + own * each * weight)
+                on_lead, on_own = lead * each * weight, own * each * weight
+                if i > 0:
+                    on_lead, on_own = load_at(spare, v, zero) + on_lead, load_at(spare, padded + v, zero) + on_own
+                store_at(spare, v, on_lead)
+                store_at(spare, padded + v, on_own)
                 seen = seen + row_at(pairs, BOTH, v) * each * unseen
         for b in range(nodes):
             pooled[j, b] += share * weighted_sum(z_weight, spare, b * nodes)

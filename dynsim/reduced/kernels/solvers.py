@@ -12,6 +12,11 @@ from dynsim.reduced.kernels.quadrature import dot, inner
 from dynsim.reduced.kernels.simd import WIDTH, broadcast, fma, load_at, load_head, store_at
 
 
+def whole(count):
+    """Numbers in as many vectors as `count` numbers take."""
+    return -(-count // WIDTH) * WIDTH
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def root(x, k):
     """The k-th root of x >= 0."""
@@ -178,13 +183,18 @@ def newton(history, first, h, f, found, y, weight, matrix, share):
     J, columns, pace, scale, factors, pivots = matrix
     for i in range(y.size):
         f[i] = h * f[i] - (history[1, i] + found[i])
-    m = columns.size
-    x = np.empty(m)
+    m, size = J.shape
+    x, moved, zero = np.empty(m), np.empty(size), broadcast(0.0)
     for i in range(m):
         x[i] = f[columns[i]]
     solve(factors, pivots, x)
+    for i in range(0, size if m < f.size else 0, WIDTH):
+        sums = zero
+        for j in range(m):
+            sums = fma(x[j], load_at(J, j * size + i, zero), sums)
+        store_at(moved, i, sums)
     for i in range(f.size if m < f.size else 0):
-        f[i] += scale * pace[i] * inner(J, i * m, x, 0, m)
+        f[i] += scale * pace[i] * moved[i]
     for i in range(m):
         f[columns[i]] = x[i]
     for i in range(y.size):
@@ -219,10 +229,10 @@ def interpolate(history, lengths, ahead):
 def matrix_norm(J, columns, pace, weight):
     """The norm that goes with `norm` of the matrix that `factorise` calls A."""
     most = 0.0
-    for i in range(J.shape[0]):
+    for i in range(weight.size):
         total = 0.0
         for j in range(columns.size):
-            total += abs(J[i, j]) / weight[columns[j]]
+            total += abs(J[j, i]) / weight[columns[j]]
         most = max(most, total * weight[i] * pace[i])
     return most
 
@@ -240,15 +250,14 @@ def faster(pace, before):
 def factorise(J, columns, pace, scale, factors, pivots):
     """Triangular factors of 1 - scale A in these rows and columns, with partial pivoting, whole vectors; whether there are any.
 
-    A (n, n): pace (n,) times the rows of J (n, m) in these columns (m,), zero in all others. factors (m, m'): m' whole vectors.
-    pivots (m,): the row exchanged with each."""
-    n = columns.size
+    A (n, n): pace (n,) times the rows of a Jacobian that is zero but for some columns. J (m, n'): these, side by side, in whole
+    vectors. columns (m,): which they are. factors (m, m'): whole vectors. pivots (m,): the row exchanged with each."""
+    n, width, like = columns.size, factors.shape[1], broadcast(0.0)
     for i in range(n):
         for j in range(n):
-            factors[i, j] = -scale * pace[columns[i]] * J[columns[i], j]
+            factors[i, j] = -scale * pace[columns[i]] * J[j, columns[i]]
         factors[i, i] += 1.0
-    like = broadcast(0.0)
-    width = factors.shape[1]
+    right = np.zeros(width)  # of the pivot in its row
     for k in range(n):
         best = k
         for i in range(k + 1, n):
@@ -261,16 +270,16 @@ def factorise(J, columns, pace, scale, factors, pivots):
             for j in range(n):
                 factors[k, j], factors[best, j] = factors[best, j], factors[k, j]
         inverse = 1.0 / factors[k, k]
-        start = (k + 1) // WIDTH * WIDTH
+        right[k] = 0.0
+        for j in range(k + 1, n):
+            right[j] = factors[k, j]
         for i in range(k + 1, n):
             if factors[i, k] != 0.0:
                 multiple = factors[i, k] * inverse
-                for j in range(k + 1, min(start + WIDTH, n)):
-                    factors[i, j] -= multiple * factors[k, j]
                 minus = 0.0 - multiple
-                for j in range(start + WIDTH, width, WIDTH):
-                    row = load_at(factors, k * width + j, like)
-                    store_at(factors, i * width + j, fma(minus, row, load_at(factors, i * width + j, like)))
+                for j in range(k // WIDTH * WIDTH, width, WIDTH):
+                    at = i * width + j
+                    store_at(factors, at, fma(minus, load_at(right, j, like), load_at(factors, at, like)))
                 factors[i, k] = multiple
     return True
 

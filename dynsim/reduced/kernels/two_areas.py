@@ -210,7 +210,7 @@ def own_statistics(E, keys, n, pair):
 
 @njit(nogil=True, error_model="numpy")
 def two_area_query(
-    y, E, w, wo, wg, spare, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas, dy,
+    y, E, w, wo, wg, spare, out, P, clusters, lies, keys, n, copies, masked_share, z, z_weight, pairs, slide, law, two_areas, dy,
     attention,
 ):
     """Velocity and area attention of reconstruction of one query type, the global area summed over; returns its loss and how fast
@@ -219,17 +219,20 @@ def two_area_query(
     As closure.orbit_query, with both cluster types at all times (L, G; clusters (2,) may be zero): y, dy (6 + S + 1), E (S + 1,)
     its exp, w (2, 3, nodes), wo, wg (padded,) as `pairs_of_areas.weigh` has them. law: x, weight, rho, rho2 (2, J), count (2,)
     of the own area alone (used where own and global are one). two_areas: x, weight (Jg,) of the global area of a local query; x,
-    weight, rho, rho2 (Jg, Jo), count (Jg,) of the own area given it. slide: see `pairs_of_areas.push_local`."""
+    weight, rho, rho2 (Jg, Jo), count (Jg,) of the own area given it. slide: see `pairs_of_areas.push_local`. out (WITH_LEAD,):
+    scratch."""
     S = lies.shape[2]
     share = 1.0 / P
     rate = masked_share / clusters.sum()
     x, x_weight, rho, rho2, x_count = law
     xg, xg_weight, xo, xo_weight, rho_o, rho2_o, xo_count = two_areas
-    dupsilon = np.zeros(S + 1)
-    out = np.zeros(WITH_LEAD)
     loss, together = 0.0, 0.0
     for i in range(6):
-        dy[i], attention[i // 3, i % 3] = 0.0, 0.0
+        attention[i // 3, i % 3] = 0.0
+    for i in range(out.size):
+        out[i] = 0.0
+    for i in range(6 + S + 1):
+        dy[i] = 0.0
     for k in range(2):
         if clusters[k] == 0:
             continue
@@ -271,8 +274,8 @@ def two_area_query(
             slope = inside * (mean + e) * (base + (of_mean + 2.0 * e * of_var + 3.0 * (e * e - var) * of_skew) * each)
             key = share * E[s]
             beside = key * (outside + of_one * key + of_two * (other - key))
-            dupsilon[s] += lies[k, 0, s] * slope + lies[k, 1, s] * (key * by_lead) + lies[k, 2, s] * beside
-        dupsilon[S] += clusters[k] * share * E[S] * out[D_BASE]
+            dy[6 + s] += lies[k, 0, s] * slope + lies[k, 1, s] * (key * by_lead) + lies[k, 2, s] * beside
+        dy[6 + S] += clusters[k] * share * E[S] * out[D_BASE]
     for s in range(S + 1):
-        dy[6 + s] = -rate * dupsilon[s]
+        dy[6 + s] *= -rate
     return loss, together
