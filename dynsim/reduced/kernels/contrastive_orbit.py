@@ -15,6 +15,8 @@ and h_m - hbar is (1 - A_m) h_m - sum over the others, 1 - A_m the sum of the ot
 Without stop-gradient D has the same from the other view, and the velocity is minus the gradient of L_con.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -69,8 +71,9 @@ def drawn(z, z_weight, w_others, d_local, out):
 
 
 @njit(nogil=True, error_model="numpy")
-def targets(K, tau, n_local, both, z, z_weight, x_weight, pooled, local, D, d_local, space):
-    """The targets D (J, nodes) of the global area and d_local (nodes,) of a local one; returns L_con less tau log n.
+def targets(K, tau, n_local, both, has_loss, z, z_weight, x_weight, pooled, local, D, d_local, space):
+    """The targets D (J, nodes) of the global area and d_local (nodes,) of a local one; returns L_con less tau log n,
+    or NaN where it is not asked for: many logarithms.
 
     pooled (J, nodes): Abar(z, x); local (nodes,): l(z). space (3 + J nodes, J nodes in whole vectors): scratch."""
     J, nodes = pooled.shape[0], z.size
@@ -97,7 +100,7 @@ def targets(K, tau, n_local, both, z, z_weight, x_weight, pooled, local, D, d_lo
             for k in range(0, width, HALF_WIDTH):
                 store_at(table, i * width + k, expm1_of_vector((load_at(f, k, zero) * f[i] + S) / tau))
             mean = weighted_sum(weight, table, i * width)
-            log_z = log1p(mean / K)
+            log_z = log1p(mean / K) if has_loss else math.nan
             over_z[i] = 1.0 / (1.0 + mean / K)
             q += weight[i] * (1.0 - (K - 1.0) / K * over_z[i])
         else:
@@ -305,7 +308,7 @@ def room(T, S, nodes, pairs, J, own_nodes):
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
-def velocities(space, seen, known):
+def velocities(has_loss, space, seen, known):
     """Velocity dy of all query types at state y, and what else `mixed_types` writes to `seen`."""
     masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys, copies, z, z_weight, pairs, slide, con, rec = known[5:]
     (spare, pushed, unused, sums, table), (y, dy, up), (local, D, d_local, h_lead, h_own), (parts, locals_) = space[:4]
@@ -338,7 +341,7 @@ def velocities(space, seen, known):
                 pooled[j, b] = 0.0
                 for t in range(T):
                     pooled[j, b] += parts[t, j, b]
-        loss[1] = targets(K, tau, n_local, both, z, z_weight, con[1], pooled, local, D, d_local, table)
+        loss[1] = targets(K, tau, n_local, both, has_loss, z, z_weight, con[1], pooled, local, D, d_local, table)
         fill(z, D, d_local, h_lead, h_own)
         for t in range(T):
             contrast(
@@ -395,7 +398,7 @@ def derivative(column, found, space, seen, known):
         part_local[b] = local[b] + step * part_local[b]
         for j in range(J):
             part[j, b] = pooled[j, b] + step * part[j, b]
-    targets(K, tau, n_local, both, z, z_weight, con[1], part, part_local, D1, d1, table)
+    targets(K, tau, n_local, both, False, z, z_weight, con[1], part, part_local, D1, d1, table)
     for b in range(nodes):
         d1[b] = (d1[b] - d_local[b]) / step
         for j in range(J):
@@ -440,7 +443,8 @@ def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, spac
         together (T, 3): velocity of slide . (Phi own, Phi global) in clusters of type L, the size of its pushes, and that of the
         pushes on both entries on their own.
         attention (T, 2, 3): per area.
-        loss (2,): of reconstruction per masked patch, of contrast less tau log n.
+        loss (2,): of reconstruction per masked patch, of contrast less tau log n (NaN within steps where one view learns: a loss
+        that may rise tells nothing of them).
         pooled (J, nodes): pooled attention on the global area.
     columns : ndarray of shape (c,)
         Entries of the table whose derivatives are asked for.
@@ -463,7 +467,7 @@ def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, spac
     """
     solver, watch, flat, sliding, dflat, out, paces = borrowed((solver, watch, flat, sliding, dflat, out, paces))
     seen, columns, found, space, known = borrowed((seen, columns, found, space, known))
-    local_pairs, place, own, held, heaviest = known[:5]
+    local_pairs, place, own, held, heaviest, _, _, both = known[:8]
     slide, (gross, alone, together, attention, loss, pooled) = known[20], seen
     (y, dy, up), J = space[1], pooled.shape[0]
     goes_on, evaluations = solver[0].size > 0, 0
@@ -480,7 +484,7 @@ def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, spac
         flat_y, flat_dy, flat_up = y.reshape(-1), dy.reshape(-1), up.reshape(-1)
         for i in range(place.size):
             flat_y[place[i]] = state[i]
-        velocities(space, seen, known)
+        velocities(both or not goes_on, space, seen, known)
         for i in range(place.size):
             dflat[i], alone[i] = flat_dy[place[i]], flat_up[place[i]]
         for t in range(own.size):  # PP follows the balances of FP, and is slowed with them

@@ -37,10 +37,15 @@ def weigh(row, k, z, w, wo, wg):
     for d in range(0, 3, 1 + k):  # own and global area are one where a query is global
         powers(z, row[3 * k + d], w[d])
     if k == 0:
+        in_vectors, zero = nodes >= HALF_WIDTH, broadcast_half(0.0)
         for b in range(nodes):
-            for a in range(nodes):
-                wo[b * nodes + a] = w[0, a]
-                wg[b * nodes + a] = w[1, b]
+            lead = zero + w[1, b]
+            for a in range(0, nodes if in_vectors else 0, HALF_WIDTH):
+                first = min(a, nodes - HALF_WIDTH)  # the last two overlap
+                store_at(wo, b * nodes + first, load_at(w, first, zero))
+                store_at(wg, b * nodes + first, lead)
+            for a in range(0 if in_vectors else nodes):
+                wo[b * nodes + a], wg[b * nodes + a] = w[0, a], w[1, b]
 
 
 @njit(nogil=True, error_model="numpy")
