@@ -104,8 +104,8 @@ HASHES: dict[str, str] = {
     "contrastive-any-images, flow": "bfc7f819a5f726ea",
     "mixed-any-images, flow": "04e218f4f9e8d1f0",
     "mixed-samples, flow": "5ae796b09b22e2ea",
-    "mixed-orbit, flow": "0c7059072420affc",
-    "contrastive-orbit, flow": "daaf427ff3dd5f3c",
+    "mixed-orbit, flow": "fec27e5b20b53731",
+    "contrastive-orbit, flow": "4a31d57f03668133",
 }
 
 

@@ -284,25 +284,21 @@ def is_over(Y, sliding, limit, watch, own, slide, local_pairs, together, attenti
 
 
 def room(T, S, nodes, pairs, J, own_nodes):
-    """Arrays to work in: what all query types share; the state, its velocity and the sizes of pushes (T, 6 + S + 1); the targets;
-    parts of the pooled attention; what `prepare` writes; and all of it for one query type with one entry changed.
+    """Arrays for `mixed_types` to work in: what all types share; the state (T, 6 + S + 1), its velocity and the sizes of pushes;
+    targets; and what `prepare` writes.
 
-    For T query types of S classes at most, `nodes` amplitudes in `pairs` whole vectors of pairs, J nodes of the unmasked fraction of
-    the global area and as many of the own one as J times a number gives."""
-    width, classes, wide = S + 7, whole_vectors(S + 1), whole_vectors(nodes)
+    T query types of at most S classes; `nodes` and (padded) `pairs` of amplitudes; J nodes of the law of the global area, and
+    own_nodes in all of the own one given each. Velocities, targets and what `prepare` writes have one row more, for derivatives:
+    what one changed entry makes of them."""
+    width, classes, wide, rows = S + 7, whole_vectors(S + 1), whole_vectors(nodes), T + 1
+    table = np.empty((3 + J * nodes, whole_vectors(J * nodes)))
     return (
-        (np.zeros((2, pairs)), np.empty(PUSHED), np.empty((2, 3)), np.empty(WITH_LEAD), np.empty((3 + J * nodes, whole_vectors(J * nodes)))),
-        (np.zeros((T, width)), np.empty((T, width)), np.empty((T, width))),
-        (np.empty(nodes), np.empty((J, nodes)), np.empty(nodes), np.zeros((J, pairs)), np.zeros(pairs)),
-        (np.empty((T, J, wide)), np.empty((T, wide))),
+        (np.zeros((2, pairs)), np.empty(PUSHED), np.empty((2, 3)), np.empty(WITH_LEAD), np.empty(2), table),
+        (np.zeros((T, width)), np.empty((rows, width)), np.empty((rows, width))),
+        (np.empty((2, nodes)), np.empty((2, J, nodes)), np.empty((2, nodes)), np.zeros((2, J, pairs)), np.zeros((2, pairs))),
         (
-            np.empty((T, classes)), np.zeros((T, 2, 3, wide)), np.ones((T, pairs)), np.ones((T, pairs)), np.zeros((T, 2, 7)),
-            np.empty((T, own_nodes, pairs)),
-        ),
-        (
-            np.empty(classes), np.zeros((2, 3, wide)), np.ones(pairs), np.ones(pairs), np.zeros((2, 7)), np.empty((own_nodes, pairs)),
-            np.empty((J, wide)), np.empty(wide), np.empty((J, nodes)), np.empty(nodes), np.zeros((J, pairs)), np.zeros(pairs),
-            np.empty(width), np.empty(width), np.empty(2),
+            np.empty((rows, classes)), np.zeros((rows, 2, 3, wide)), np.ones((rows, pairs)), np.ones((rows, pairs)),
+            np.zeros((rows, 2, 7)), np.empty((rows, own_nodes, pairs)), np.empty((rows, J, wide)), np.empty((rows, wide)),
         ),
     )
 
@@ -311,8 +307,9 @@ def room(T, S, nodes, pairs, J, own_nodes):
 def velocities(has_loss, space, seen, known):
     """Velocity dy of all query types at state y, and what else `mixed_types` writes to `seen`."""
     masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys, copies, z, z_weight, pairs, slide, con, rec = known[5:]
-    (spare, pushed, unused, sums, table), (y, dy, up), (local, D, d_local, h_lead, h_own), (parts, locals_) = space[:4]
-    (E, w, wo, wg, m, f), (_, _, together, attention, loss, pooled) = space[4], seen
+    (spare, pushed, unused, sums, _, table), (y, dy, up), aims, (E, w, wo, wg, m, f, parts, locals_) = space
+    _, _, together, attention, loss, pooled = seen
+    local, D, d_local, h_lead, h_own = aims[0][0], aims[1][0], aims[2][0], aims[3][0], aims[4][0]
     (T, width), (J, nodes) = y.shape, D.shape
     loss[0], loss[1] = 0.0, 0.0
     for t in range(T):
@@ -357,58 +354,58 @@ def derivative(column, found, space, seen, known):
     """Derivatives of the velocities of all query types by one entry of the table, where `velocities` has just been; found (T, 6 +
     S + 2): see `mixed_types`."""
     masks, weight, both, K, P, tau, n_local, share, clusters, lies, keys, copies, z, z_weight, pairs, slide, con, rec = known[5:]
-    (spare, pushed, unused, sums, table), (y, dy, _), (local, D, d_local, h_lead, h_own), (parts, locals_) = space[:4]
-    (E, w, wo, wg, m, f), (_, _, together, _, _, pooled) = space[4], seen
-    E1, w1, wo1, wg1, m1, f1, part, part_local, D1, d1, h_lead1, h_own1, moved, sizes, fast = space[5]
-    (T, width), (J, nodes) = y.shape, D.shape
+    (spare, pushed, unused, sums, fast, table), (y, dy, up), aims, (E, w, wo, wg, m, f, parts, locals_) = space
+    _, _, together, _, _, pooled = seen
+    local, D, d_local, h_lead, h_own = aims
+    (T, width), (_, J, nodes) = y.shape, D.shape
     t, i = column // width, column % width
     kept, by = y[t, i], STEP if i < 6 else STEP_PP
     # of its own type, at given targets
     y[t, i] = kept + by
-    clear(part, part_local, moved, fast)
+    clear(parts[T], locals_[T], dy[T], fast)
     prepare(
-        y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E1, w1, wo1, wg1, m1, f1, spare, part,
-        part_local,
+        y[t], share[t], P, K, n_local, clusters[t], keys[t], z, z_weight, pairs, con, E[T], w[T], wo[T], wg[T], m[T], f[T], spare,
+        parts[T], locals_[T],
     )
     if masks != NONE:
         reconstruct(
-            y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E1, w1, wo1, wg1, spare, sums,
-            moved, fast, unused,
+            y[t], masks, P, clusters[t], lies[t], keys[t], copies, z, z_weight, pairs, slide, rec, E[T], w[T], wo[T], wg[T],
+            spare, sums, dy[T], fast, unused,
         )
     contrast(
-        weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D, d_local, h_lead, h_own, E1, w1, wo1, wg1,
-        m1, f1, pushed, moved, sizes, fast, unused,
+        weight / K, P, clusters[t], lies[t], copies, z, z_weight, pairs, slide, con, D[0], d_local[0], h_lead[0], h_own[0], E[T],
+        w[T], wo[T], wg[T], m[T], f[T], pushed, dy[T], up[T], fast, unused,
     )
     y[t, i] = kept
     for s in range(width):
-        found[t, s] = (moved[s] - dy[t, s]) / by
+        found[t, s] = (dy[T, s] - dy[t, s]) / by
     found[t, width] = (fast[0] - together[t, 0]) / by
     # of all types by the targets, in which the velocity is linear
     most, whole = 0.0, 0.0
     for b in range(nodes):
-        part_local[b] = (part_local[b] - locals_[t, b]) / by
-        most, whole = max(most, abs(part_local[b])), max(whole, local[b])
+        local[1, b] = (locals_[T, b] - locals_[t, b]) / by
+        most, whole = max(most, abs(local[1, b])), max(whole, local[0, b])
         for j in range(J):
-            part[j, b] = (part[j, b] - parts[t, j, b]) / by
-            most, whole = max(most, abs(part[j, b])), max(whole, pooled[j, b])
+            parts[T, j, b] = (parts[T, j, b] - parts[t, j, b]) / by
+            most, whole = max(most, abs(parts[T, j, b])), max(whole, pooled[j, b])
     if not most > (SMALL if i < 6 else SMALL_PP) * whole:
         return
     step = 1e-6 * whole / most
     for b in range(nodes):
-        part_local[b] = local[b] + step * part_local[b]
+        local[1, b] = local[0, b] + step * local[1, b]
         for j in range(J):
-            part[j, b] = pooled[j, b] + step * part[j, b]
-    targets(K, tau, n_local, both, False, z, z_weight, con[1], part, part_local, D1, d1, table)
+            parts[T, j, b] = pooled[j, b] + step * parts[T, j, b]
+    targets(K, tau, n_local, both, False, z, z_weight, con[1], parts[T], local[1], D[1], d_local[1], table)
     for b in range(nodes):
-        d1[b] = (d1[b] - d_local[b]) / step
+        d_local[1, b] = (d_local[1, b] - d_local[0, b]) / step
         for j in range(J):
-            D1[j, b] = (D1[j, b] - D[j, b]) / step
-    fill(z, D1, d1, h_lead1, h_own1)
+            D[1, j, b] = (D[1, j, b] - D[0, j, b]) / step
+    fill(z, D[1], d_local[1], h_lead[1], h_own[1])
     for s in range(T):
         fast[0], fast[1] = 0.0, 0.0
         contrast(
-            weight / K, P, clusters[s], lies[s], copies, z, z_weight, pairs, slide, con, D1, d1, h_lead1, h_own1, E[s], w[s],
-            wo[s], wg[s], m[s], f[s], pushed, found[s, :width], sizes, fast, unused,
+            weight / K, P, clusters[s], lies[s], copies, z, z_weight, pairs, slide, con, D[1], d_local[1], h_lead[1], h_own[1],
+            E[s], w[s], wo[s], wg[s], m[s], f[s], pushed, found[s, :width], up[T], fast, unused,
         )
         found[s, width] += fast[0]
 
@@ -468,7 +465,7 @@ def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, spac
     solver, watch, flat, sliding, dflat, out, paces = borrowed((solver, watch, flat, sliding, dflat, out, paces))
     seen, columns, found, space, known = borrowed((seen, columns, found, space, known))
     local_pairs, place, own, held, heaviest, _, _, both = known[:8]
-    slide, (gross, alone, together, attention, loss, pooled) = known[20], seen
+    slide, (gross, alone, together, attention, _, pooled) = known[20], seen
     (y, dy, up), J = space[1], pooled.shape[0]
     goes_on, evaluations = solver[0].size > 0, 0
     while True:

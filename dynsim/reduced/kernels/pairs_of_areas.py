@@ -9,7 +9,7 @@ reordered or fused: the bits are the same on every machine.
 from numba import njit
 
 from dynsim.reduced.kernels.closure import powers
-from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, load_head, maximum, store_at, total
+from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, fma, load_at, load_head, maximum, store_at, total
 
 BOTH, BY_OWN, BY_LEAD, BY_SLIDE, OWN_SQUARE, LEAD_SQUARE = range(6)
 # rows of `pairs`: the probability of a pair; this times top z_a, low z_b, top z_a - low z_b; z_a^2, z_b^2
@@ -26,7 +26,7 @@ def row_at(pairs, row, at):
 @njit(nogil=True, error_model="numpy")
 def size(x):
     """The sizes of the elements of a vector."""
-    return maximum(x, 0.0 - x)
+    return maximum(x, -x)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -75,18 +75,18 @@ def pool_local(
         for i in range(count[j]):
             base = (1.0 - x[j]) * m[1] + (1.0 - xo[j, i]) * m[0] + rho[j, i] * m[2] * m[3] + (1.0 - rho[j, i]) * m[2]
             weight, at_own, at_lead = xo_weight[j, i], xo[j, i] * m[0], x[j] * m[1]
-            unseen = x_weight[j] * weight * rho[j, i]
+            unseen, own_weight, lead_weight = x_weight[j] * weight * rho[j, i], at_own * weight, at_lead * weight
             at = (j * rho.shape[1] + i) * padded
             for v in range(0, padded, HALF_WIDTH):
-                own, lead = load_at(wo, v, zero) * at_own, load_at(wg, v, zero) * at_lead
-                each = 1.0 / (base + lead + own)
+                w_own, w_lead = load_at(wo, v, zero), load_at(wg, v, zero)
+                each = 1.0 / fma(w_own, at_own, fma(w_lead, at_lead, base))
                 store_at(f, at + v, each)
-                on_lead, on_own = lead * each * weight, own * each * weight
+                on_lead, on_own = w_lead * each * lead_weight, w_own * each * own_weight
                 if i > 0:
                     on_lead, on_own = load_at(spare, v, zero) + on_lead, load_at(spare, padded + v, zero) + on_own
                 store_at(spare, v, on_lead)
                 store_at(spare, padded + v, on_own)
-                seen = seen + row_at(pairs, BOTH, v) * each * unseen
+                seen = fma(row_at(pairs, BOTH, v) * each, unseen, seen)
         for b in range(nodes):
             pooled[j, b] += share * weighted_sum(z_weight, spare, b * nodes)
         for a in range(0, nodes, HALF_WIDTH):
@@ -153,18 +153,18 @@ def push_local(m, top, low, pairs, wo, wg, f, x, x_weight, xo, xo_weight, rho, c
                 each = load_at(f, at + v, zero)
                 A_o, A_g, rest_f, drawn_f = own * each, lead * each, rest * each, drawn * each
                 # what each area takes from all the rest, and the own one from the global one
-                alone_o, alone_g = A_o * (rest_f * h_o - drawn_f), A_g * (rest_f * h_g - drawn_f)
+                alone_o, alone_g = A_o * fma(rest_f, h_o, -drawn_f), A_g * fma(rest_f, h_g, -drawn_f)
                 between = A_o * A_g * (h_o - h_g)
                 up_own, up_lead = alone_o + between, alone_g - between
                 to_own, to_lead = z_own * up_own, z_lead * up_lead
-                up = z_own * alone_o + z_lead * alone_g + row_at(pairs, BY_SLIDE, v) * between
+                up = fma(z_own, alone_o, fma(z_lead, alone_g, row_at(pairs, BY_SLIDE, v) * between))
                 i_own, i_lead, i_slide = i_own + to_own, i_lead + to_lead, i_slide + up
                 size_own, size_lead, size_slide = size_own + size(to_own), size_lead + size(to_lead), size_slide + size(up)
-                unit_own, unit_lead = unit_own + t * up_own, unit_lead + t * up_lead
-                i_on_own, i_on_lead = i_on_own + t * A_o, i_on_lead + t * A_g
+                unit_own, unit_lead = fma(t, up_own, unit_own), fma(t, up_lead, unit_lead)
+                i_on_own, i_on_lead = fma(t, A_o, i_on_own), fma(t, A_g, i_on_lead)
                 tf = t * each
                 F = F + tf
-                M = M + tf * (A_g * h_g + A_o * h_o + drawn_f)
+                M = fma(tf, fma(A_g, h_g, fma(A_o, h_o, drawn_f)), M)
             by_own, by_lead, slide = by_own + i_own * weight, by_lead + i_lead * weight, slide + i_slide * weight
             own_size, lead_size = own_size + size_own * weight, lead_size + size_lead * weight
             slide_size, F, M = slide_size + size_slide * weight, F * weight, M * weight

@@ -1,8 +1,8 @@
 """SIMD vectors and atomic counters for numba kernels.
 
 Queries are independent, so a kernel is written for one query and runs on a vector of neighbouring queries: `x` below holds one
-double for each, +, -, *, / act elementwise, and the compiler keeps it in vector registers. There are two vector widths; `fma`,
-`times_power` and `clamp` also take numbers, for functions that are written once for both. Every
+double for each, +, -, *, / and the minus sign act elementwise, and the compiler keeps it in vector registers. There are two
+vector widths; `fma`, `times_power` and `clamp` also take numbers, for functions that are written once for both. Every
 function is defined by its Python body, which runs with NUMBA_DISABLE_JIT=1 (x is then an array); under @njit, LLVM code of the
 same meaning takes its place. Nothing is reordered or fused but by `fma`: the bits of an element depend neither on the other
 elements, nor on the width, nor on what else is compiled with it.
@@ -306,6 +306,7 @@ _elementwise(operator.add, 2)(lambda builder, a, b: builder.fadd(a, b))
 _elementwise(operator.sub, 2)(lambda builder, a, b: builder.fsub(a, b))
 _elementwise(operator.mul, 2)(lambda builder, a, b: builder.fmul(a, b))
 _elementwise(operator.truediv, 2)(lambda builder, a, b: builder.fdiv(a, b))
+_elementwise(operator.neg, 1)(lambda builder, a: builder.fneg(a))
 _counter(fetch_add, types.intp, lambda builder, place: builder.atomic_rmw("add", place, _ONE, "acq_rel"))
 _counter(atomic_load, types.intp, lambda builder, place: builder.load_atomic(place, "acquire", 8))
 _counter(waiting_load, types.intp, _load_after_pause)

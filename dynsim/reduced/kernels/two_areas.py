@@ -30,7 +30,7 @@ from dynsim.reduced.kernels.closure import (
     expectation,
 )
 from dynsim.reduced.kernels.pairs_of_areas import BOTH, BY_LEAD, BY_OWN, BY_SLIDE, LEAD_SQUARE, OWN_SQUARE, row_at, weighted_sum
-from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, load_at, load_head, store_at, total
+from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, fma, load_at, load_head, store_at, total
 
 LEAD, D_LEAD, KEY_LEAD, GIVEN_UP = OUTPUTS, OUTPUTS + 1, OUTPUTS + 2, OUTPUTS + 3
 WITH_LEAD = OUTPUTS + 4
@@ -84,70 +84,69 @@ def expectation_with_lead(
                 h = 0.0
             for at in range(0, padded if is_point else 0, HALF_WIDTH):  # apart: divisions take long, and do not wait here
                 less = load_at(w, at, zero) - 1.0
-                store_at(spare, at, 1.0 / (less * (c * m) + load_at(wg, at, zero) * at_lead + outside))
+                store_at(spare, at, 1.0 / fma(less, c * m, fma(load_at(wg, at, zero), at_lead, outside)))
             for at in range(0, padded if is_point else 0, HALF_WIDTH):
                 t, by_own, by_lead, by_both, square, square_lead, w_own, w_lead = pairs_at(pairs, w, wg, at)
                 lead, less = w_lead * at_lead, w_own - 1.0
-                b = lead + outside
                 f = load_at(spare, at, zero)
                 k, g, rest_f, q = w_own * f * c, lead * f, (outside - c * m) * f, f * f * V
                 a, y = k * m, g + rest_f  # A, 1 - A
-                e, of_lead = square * y, square_lead * g
-                W = of_lead * g + q
-                i_loss = i_loss + t * (e * y + W)
-                i_own = i_own + t * a
-                i_lead = i_lead + t * g
+                e, of_lead, tf = square * y, square_lead * g, t * f
+                W, ea, other = fma(of_lead, g, q), e * a, a + rest_f
+                i_loss = fma(t, fma(e, y, W), i_loss)
+                i_own = fma(t, a, i_own)
+                i_lead = fma(t, g, i_lead)
                 # what each area takes from the other, and from all the rest
-                between, of_own, lead_rest = a * g * (e + of_lead), a * (e * rest_f + q), g * (of_lead * rest_f - q)
-                i_phi = i_phi - by_own * (between + of_own)
-                i_by_lead = i_by_lead + by_lead * (between + lead_rest)
-                i_slide = i_slide + (by_lead * lead_rest - by_own * of_own - by_both * between)
-                tf, ea = t * f, e * a
-                i_base = i_base + tf * (ea - W)
-                i_square = i_square + tf * f
+                between, of_own, lead_rest = a * g * (e + of_lead), a * fma(e, rest_f, q), g * fma(of_lead, rest_f, -q)
+                i_phi = fma(-by_own, between + of_own, i_phi)
+                i_by_lead = fma(by_lead, between + lead_rest, i_by_lead)
+                i_slide = i_slide + fma(by_lead, lead_rest, -fma(by_own, of_own, by_both * between))
+                i_base = fma(tf, ea - W, i_base)
+                i_square = fma(tf, f, i_square)
                 i_seen = i_seen + tf
-                i_key = i_key + w_lead * tf * (of_lead * (a + rest_f) + ea - q)
-                s, hk = less * f * c, b * f * k
+                i_key = fma(w_lead * tf, fma(of_lead, other, ea - q), i_key)
+                s, hk = less * f * c, fma(outside, f, g) * k
                 half, Ws = square * t * hk, W * t * s
-                i_12 = i_12 - (half * y + Ws)
-                i_112 = i_112 + (half * (s * y + 0.5 * hk) + 1.5 * Ws * s)
+                i_12 = i_12 - fma(half, y, Ws)
+                i_112 = i_112 + fma(half, fma(s, y, 0.5 * hk), 1.5 * Ws * s)
             for at in range(0, 0 if is_point else padded, HALF_WIDTH):
                 t, by_own, by_lead, by_both, square, square_lead, w_own, w_lead = pairs_at(pairs, w, wg, at)
                 lead, less = w_lead * at_lead, w_own - 1.0
                 b = lead + outside
-                f1, f2 = 1.0 / (less * S1 + b), 1.0 / (less * S2 + b)
+                f1, f2 = 1.0 / fma(less, S1, b), 1.0 / fma(less, S2, b)
                 a1, a2 = w_own * S1 * f1, w_own * S2 * f2
                 g1, g2 = lead * f1, lead * f2
                 r1, r2 = (outside - S1) * f1, (outside - S2) * f2  # 1 - A - A_g
                 y1, y2 = g1 + r1, g2 + r2
                 q1, q2 = f1 * f1 * V, f2 * f2 * V
                 of1, of2 = square_lead * g1, square_lead * g2
-                W1, W2 = of1 * g1 + q1, of2 * g2 + q2
+                W1, W2 = fma(of1, g1, q1), fma(of2, g2, q2)
                 e1, e2 = square * y1, square * y2
-                i_loss = i_loss + t * (p1 * (e1 * y1 + W1) + p2 * (e2 * y2 + W2))
-                i_own = i_own + t * (p1 * a1 + p2 * a2)
-                i_lead = i_lead + t * (p1 * g1 + p2 * g2)
-                between = p1 * (a1 * g1 * (e1 + of1)) + p2 * (a2 * g2 * (e2 + of2))
-                of_own = p1 * (a1 * (e1 * r1 + q1)) + p2 * (a2 * (e2 * r2 + q2))
-                lead_rest = p1 * (g1 * (of1 * r1 - q1)) + p2 * (g2 * (of2 * r2 - q2))
-                i_phi = i_phi - by_own * (between + of_own)
-                i_by_lead = i_by_lead + by_lead * (between + lead_rest)
-                i_slide = i_slide + (by_lead * lead_rest - by_own * of_own - by_both * between)
+                i_loss = fma(t, fma(p1, fma(e1, y1, W1), p2 * fma(e2, y2, W2)), i_loss)
+                i_own = fma(t, fma(p1, a1, p2 * a2), i_own)
+                i_lead = fma(t, fma(p1, g1, p2 * g2), i_lead)
+                between = fma(p1, a1 * g1 * (e1 + of1), p2 * (a2 * g2 * (e2 + of2)))
+                of_own = fma(p1, a1 * fma(e1, r1, q1), p2 * (a2 * fma(e2, r2, q2)))
+                lead_rest = fma(p1, g1 * fma(of1, r1, -q1), p2 * (g2 * fma(of2, r2, -q2)))
+                i_phi = fma(-by_own, between + of_own, i_phi)
+                i_by_lead = fma(by_lead, between + lead_rest, i_by_lead)
+                i_slide = i_slide + fma(by_lead, lead_rest, -fma(by_own, of_own, by_both * between))
                 tf1, tf2 = t * p1 * f1, t * p2 * f2
                 ea1, ea2 = e1 * a1, e2 * a2
-                i_base = i_base + (tf1 * (ea1 - W1) + tf2 * (ea2 - W2))
-                i_square = i_square + (tf1 * f1 + tf2 * f2)
+                i_base = fma(tf1, ea1 - W1, fma(tf2, ea2 - W2, i_base))
+                i_square = fma(tf1, f1, fma(tf2, f2, i_square))
                 i_seen = i_seen + (tf1 + tf2)
-                i_key = i_key + w_lead * (tf1 * (of1 * (a1 + r1) + ea1 - q1) + tf2 * (of2 * (a2 + r2) + ea2 - q2))
+                by_key = fma(tf1, fma(of1, a1 + r1, ea1 - q1), tf2 * fma(of2, a2 + r2, ea2 - q2))
+                i_key = fma(w_lead, by_key, i_key)
                 # divided differences as in closure.expectation, every large factor paired with an f: nothing overflows
                 y12 = y1 + y2
                 s1, s2 = less * f1 * c, less * f2 * c
                 h1, h2 = b * f1, b * f2
                 k1, k2 = w_own * f1 * c, w_own * f2 * c
-                half, W = square * t * h1, (of1 * g2 + f1 * f2 * V) * t
-                i_12 = i_12 - 0.5 * (half * k2 * y12 + W * (s1 + s2))
-                i_112 = i_112 + 0.5 * (half * k1 * (s2 * y12 + h1 * k2) + W * s1 * (2.0 * s1 + s2))
-                i_1122 = i_1122 - (0.5 * half * k2 * s1 * (s2 * y12 + k2 * (h1 + h2)) + W * s1 * s2 * (s1 + s2))
+                half, W = square * t * h1, fma(of1, g2, f1 * f2 * V) * t
+                i_12 = i_12 - 0.5 * fma(half, k2 * y12, W * (s1 + s2))
+                i_112 = i_112 + 0.5 * fma(half, k1 * fma(s2, y12, h1 * k2), W * s1 * fma(s1, 2.0, s2))
+                i_1122 = i_1122 - fma(0.5 * half, k2 * s1 * fma(s2, y12, k2 * (h1 + h2)), W * s1 * s2 * (s1 + s2))
             weight = xg_weight[j] * x_weight[j, i]
             s_loss, s_own, s_lead = s_loss + i_loss * weight, s_own + i_own * weight, s_lead + i_lead * weight
             s_phi, s_by_lead, s_slide = s_phi + i_phi * weight, s_by_lead + i_by_lead * weight, s_slide + i_slide * weight
