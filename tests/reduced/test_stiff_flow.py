@@ -137,6 +137,9 @@ def test_the_clock_leaves_out_what_is_in_balance():
         u = min(1.0, 0.5 * np.log10(x / balance.NOISE))
         expected = x**3 * (10 * u**3 - 15 * u**4 + 6 * u**5)
         assert clock([x], [1.0], 1e30)[0] == pytest.approx(1e30 / (1 + 1e30 * expected), rel=1e-11)
+    beside = 5e14 * 25e-16 * (10 * 0.349485**3 - 15 * 0.349485**4 + 6 * 0.349485**5)  # of pushes of 1e22, it counts beside (3, 4)
+    assert clock([3.0, 4.0, 5e14], [3.0, 4.0, 1e22], 1e9)[0] == pytest.approx(1 / np.hypot(5.0, beside), rel=1e-6)
+    assert 1 / np.hypot(5.0, beside) < 0.2 * (1 - 1e-3)  # control
     _, slowed, paces = clock([1e-9], [1.0], 1e20)
     assert slowed[0] == pytest.approx(1e-9 * balance.FASTEST, rel=1e-6)  # not 1e11
     assert paces[0] == pytest.approx(balance.FASTEST, rel=1e-6)
@@ -144,7 +147,7 @@ def test_the_clock_leaves_out_what_is_in_balance():
 
 @pytest.mark.parametrize("weight", [0.5, 1.5, 2.5])
 def test_a_balance_is_followed_at_any_number_of_patches(weight):
-    """To its escape and on along the slide, P = 1e100: in at most 20,000 evaluations (it takes 7 to 10 thousand; a solver that
+    """To its escape and on along the slide, P = 1e100: in at most 20,000 evaluations (it takes 4 to 10 thousand; a solver that
     follows rounding takes millions), the settled attention before the escape (D11) to 2e-3, the escape later by 1 / (1 - it)."""
     problem = dynsim.Problem(K=4, P=1e100, amplitude=ONE)
     field = MixedOrbitField(problem, weight=weight)
@@ -165,6 +168,19 @@ def rows_of_pairs(z, chance, top, low):
         both = chance[a] * chance[b]
         rows[:, i] = both, both * top * z[a], both * low * z[b], both * (top * z[a] - low * z[b]), z[a] ** 2, z[b] ** 2
     return rows
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("nodes", [3, 8, 18])
+def test_weights_of_both_areas_by_pairs(nodes):
+    """e^(z phi), the own amplitude the faster index; one beyond the pairs, fewer or more of them than vectors hold."""
+    z, row, padded = np.linspace(0.8, 1.2, nodes), np.array([0.5, -0.3, 0.2, 0.0, 0.0, 0.0]), closure.whole_vectors(nodes**2)
+    w, wo, wg = np.zeros((3, closure.whole_vectors(nodes))), np.ones(padded), np.ones(padded)
+    pairs_of_areas.weigh(row, 0, z, w, wo, wg)
+    np.testing.assert_allclose(w[:, :nodes], np.exp(row[:3, None] * z), rtol=1e-14)
+    rest = np.ones(padded - nodes**2)
+    np.testing.assert_array_equal(wo, np.append(np.tile(w[0, :nodes], nodes), rest))
+    np.testing.assert_array_equal(wg, np.append(np.repeat(w[1, :nodes], nodes), rest))
 
 
 @pytest.mark.kernel
