@@ -257,6 +257,29 @@ def test_one_point_serves_for_an_own_area_that_hardly_spreads():
         assert pairwise[closure.LOSS] - here[closure.LOSS] == pytest.approx(here[closure.D_TWO], rel=1e-12)
 
 
+@pytest.mark.kernel
+def test_derivatives_by_the_moments_of_an_own_area_that_spreads():
+    """By mean, variance and third moment of the weights in it, where two points stand apart, and by the mass of all keys: as
+    central differences of the loss have them, 1e-7."""
+    z, chance, one = np.array([0.8, 1.0, 1.2]), np.array([0.3, 0.4, 0.3]), np.ones((1, 1))
+    pairs, w, wg = rows_of_pairs(z, chance, 1.2, 0.8), np.ones(16), np.ones(16)
+    w[:9], wg[:9] = np.tile(np.exp(2.0 * z), 3), np.repeat(np.exp(z), 3)
+
+    def found(mean, var, skew, free):
+        out = np.zeros(two_areas.WITH_LEAD)
+        two_areas.expectation_with_lead(
+            0.1, 10.0, mean, var, skew, free, 0.2, 0.1, 0.02, 0.03, 1.2, 0.8, pairs, w, wg, np.array([0.2]), one[0], 0.3 * one,
+            one, 0.2 * one, 0.1 * one, np.array([1]), np.empty(16), out,
+        )
+        return out
+
+    at = np.array([1.5, 6.0, 9.0, 0.5])
+    here = found(*at)[[closure.D_MEAN, closure.D_VAR, closure.D_SKEW, closure.D_BASE]]
+    ahead, behind = (np.array([found(*(at + s * step))[closure.LOSS] for step in 1e-4 * np.eye(4)]) for s in (1, -1))
+    np.testing.assert_allclose((ahead - behind) / 2e-4, here, rtol=1e-7)
+    assert np.abs(here).min() > 1e-4  # control
+
+
 def test_classes_that_hardly_exist_do_not_hold_a_run_up():
     """Their PP is at rest within bounds of 1e-7 and stiff beyond, which the Jacobian knows: 4,600 evaluations, else 17,700."""
     field = MixedOrbitField(dynsim.Problem(K=4, P=1e20, amplitude=ONE), weight=2.75)
