@@ -258,7 +258,7 @@ def test_one_point_serves_for_an_own_area_that_hardly_spreads():
 
 
 @pytest.mark.kernel
-def test_derivatives_by_the_moments_of_an_own_area_that_spreads():
+def test_derivatives_by_mean_variance_and_skew_of_an_own_area():
     """By mean, variance and third moment of the weights in it, where two points stand apart, and by the mass of all keys: as
     central differences of the loss have them, 1e-7."""
     z, chance, one = np.array([0.8, 1.0, 1.2]), np.array([0.3, 0.4, 0.3]), np.ones((1, 1))
