@@ -45,7 +45,7 @@ MASKS = ("two-areas", "own-area")
 INTERSECTIONS = ("independent", "product")
 GLOBAL_NODES = 5  # nodes of the law of the unmasked fraction of the global area, at most
 SHARP = 5e-4  # relative spread of an unmasked fraction below which its mean serves, to the square of it
-SLOW = 10.0  # pushes on PP or on FP of other areas, in units of the clock of a flow, from which on a solver needs derivatives
+SLOW = 10.0  # pushes on PP or FP of other areas, in units of the clock of a flow, up to which no solver needs derivatives by them
 SMALLEST = 1e-4  # PP that is followed: at a balance of FP its velocity is lost in rounding
 NO_COLUMNS, NOTHING = np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0))
 NO_RATES = np.zeros(0)  # of the clock, where it is not asked, and where no solver is to be watched

@@ -18,6 +18,7 @@ from scipy.integrate import DenseOutput, OdeSolver
 from dynsim.reduced.kernels import multistep as kernels
 from dynsim.reduced.kernels import solvers
 from dynsim.reduced.kernels.multistep import ADAMS, BDF, ORDERS, UNIT
+from dynsim.reduced.kernels.simd import WIDTH, whole_vectors
 
 AWAY = 100.0  # change of pace with a new Jacobian: too large a matrix makes small corrections, which pass for converged
 DEARER = 5, 2  # by how much steps of backward differentiation must be longer, as they cost more; where the Jacobian is given
@@ -152,7 +153,7 @@ class LSODA(OdeSolver):
         self.history, self.rows = np.zeros((ORDERS[ADAMS] + 2, size)), tuple(np.zeros((len(kernels.ROWS), size)))
         # the Jacobian's columns that are not zero, which these are, and the factors of the matrix of Newton's method
         self.matrix: tuple[np.ndarray, ...] = (
-            np.zeros((0, solvers.whole(size))), np.zeros(0, dtype=np.int64), np.zeros((0, 0)), np.zeros(0, dtype=np.int64)
+            np.zeros((0, whole_vectors(size, WIDTH))), np.zeros(0, dtype=np.int64), np.zeros((0, 0)), np.zeros(0, dtype=np.int64)
         )
         self.pace, self.trial, self.slope = np.ones(size) if pace is None else pace, self.rows[kernels.TRIAL], np.empty(size)
         for row, value in ((kernels.ATOL, atol), (kernels.Y, y0), (kernels.PACE_THEN, 1.0), (kernels.PACE_FORMED, 1.0)):
@@ -206,10 +207,10 @@ class LSODA(OdeSolver):
         J = self._differences(t, y, weight) if self.jac is None else np.asarray(self.jac(t, y), dtype=float)
         columns = np.flatnonzero(J.any(axis=0))
         m = columns.size
-        held = np.zeros((m, solvers.whole(self.n)))
+        held = np.zeros((m, whole_vectors(self.n, WIDTH)))
         held[:, : self.n] = J[:, columns].T
         self.x[kernels.NORM] = solvers.matrix_norm(held, columns, self.pace, weight)
-        self.matrix = held, columns, np.zeros((m, solvers.whole(m))), np.zeros(m, dtype=np.int64)
+        self.matrix = held, columns, np.zeros((m, whole_vectors(m, WIDTH))), np.zeros(m, dtype=np.int64)
 
     def _differences(self, t: float, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """The Jacobian of a function that gives none."""

@@ -13,7 +13,7 @@ from dynsim.model.partition import Partition
 from dynsim.reduced.kernels import contrastive, contrastive_row, pair_loss
 from dynsim.reduced.kernels.reconstruction import division
 from dynsim.reduced.kernels.segments import load_images
-from dynsim.reduced.kernels.simd import WIDTH
+from dynsim.reduced.kernels.simd import WIDTH, whole_vectors
 from dynsim.reduced.kernels.threads import ThreadPool
 
 BATCH = 64  # views over which gradients of keys are gathered, as in the reconstruction kernel
@@ -290,7 +290,7 @@ class RowStep(PairStep):
         integers = self._phases, seg_ptr, seg_f, seg_at, key_ptr, *self._pairs[:-1], away, ptr, chosen, row_at
         self._segments = np.zeros((3, len(seg_z)))
         self._segments[0] = seg_z
-        wide = -(-(part.F + part.P + 1) // WIDTH) * WIDTH
+        wide = whole_vectors(part.F + part.P + 1, WIDTH)
         masked, differentiated, _, largest = self._views
         self._given = masked, differentiated, largest, contrastive_row.joined(integers), np.stack([keys, key_seg]), self._segments
         parts = np.empty((self.pool.blocks, wide))

@@ -17,6 +17,7 @@ add = lambda a, b: a + b  # noqa: E731
 subtract = lambda a, b: a - b  # noqa: E731
 multiply = lambda a, b: a * b  # noqa: E731
 divide = lambda a, b: a / b  # noqa: E731
+negate = lambda a, b: -a / b  # noqa: E731
 
 
 def numbers(count, size, rng):
@@ -44,11 +45,14 @@ def compiled(function, count, make):
     return njit(run), njit(mixed)
 
 
-CASES = [(add, 2), (subtract, 2), (multiply, 2), (divide, 2), (simd.maximum, 2), (simd.clamp, 3), (simd.select_equal, 4)]
+NAMES = ["add", "subtract", "multiply", "divide", "negate", "maximum", "clamp", "where"]
+CASES = [
+    (add, 2), (subtract, 2), (multiply, 2), (divide, 2), (negate, 2), (simd.maximum, 2), (simd.clamp, 3), (simd.select_equal, 4)
+]
 
 
 @pytest.mark.parametrize("size", [WIDTH, HALF_WIDTH])
-@pytest.mark.parametrize("function, count", CASES, ids=["add", "subtract", "multiply", "divide", "maximum", "clamp", "where"])
+@pytest.mark.parametrize("function, count", CASES, ids=NAMES)
 def test_element_by_element(function, count, size):
     rng = np.random.default_rng(0)
     run, mixed = compiled(function, count, MAKERS[size])

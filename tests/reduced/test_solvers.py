@@ -5,7 +5,7 @@ import pytest
 from scipy import integrate
 
 from dynsim.reduced import dop853, lsoda
-from dynsim.reduced.kernels import multistep, solvers
+from dynsim.reduced.kernels import multistep, simd, solvers
 
 pytestmark = pytest.mark.kernel
 
@@ -229,7 +229,7 @@ def test_coefficients_of_low_orders():
 
 def by_column(J, columns):
     """Some columns of a matrix as kernels.solvers takes them."""
-    return np.pad(J[:, columns].T, ((0, 0), (0, solvers.whole(len(J)) - len(J))))
+    return np.pad(J[:, columns].T, ((0, 0), (0, simd.whole_vectors(len(J), simd.WIDTH) - len(J))))
 
 
 @pytest.mark.parametrize("n, m", [(1, 1), (2, 2), (15, 15), (16, 16), (17, 17), (50, 50), (50, 17), (20, 1), (5, 0)])
@@ -238,7 +238,7 @@ def test_newtons_correction_is_lapacks(n, m):
     J, (f, found, slope), pace = np.zeros((n, n)), DRAW.normal(size=(3, n)), DRAW.uniform(0.5, 2.0, n)
     columns = np.sort(DRAW.choice(n, m, replace=False))
     J[:, columns] = DRAW.normal(size=(n, m))
-    factors, pivots = np.zeros((m, solvers.whole(m))), np.zeros(m, dtype=np.int64)
+    factors, pivots = np.zeros((m, simd.whole_vectors(m, simd.WIDTH))), np.zeros(m, dtype=np.int64)
     held = by_column(J, columns)
     assert solvers.factorise(held, columns, pace, 0.7, factors, pivots)
     matrix = np.eye(n) - 0.7 * pace[:, None] * J
@@ -249,8 +249,8 @@ def test_newtons_correction_is_lapacks(n, m):
     np.testing.assert_allclose(found - before, 0.9 * expected, rtol=0, atol=1e-14 * n * np.linalg.cond(matrix))
     np.testing.assert_allclose(y, history[0] + 0.35 * found, rtol=1e-14)
     assert size == pytest.approx(0.9 * np.abs(expected).max(), rel=1e-12 * np.linalg.cond(matrix))
-    singular = by_column(np.eye(n), np.arange(n))  # control
-    assert not solvers.factorise(singular, np.arange(n), np.ones(n), 1.0, np.zeros((n, solvers.whole(n))), np.arange(n))
+    singular, room = by_column(np.eye(n), np.arange(n)), np.zeros((n, simd.whole_vectors(n, simd.WIDTH)))  # control
+    assert not solvers.factorise(singular, np.arange(n), np.ones(n), 1.0, room, np.arange(n))
 
 
 def test_norms_and_steps():

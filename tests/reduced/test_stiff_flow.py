@@ -8,7 +8,7 @@ from dynsim import theory
 from dynsim.reduced import MixedOrbitField, _stiff_flow, flow
 from dynsim.reduced._stiff_flow import StiffFlow
 from dynsim.reduced.contrastive_orbit import HEAVIEST, SLOW
-from dynsim.reduced.kernels import balance, closure, pairs_of_areas, two_areas
+from dynsim.reduced.kernels import balance, closure, pairs_of_areas, simd, two_areas
 
 ONE = dynsim.Fixed(1.0)
 LAWS = pytest.mark.parametrize("amplitude", [ONE, dynsim.Uniform(0.8, 1.2)], ids=["fixed", "random"])
@@ -118,6 +118,17 @@ def test_the_jacobian_by_logarithmic_time_against_central_differences():
     assert found[-1] < -0.1 and np.abs(found[:-1]).max() > 0.1  # control: there is something to see
 
 
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_steps_know_the_loss_where_its_rise_tells(stop_gradient):
+    """Of both views learning, where the velocity is the gradient of the loss; where one does it is not asked for."""
+    field = MixedOrbitField(dynsim.Problem(K=2, P=1e6), weight=1.5, stop_gradient=stop_gradient)
+    run = StiffFlow(field, 1e6, 2, 1e-5, "LSODA", None, 0, None)
+    run.step()
+    assert np.isnan(run.loss) == stop_gradient == (not field.conservative)
+    if field.conservative:
+        assert run.loss == pytest.approx(field.velocity(run.state(run.solver.y))[0], rel=1e-6)  # corrected since
+
+
 def clock(v, pushes, pace):
     """(dt/ds, rates, paces)."""
     out, paces = np.empty((2, len(v) + 1))
@@ -174,8 +185,9 @@ def rows_of_pairs(z, chance, top, low):
 @pytest.mark.parametrize("nodes", [3, 8, 18])
 def test_weights_of_both_areas_by_pairs(nodes):
     """e^(z phi), the own amplitude the faster index; one beyond the pairs, fewer or more of them than vectors hold."""
-    z, row, padded = np.linspace(0.8, 1.2, nodes), np.array([0.5, -0.3, 0.2, 0.0, 0.0, 0.0]), closure.whole_vectors(nodes**2)
-    w, wo, wg = np.zeros((3, closure.whole_vectors(nodes))), np.ones(padded), np.ones(padded)
+    z, row = np.linspace(0.8, 1.2, nodes), np.array([0.5, -0.3, 0.2, 0.0, 0.0, 0.0])
+    wide, padded = (simd.whole_vectors(count, simd.HALF_WIDTH) for count in (nodes, nodes**2))
+    w, wo, wg = np.zeros((3, wide)), np.ones(padded), np.ones(padded)
     pairs_of_areas.weigh(row, 0, z, w, wo, wg)
     np.testing.assert_allclose(w[:, :nodes], np.exp(row[:3, None] * z), rtol=1e-14)
     rest = np.ones(padded - nodes**2)

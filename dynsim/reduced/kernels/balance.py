@@ -54,13 +54,13 @@ def rate(v, pushes, pace, out, paces):
     balance within 1 / FASTEST."""
     total = 0.0
     for i in range(v.size):
-        if abs(v[i]) >= 100.0 * NOISE * pushes[i] and v[i] != 0.0:
+        if abs(v[i]) > 100.0 * NOISE * pushes[i]:
             x = v[i] / pushes[i]
             total += (v[i] * x * x) ** 2
     for i in range(v.size):
-        if NOISE * pushes[i] < abs(v[i]) < 100.0 * NOISE * pushes[i]:
+        if NOISE * pushes[i] < abs(v[i]) <= 100.0 * NOISE * pushes[i]:
             x = abs(v[i]) / pushes[i]
-            if (v[i] * x * x) ** 2 > LEAST * total:
+            if (v[i] * x * x) ** 2 > LEAST * total:  # a logarithm takes long
                 step = 0.5 * log(x / NOISE) / LOG10
                 moving = v[i] * (x * x * step * step * step * (10.0 - step * (15.0 - 6.0 * step)))
                 total += moving * moving

@@ -19,7 +19,17 @@ import numpy as np
 from numba import njit
 
 from dynsim.reduced.kernels.elementary import EXP_LEAST, exp
-from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, clamp, fetch_add, fma, load_head, store_at, total
+from dynsim.reduced.kernels.simd import (
+    HALF_WIDTH,
+    broadcast_half,
+    clamp,
+    fetch_add,
+    fma,
+    load_head,
+    store_at,
+    total,
+    whole_vectors,
+)
 from dynsim.reduced.kernels.threads import DONE, LAST_RUN, current_run, next_block
 
 # indices in the output of `expectation`
@@ -178,12 +188,6 @@ def powers(z, phi, out):
         store_at(out, a, exp(clamp(load_head(z, a, z.size - a, zero, 0.0) * phi, EXP_LEAST, SATURATED)))
 
 
-@njit(cache=True, nogil=True)
-def whole_vectors(count):
-    """Numbers in as many vectors as `count` numbers take."""
-    return -(-count // HALF_WIDTH) * HALF_WIDTH
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def population_queries(
     counters, spins, y, F, own, size, offset, masked_share, z, z_weight, kind, x, x_weight, rho, rho2, x_count, mean_field,
@@ -227,10 +231,10 @@ def population_queries(
     K, P = own.shape
     share = 1.0 / P
     rate = masked_share / K
-    E, dE = np.empty(whole_vectors(P)), np.empty(P)
+    E, dE = np.empty(whole_vectors(P, HALF_WIDTH)), np.empty(P)
     mass, mass2 = np.empty(F), np.empty(F)
     w0, w1, zw, z2w2, z3w2 = np.empty(F), np.empty(F), np.empty(F), np.empty(F), np.empty(F)
-    upsilon, w = np.empty(P), np.empty(whole_vectors(z.size))
+    upsilon, w = np.empty(P), np.empty(whole_vectors(z.size, HALF_WIDTH))
     out = np.empty(OUTPUTS)
     run = current_run(counters)
     while True:
@@ -358,11 +362,11 @@ def orbit_query(y, P, clusters, lies, keys, is_global, n, copies, masked_share, 
     share = 1.0 / P
     rate = masked_share / clusters.sum()
     pair = 0.0 if mean_field else 1.0
-    E, dupsilon = np.empty(whole_vectors(S + 1)), np.zeros(S + 1)
+    E, dupsilon = np.empty(whole_vectors(S + 1, HALF_WIDTH)), np.zeros(S + 1)
     exponentials(y[3 * C :], E)
     mass, mass2 = np.empty(3), np.empty(3)
     w0, w1, zw, z2w2, z3w2 = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
-    w = np.empty(whole_vectors(z.size))
+    w = np.empty(whole_vectors(z.size, HALF_WIDTH))
     out = np.empty(OUTPUTS)
     loss = 0.0
     for k in range(C):

@@ -21,11 +21,11 @@ import numpy as np
 from numba import njit
 
 from dynsim.reduced.kernels.balance import from_slide, held_back, rate, slides
-from dynsim.reduced.kernels.closure import exponentials, orbit_query, whole_vectors
+from dynsim.reduced.kernels.closure import exponentials, orbit_query
 from dynsim.reduced.kernels.elementary import exp, expm1_of_vector, log, log1p
 from dynsim.reduced.kernels.multistep import DONE, SLOPE, advance
 from dynsim.reduced.kernels.pairs_of_areas import PUSHED, pool_global, pool_local, push_global, push_local, weigh, weighted_sum
-from dynsim.reduced.kernels.simd import HALF_WIDTH, borrowed, broadcast_half, load_at, load_head, store_at, total
+from dynsim.reduced.kernels.simd import HALF_WIDTH, borrowed, broadcast_half, load_at, load_head, store_at, total, whole_vectors
 from dynsim.reduced.kernels.solvers import largest, within
 from dynsim.reduced.kernels.two_areas import WITH_LEAD, two_area_query
 
@@ -73,7 +73,7 @@ def drawn(z, z_weight, w_others, d_local, out):
 @njit(nogil=True, error_model="numpy")
 def targets(K, tau, n_local, both, has_loss, z, z_weight, x_weight, pooled, local, D, d_local, space):
     """The targets D (J, nodes) of the global area and d_local (nodes,) of a local one; returns L_con less tau log n,
-    or NaN where it is not asked for: many logarithms.
+    which may be NaN where it is not asked for: it takes many logarithms.
 
     pooled (J, nodes): Abar(z, x); local (nodes,): l(z). space (3 + J nodes, J nodes in whole vectors): scratch."""
     J, nodes = pooled.shape[0], z.size
@@ -290,8 +290,9 @@ def room(T, S, nodes, pairs, J, own_nodes):
     T query types of at most S classes; `nodes` and (padded) `pairs` of amplitudes; J nodes of the law of the global area, and
     own_nodes in all of the own one given each. Velocities, targets and what `prepare` writes have one row more, for derivatives:
     what one changed entry makes of them."""
-    width, classes, wide, rows = S + 7, whole_vectors(S + 1), whole_vectors(nodes), T + 1
-    table = np.empty((3 + J * nodes, whole_vectors(J * nodes)))
+    width, rows = S + 7, T + 1
+    classes, wide, padded = (whole_vectors(count, HALF_WIDTH) for count in (S + 1, nodes, J * nodes))
+    table = np.empty((3 + J * nodes, padded))
     return (
         (np.zeros((2, pairs)), np.empty(PUSHED), np.empty((2, 3)), np.empty(WITH_LEAD), np.empty(2), table),
         (np.zeros((T, width)), np.empty((rows, width)), np.empty((rows, width))),
@@ -467,6 +468,7 @@ def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, spac
     local_pairs, place, own, held, heaviest, _, _, both = known[:8]
     slide, (gross, alone, together, attention, _, pooled) = known[20], seen
     (y, dy, up), J = space[1], pooled.shape[0]
+    flat_y, flat_dy, flat_up = y.reshape(-1), dy.reshape(-1), up.reshape(-1)
     goes_on, evaluations = solver[0].size > 0, 0
     while True:
         if goes_on:
@@ -478,7 +480,6 @@ def mixed_types(solver, watch, t0, flat, sliding, limit, dflat, out, paces, spac
             if asked != SLOPE:
                 return asked, evaluations
         state = within(from_slide(flat, own, slide, sliding), limit)
-        flat_y, flat_dy, flat_up = y.reshape(-1), dy.reshape(-1), up.reshape(-1)
         for i in range(place.size):
             flat_y[place[i]] = state[i]
         velocities(both or not goes_on, space, seen, known)

@@ -20,6 +20,7 @@ from dynsim.reduced.kernels.simd import (
     select_equal,
     store,
     store_at,
+    whole_vectors,
 )
 
 EXPONENTIALS, POOL, CONTRAST, CONTRAST_SECOND, BACK, CONTRAST_AND_BACK, ATTEND = range(7)  # phases of a step
@@ -99,7 +100,7 @@ def contrast_row(row, table, start, step, own, many, away, n, temperature, x, sp
         for m in range(N):
             s = fma(f[at + m * row_step], load_at(table, start + m * step + j, zero), s)
         store_at(x, j, s)
-    for j in range(many, -(-many // WIDTH) * WIDTH):
+    for j in range(many, whole_vectors(many, WIDTH)):
         x[j] = -np.inf
     # ---- log-sum-exp, relative to the largest score
     top = zero - np.inf if away == 0 else zero

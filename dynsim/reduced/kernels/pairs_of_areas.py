@@ -3,7 +3,7 @@
 A local query sees its own area, of amplitude z_a, and the global one, of amplitude z_b: every average over both is a sum over
 all pairs of quadrature nodes. Pairs stand side by side in SIMD vectors, padded with pairs of weight zero, so that a sum over
 10 x 10 pairs is a dozen vectors; what does not depend on the pair (unmasked fractions) is looped over outside. Nothing is
-reordered or fused: the bits are the same on every machine.
+reordered, or fused but by `fma`.
 """
 
 from numba import njit

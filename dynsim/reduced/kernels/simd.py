@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin, models, register_model
+from numba.extending import lower_builtin, models, register_jitable, register_model
 
 HAS_PAUSE = platform.machine() in ("x86_64", "AMD64")
 WIDTH, HALF_WIDTH = 16, 8  # doubles: two registers of AVX-512 or four of AVX2 hide the latency of an fma; and half of that
@@ -129,6 +129,12 @@ def borrowed(arrays):
     Compiled code does not count who uses it and its views, which takes an atomic operation for each. The argument lives
     as long as the call, as whoever calls keeps it. Not for arrays that the kernel makes itself."""
     return arrays
+
+
+@register_jitable
+def whole_vectors(count, width):
+    """Numbers in as many vectors of `width` elements as `count` numbers take."""
+    return -(-count // width) * width
 
 
 @njit(cache=True, nogil=True)

@@ -12,11 +12,6 @@ from dynsim.reduced.kernels.quadrature import dot, inner
 from dynsim.reduced.kernels.simd import WIDTH, broadcast, fma, load_at, load_head, store_at
 
 
-def whole(count):
-    """Numbers in as many vectors as `count` numbers take."""
-    return -(-count // WIDTH) * WIDTH
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def root(x, k):
     """The k-th root of x >= 0."""

@@ -31,6 +31,7 @@ from dynsim.reduced.kernels.closure import (
 )
 from dynsim.reduced.kernels.pairs_of_areas import BOTH, BY_LEAD, BY_OWN, BY_SLIDE, LEAD_SQUARE, OWN_SQUARE, row_at, weighted_sum
 from dynsim.reduced.kernels.simd import HALF_WIDTH, broadcast_half, fma, load_at, load_head, store_at, total
+from dynsim.reduced.kernels.solvers import clear
 
 LEAD, D_LEAD, KEY_LEAD, GIVEN_UP = OUTPUTS, OUTPUTS + 1, OUTPUTS + 2, OUTPUTS + 3
 WITH_LEAD = OUTPUTS + 4
@@ -228,10 +229,8 @@ def two_area_query(
     loss, together = 0.0, 0.0
     for i in range(6):
         attention[i // 3, i % 3] = 0.0
-    for i in range(out.size):
-        out[i] = 0.0
-    for i in range(6 + S + 1):
-        dy[i] = 0.0
+    clear(out)
+    clear(dy)
     for k in range(2):
         if clusters[k] == 0:
             continue
