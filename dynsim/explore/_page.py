@@ -106,8 +106,9 @@ class Page:
         widgets = [self.objective, *self.sliders.values(), self.number]
         controls = column(*widgets, name="controls", sizing_mode="stretch_width")
         pictures = (*self.pictures.values(), self.terms, self.diagram, self.plane)
-        for root in (controls, self.message, *pictures, self.facts, self.code, self.link):
-            document.add_root(root)
+        with document.models.freeze():  # Bokeh looks for the models of all roots, once
+            for root in (controls, self.message, *pictures, self.facts, self.code, self.link):
+                document.add_root(root)
         document.title, document.template = "dynsim explore", TEMPLATE
         self.show()
         if refused:

@@ -24,6 +24,7 @@ WATCH = """() => {
 }"""
 FIRST, MEDIAN = 4.0, 0.25  # seconds: from the start of the command to the first picture; from a key to new curves on the screen
 TIMES = 3  # what all may take over what the answer, or loading the libraries, takes
+ROUNDS = 3  # of which the quickest counts: one command alone may meet with more load than the other
 
 
 @pytest.fixture(scope="module")
@@ -220,17 +221,22 @@ def test_it_starts_quickly(chromium, address):  # `address`: the kernels have be
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 
-    watched, before, began = Watched(chromium), processor_time(), time.perf_counter()
-    options = ["--no-browser", "--quiet"]
-    with subprocess.Popen([sys.executable, "-m", "dynsim", "explore", *options], stdout=subprocess.PIPE, text=True) as command:
-        watched.page.goto(command.stdout.readline().strip())
-        watched.page.wait_for_function(READY)
-        took = time.perf_counter() - began
-        command.terminate()
-    busy, before = processor_time() - before, processor_time()
-    subprocess.run([sys.executable, "-c", "import bokeh.plotting, bokeh.server.server, numba, scipy.integrate"], check=True)
-    libraries = processor_time() - before
-    print(f"\nfrom the command to the first picture: {took:.2f} s; processor time: {busy:.2f} s, of libraries {libraries:.2f} s")
-    # on a machine that others use the libraries alone take longer: then the command is held to a multiple of them
-    assert took <= FIRST or busy <= TIMES * libraries
-    watched.page.close()
+    start = [sys.executable, "-m", "dynsim", "explore", "--no-browser", "--quiet"]
+    took, busy, libraries = [], [], []
+    for _ in range(ROUNDS):
+        watched, before, began = Watched(chromium), processor_time(), time.perf_counter()
+        with subprocess.Popen(start, stdout=subprocess.PIPE, text=True) as command:
+            watched.page.goto(command.stdout.readline().strip())
+            watched.page.wait_for_function(READY)
+            took.append(time.perf_counter() - began)
+            command.terminate()
+        watched.page.close()
+        busy.append(processor_time() - before)
+        before = processor_time()
+        subprocess.run([sys.executable, "-c", "import bokeh.plotting, bokeh.server.server, numba, scipy.integrate"], check=True)
+        libraries.append(processor_time() - before)
+        print(f"\nto the first picture: {took[-1]:.2f} s; processor time: {busy[-1]:.2f} s, of libraries {libraries[-1]:.2f} s")
+        # on a machine that others use the libraries alone take longer: then the command is held to a multiple of them
+        if min(took) <= FIRST or min(busy) <= TIMES * min(libraries):
+            return
+    pytest.fail(f"at best {min(took):.2f} s, and {min(busy):.2f} s of processor time against {min(libraries):.2f} of libraries")
