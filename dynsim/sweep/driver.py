@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from dynsim import __version__
 from dynsim.errors import InputError, Interrupted
+from dynsim.processes import interrupts_held
 from dynsim.reduced import FIELDS, method_key
 from dynsim.sweep.methods import content, draws, find, read_option, run_chunk, takes
 from dynsim.sweep.points import Points, Task
@@ -244,8 +245,9 @@ class _Run:
                 self.pool.restart()
 
     def _commit(self, rows: Sequence[Row]) -> None:
-        self.store.add(rows, __version__, self.todo.method, replace=self.retry)
-        self.done += len(rows)
+        with interrupts_held():  # what is stored is counted
+            self.store.add(rows, __version__, self.todo.method, replace=self.retry)
+            self.done += len(rows)
         failed = [row for row in rows if row[3] == "failed"]
         self.failed += len(failed)
         self.reason = self.reason or (failed[0][4] if failed else "")

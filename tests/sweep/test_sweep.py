@@ -21,9 +21,11 @@ import dynsim
 from dynsim import sweep, theory
 from dynsim.analysis.columns import PARAMETERS
 from dynsim.cli import main
+from dynsim.errors import Interrupted
 from dynsim.sweep import driver
 from dynsim.sweep.methods import find
 from dynsim.sweep.points import Points
+from dynsim.sweep.store import Store
 from dynsim.sweep.workers import Processes
 
 TRIVIAL, PAUSING = "sweep_methods:trivial", "sweep_methods:pausing"
@@ -396,6 +398,20 @@ def test_ctrl_c_stops_within_two_seconds_and_says_how_to_go_on(tmp_path, to):
     assert 20 <= count < 1600 and len(workers) >= 2
     time.sleep(1.5)
     assert not any(alive(pid) for pid in workers)
+
+
+def test_ctrl_c_while_rows_are_stored_waits_until_they_are_counted(tmp_path, monkeypatch):
+    path, add = tmp_path / "a.db", Store.add
+
+    def interrupted(self, *args, **options):
+        add(self, *args, **options)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Store, "add", interrupted)
+    with pytest.raises(Interrupted) as error:
+        sweep.run(path, {"K": 1, "P": [1e6, 1e9, 1e12, 1e15]}, method="orbit", workers=1)
+    count = len(rows(path))
+    assert count > 0 and str(error.value).startswith(f"stopped with {count} of 4 points done")
 
 
 @pytest.mark.slow
