@@ -55,7 +55,7 @@ def beside(problem: Problem, traj: Trajectory, floor: float | None = None) -> di
     problem : Problem
         What was simulated.
     traj : Trajectory
-        A run.
+        A run, of reconstruction alone.
     floor : float, optional
         As for ``phases.find``.
 

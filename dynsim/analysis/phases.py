@@ -10,6 +10,9 @@ II           the own FP correlation moves faster, until own attention takes off 
 convergence  the loss comes down to its floor                                           1 % of the excess is left
 ===========  =========================================================================  ===========================
 
+Where contrast has moved attention to the global area (the event "collapse") the phases are the same, and the regime says so: the
+names are those of the plane of weight and information gap (docs/contrastive-population.md).
+
 Events that the run itself has found, on its way (flow) or between saved steps (descent), are taken over; what else is needed is
 interpolated between saved times. Time is t = eta x step. Which phases the exponents of the problem predict is for
 ``theory.regime`` to answer.
@@ -70,7 +73,8 @@ class Phases:
     Parameters
     ----------
     regime : str
-        "two phases" where phase I lasts, "one phase" where it does not.
+        "two phases" where phase I lasts, "one phase" where it does not; where contrast has moved attention to the global area,
+        "delayed" if the own one has escaped nevertheless, else (by the end of the run) "collapsed".
     decoupling, growth, convergence : Phase
         Phases I, II and convergence.
 
@@ -144,8 +148,12 @@ def find(traj: Trajectory, part: Partition | None = None, floor: float | None = 
     slower = _overtaken(traj.t[apart], own[apart], at_global[apart])
     if escape is not None:
         slower = escape if slower is None else min(slower, escape)
+    if found.get("collapse") is None:
+        regime = "one phase" if slower == 0.0 else "two phases"
+    else:
+        regime = "collapsed" if escape is None else "delayed"
     return Phases(
-        "one phase" if slower == 0.0 else "two phases",
+        regime,
         Phase("I", 0.0, slower, GLOBAL_FASTER),
         Phase("II", slower, escape, OWN_FASTER),
         Phase("convergence", escape, end, CONVERGES),

@@ -37,7 +37,8 @@ def facts(found: Mapping[str, Any]) -> str:
         f"<tr><th>{name}</th>" + "".join(f"<td>{'–' if v is None else f'{v:.4g}'}</td>" for v in values) + "</tr>"
         for name, *values in rows
     )
-    gap = f"Δ = {round(theory['Delta'], 9):.3g}: {theory['regime']} for large P; this run: {found['regime']}."
+    alone = " without contrast" if "critical_weight" in theory else ""
+    gap = f"Δ = {round(theory['Delta'], 9):.3g}: {theory['regime']} for large P{alone}; this run: {found['regime']}."
     return (
         f"<p>{gap}</p><table><tr><th></th><th>measured</th><th>theory, this P</th><th>theory, large P</th></tr>{body}</table>"
     )

@@ -447,6 +447,8 @@ class MixedOrbitField(Field):
         """Return twice the time by which local queries escape after theory, and at least four times that without contrast."""
         from dynsim import theory
 
+        if not self.reconstruction:
+            return 4 * theory.collapse_time(self.problem, self.stop_gradient) / self.weight  # nothing escapes
         free = theory.escape_time(self.problem)
         weight = self.weight * (1 if self.stop_gradient else 2)
         later = theory.mixed_escape_time(self.problem, weight, self.temperature) if self.problem.Delta > 0 else free
@@ -576,12 +578,6 @@ class ContrastiveOrbitField(MixedOrbitField):
         from dynsim import theory
 
         return {"t_end": 4 * theory.collapse_time(problem), "rtol": 1e-5, "keep": 100}
-
-    def horizon(self) -> float:
-        """Return four times the collapse time after theory."""
-        from dynsim import theory
-
-        return 4 * theory.collapse_time(self.problem, self.stop_gradient)
 
     def recipe(self) -> Recipe:
         """Return problem and options."""

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 import dynsim
 from dynsim import theory
 from dynsim.analysis import phases
-from dynsim.reduced import EmpiricalField, OrbitField, PopulationField, descend, flow
+from dynsim.reduced import EmpiricalField, MixedOrbitField, OrbitField, PopulationField, descend, flow
 
 FIXED, WIDE = dynsim.Fixed(1.0), dynsim.Uniform(0.5, 1.5)
 
@@ -156,6 +156,24 @@ def test_global_queries_grow_from_the_start():
     mixed = phases.find(flow(OrbitField(problem, "LG"), t_end=3 * theory.escape_time(problem)))
     assert mixed.regime == "two phases"  # as the cluster in which it is local
     assert mixed.growth.end == pytest.approx(theory.escape_time(problem, finite=True), rel=1e-3)
+
+
+def test_regimes_with_contrast():
+    """The names of the plane of weight and information gap; phases I and II are of FP as without contrast."""
+    problem = dynsim.Problem(K=2, P=1e12, amplitude=FIXED)
+    first, last = theory.critical_weight(problem), theory.collapse_weight(problem, 0.5)
+    below, between, above = 0.9 * first, 0.8 * first + 0.2 * last, 1.1 * last  # more, and own attention stays below 1/2: (E20)
+    for weight, regime in ((below, "two phases"), (between, "delayed"), (above, "collapsed")):
+        field = MixedOrbitField(problem, weight)
+        run = flow(field, field.horizon(), keep=100)  # with the delay that theory expects
+        found = phases.find(run)
+        assert (found.regime, found.growth.end) == (regime, run.meta["events"]["escape"])
+        assert (run.meta["events"]["collapse"] is None) == (weight == below)
+        assert (found.growth.end is None) == (weight == above)
+    contrast = MixedOrbitField(problem, 1.0, reconstruction=False)
+    assert phases.find(flow(contrast, t_end=contrast.horizon(), keep=100)).regime == "collapsed"
+    early = flow(contrast, t_end=0.1 * theory.collapse_time(problem), keep=10)  # control: it has not yet
+    assert phases.find(early).regime == "two phases"
 
 
 def test_plain_data_and_frozen():

@@ -12,7 +12,7 @@ import dynsim
 from dynsim import reduced, theory
 from dynsim.analysis import phases
 from dynsim.cli import main
-from dynsim.explore import _run, answers
+from dynsim.explore import _run, _texts, answers
 
 SETTINGS = {"K": 2.0, "gamma": 0.75, "P": 1e6, "kappa_c": 0.9, "kappa_s": 0.4, "L": 0.8, "U": 1.2}
 
@@ -40,6 +40,7 @@ def test_predictions_are_those_of_theory(found):
     problem = dynsim.Problem(K=2, gamma=0.75, P=1e6)
     said = found["predictions"]
     assert said["Delta"] == problem.Delta and said["regime"] == theory.regime(problem) == found["regime"]
+    assert "two phases for large P; this run: two phases." in _texts.facts(found)
     assert said["escape_time"] == theory.escape_time(problem, finite=True)
     assert said["escape_time_large"] == theory.escape_time(problem) != said["escape_time"]
     assert said["global_depth"] == theory.global_depth(problem, finite=True)
@@ -135,6 +136,8 @@ def test_a_mixed_answer_is_a_run_with_its_predictions(mixed):
     assert mixed["events"]["collapse"] is not None and said["global_depth"] is None
     other = answers.answer({**MIXED, "weight": 0.2})  # control
     assert other["events"]["collapse"] is None and other["loss"] != mixed["loss"]
+    assert "two phases for large P without contrast; this run: delayed." in _texts.facts(mixed)
+    assert "without contrast; this run: two phases." in _texts.facts(other)
 
 
 def test_few_nodes_and_a_rough_flow_change_little(mixed):

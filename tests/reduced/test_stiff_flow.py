@@ -5,7 +5,7 @@ import pytest
 
 import dynsim
 from dynsim import theory
-from dynsim.reduced import MixedOrbitField, _stiff_flow, flow
+from dynsim.reduced import ContrastiveOrbitField, MixedOrbitField, _stiff_flow, flow
 from dynsim.reduced._stiff_flow import StiffFlow
 from dynsim.reduced.contrastive_orbit import HEAVIEST, SLOW
 from dynsim.reduced.kernels import balance, closure, pairs_of_areas, simd, two_areas
@@ -374,10 +374,21 @@ def test_runs_with_default_options_end(amplitude, reconstruction, P):
     """To the horizon: in at most 60,000 evaluations (up to 45,500 are needed, at P = 1e20 and weight 2.6)."""
     for weight in (0.5, 1.0, 2.2, 2.5, 2.6, 2.8, 4.0):
         field = MixedOrbitField(dynsim.Problem(K=4, P=P, amplitude=amplitude), weight=weight, reconstruction=reconstruction)
-        end = field.horizon() if reconstruction else 4 * theory.collapse_time(field.problem)
-        run = flow(field, end)
+        run = flow(field, field.horizon())
         assert run.meta["evaluations"] < 60_000, weight
-        assert run.t[-1] == end or np.abs(run.fp[-1]).max() > 0.5 * field.limit
+        assert run.t[-1] == field.horizon() or np.abs(run.fp[-1]).max() > 0.5 * field.limit
+
+
+def test_attention_collapses_before_the_horizon_at_any_weight():
+    problem = dynsim.Problem(K=2, P=1e12)
+    alone = ContrastiveOrbitField(problem).horizon()
+    for weight in (0.01, 1.0, 50.0):
+        field = MixedOrbitField(problem, weight, reconstruction=False)
+        assert field.horizon() * weight == pytest.approx(alone, rel=1e-15)
+        run = flow(field, field.horizon(), keep=2)
+        assert run.meta["events"]["collapse"] == pytest.approx(field.horizon() / 4, rel=0.1)  # (E8) is of large P
+        early = flow(field, 0.5 * run.meta["events"]["collapse"], keep=2)  # control
+        assert early.meta["events"]["collapse"] is None
 
 
 @LAWS
