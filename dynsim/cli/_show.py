@@ -125,5 +125,5 @@ def telling_of_compilation(args: Namespace) -> Iterator[None]:
     """Inside, a remark when numba starts to compile kernels, which takes seconds and happens once."""
     from dynsim.reduced.kernels import compilation
 
-    with compilation.on_compile(lambda: remark(args, "compiling kernels, this once: a few seconds")):
+    with compilation.on_compile(lambda: remark(args, "compiling kernels, this once: seconds, with contrast up to a minute")):
         yield
