@@ -10,8 +10,8 @@ II           the own FP correlation moves faster, until own attention takes off 
 convergence  the loss comes down to its floor                                           1 % of the excess is left
 ===========  =========================================================================  ===========================
 
-Where contrast has moved attention to the global area (the event "collapse") the phases are the same, and the regime says so: the
-names are those of the plane of weight and information gap (docs/contrastive-population.md).
+Where attention on the global area has passed one half (the event "collapse" of contrast) the phases are the same, and the regime
+says so: the names are those of the plane of weight and information gap (docs/contrastive-population.md).
 
 Events that the run itself has found, on its way (flow) or between saved steps (descent), are taken over; what else is needed is
 interpolated between saved times. Time is t = eta x step. Which phases the exponents of the problem predict is for
@@ -73,8 +73,8 @@ class Phases:
     Parameters
     ----------
     regime : str
-        "two phases" where phase I lasts, "one phase" where it does not; where contrast has moved attention to the global area,
-        "delayed" if the own one has escaped nevertheless, else (by the end of the run) "collapsed".
+        "two phases" where phase I lasts, "one phase" where it does not; where attention on the global area has passed one half,
+        "delayed" if own attention has as well, else (by the end of the run) "collapsed".
     decoupling, growth, convergence : Phase
         Phases I, II and convergence.
 

@@ -122,7 +122,7 @@ def part_of(report: Progress | None, i: int, n: int) -> Progress | None:
 
 @contextmanager
 def telling_of_compilation(args: Namespace) -> Iterator[None]:
-    """Inside, a remark when numba starts to compile kernels, which takes seconds and happens once."""
+    """Inside, a remark when numba starts to compile kernels, which happens once."""
     from dynsim.reduced.kernels import compilation
 
     with compilation.on_compile(lambda: remark(args, "compiling kernels, this once: seconds, with contrast up to a minute")):
