@@ -136,7 +136,7 @@ class Page:
     def _move(self, name: str, value: float) -> None:
         if self.quiet:
             return
-        self.settings[name] = patches(value) if name == "P" else round(float(value), 6)  # 0.81, not 0.8099999999999999
+        self.settings[name] = _meant(name, value)
         self._soon()
 
     def _choose(self, attribute: str, old: str, new: str) -> None:
@@ -171,7 +171,8 @@ class Page:
     def _set_widgets(self) -> None:
         self.quiet = True
         for name, slider in self.sliders.items():
-            slider.value = self._on_slider(name)
+            if _meant(name, slider.value) != self.settings[name]:  # else leave it to the hand that may be moving it further
+                slider.value = self._on_slider(name)
             slider.visible = name not in OF_FIELDS or name in sliding(self.settings["objective"])
         self.number.value, self.objective.value = text_of(self.settings["P"]), self.settings["objective"]
         self.quiet = False
@@ -320,6 +321,11 @@ class Page:
         picture.scatter("kappa_c", "kappa_s", source=self.place, size=14, fill_color="#D55E00", line_color="white")
         picture.on_event(Tap, self._tap)
         return picture
+
+
+def _meant(name: str, value: float) -> float:
+    """The setting that a slider at this value stands for."""
+    return patches(value) if name == "P" else round(float(value), 6)  # 0.81, not 0.8099999999999999
 
 
 def _plain(picture: Any) -> None:

@@ -26,7 +26,7 @@ def run(capsys, *argv):
 
 def command(*argv, **options):
     """The same in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "dynsim", *argv], capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run([sys.executable, "-m", "dynsim", *argv], capture_output=True, text=True, timeout=300, **options)
 
 
 # ------------------------------------------------------------------------------------------------ bad input
@@ -165,7 +165,7 @@ def test_help_version_and_module(capsys):
 def test_help_loads_nothing_heavy():
     for command, heavy in (("", {"numpy"}), ("simulate", set())):  # options of fields stand beside their code, which needs NumPy
         code = f"import sys, dynsim.cli; dynsim.cli.main('{command} --help'.split()); print(*sys.modules, file=sys.stderr)"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0
         loaded = {name.split(".")[0] for name in done.stderr.split()}
         assert "dynsim" in loaded and not loaded & {"scipy", "numba", "matplotlib", "rich", "joblib", *heavy}
@@ -184,7 +184,7 @@ def test_a_terminal_of_few_columns_loses_no_digits():
         while block := os.read(seen, 4096):
             out += block
     os.close(seen)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     assert b"\xe2\x94\x80" in out  # a line that rich has drawn
     plain = command("simulate", "--K", "1").stdout
     words = set(re.sub(r"\x1b\[[0-9;]*m", "", out.decode()).split())
@@ -203,7 +203,7 @@ def test_the_first_run_says_that_it_compiles(tmp_path):
 def test_a_closed_pipe_is_silent():
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([sys.executable, "-m", "dynsim", "cite"], stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "dynsim", "cite"], stdout=writer, stderr=subprocess.PIPE, timeout=300)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
 
@@ -219,7 +219,7 @@ def test_stopped_by_a_signal(which, wait):
     time.sleep(wait)
     process.send_signal(which)
     try:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 130 and out == "" and "Traceback" not in err

@@ -31,7 +31,7 @@ def explorer():
 def get(url):
     """(status, body) of a request."""
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=300) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -91,12 +91,12 @@ def test_the_command_prints_the_address_and_ends_on_ctrl_c():
         address = command.stdout.readline().strip()
         assert get(address)[0] == 200
         command.send_signal(signal.SIGINT)
-        out, err = command.communicate(timeout=20)
+        out, err = command.communicate(timeout=300)
     assert command.returncode == 0 and out == "" and "Traceback" not in err
 
 
 @pytest.mark.parametrize("options", [("--gamma", "1.5"), ("?K=two",), ("--port", "99999")])
 def test_the_command_refuses_in_one_line(options):
     with start(*options) as command:
-        out, err = command.communicate(timeout=60)
+        out, err = command.communicate(timeout=300)
     assert command.returncode == 2 and out == "" and err.startswith("dynsim: ") and err.count("\n") == 1

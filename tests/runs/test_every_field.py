@@ -137,12 +137,12 @@ def test_killed_twice(key, tmp_path):
         process = begun(path, key, steps)
         time.sleep(draw.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         killed += process.returncode == -signal.SIGKILL
         files.load(path)  # whole, at whatever step
     assert killed
     process = begun(path, key, steps)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert_same(files.load(path), reduced.descend(small(key), eta=0.01, steps=steps, keep=10))
     assert os.listdir(tmp_path) == ["run.npz"]

@@ -339,7 +339,7 @@ def test_a_full_disk_leaves_the_store_intact(tmp_path, monkeypatch):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
-    out, err = (process := command(*argv, preexec_fn=limit)).communicate(timeout=60)
+    out, err = (process := command(*argv, preexec_fn=limit)).communicate(timeout=300)
     assert process.returncode == 2 and "Traceback" not in err
     assert "cannot be written" in err and "what it holds is intact" in err
     kept = rows(path)
@@ -354,7 +354,7 @@ def test_a_full_disk_leaves_the_store_intact(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------------ interruptions
 
 
-def wait_for_rows(path, count, patience=30):
+def wait_for_rows(path, count, patience=300):
     end = time.monotonic() + patience
     while time.monotonic() < end:
         try:
@@ -390,7 +390,7 @@ def test_ctrl_c_stops_within_two_seconds_and_says_how_to_go_on(tmp_path, to):
     workers = children(process.pid)
     began = time.monotonic()
     (os.kill if to == "driver" else os.killpg)(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=300)
     assert time.monotonic() - began < 2
     assert process.returncode == 130 and "Traceback" not in err
     count = len(rows(path))  # joblib may print a warning after it
@@ -429,9 +429,9 @@ def test_kill_9_at_ten_random_times_then_resumed_is_one_sweep(tmp_path):
         process.communicate()
         counts.append(len(rows(path)))
     assert counts == sorted(counts) and 0 < counts[1] and counts[-1] < 500
-    out, err = (process := command(*argv, "--out", path)).communicate(timeout=60)
+    out, err = (process := command(*argv, "--out", path)).communicate(timeout=300)
     assert process.returncode == 0 and f"{counts[-1]} were there" in out
-    assert command(*argv, "--out", whole).communicate(timeout=60) and len(rows(whole)) == 500
+    assert command(*argv, "--out", whole).communicate(timeout=300) and len(rows(whole)) == 500
     assert rows(path) == rows(whole)
     changed = rows(path)
     changed[77]["x"] = np.nextafter(changed[77]["x"], 1)  # control: one bit shows
@@ -446,7 +446,7 @@ def test_workers_end_with_a_killed_driver(tmp_path):
     workers = children(process.pid)
     process.kill()
     process.communicate()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while any(map(alive, workers)) and time.monotonic() < end:
         time.sleep(0.1)
     assert len(workers) >= 2 and not any(map(alive, workers))
@@ -458,7 +458,7 @@ def test_two_sweeps_at_once_both_finish_rightly(tmp_path, here):
     common = ["--method", PAUSING, "--kappa-s", "0.1:0.4:10", "--out", path, "--workers", 1]
     pair = [command(*common, "--kappa-c", grid) for grid in ("0.5:0.7:11", "0.6:0.8:11")]
     for process in pair:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     grid = {"kappa_c": sweep.span(0.5, 0.8, 16), "kappa_s": sweep.span(0.1, 0.4, 10)}
     sweep.run(tmp_path / "b.db", grid, method=PAUSING, workers=2)
