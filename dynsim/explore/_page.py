@@ -171,7 +171,7 @@ class Page:
     def _set_widgets(self) -> None:
         self.quiet = True
         for name, slider in self.sliders.items():
-            if _meant(name, slider.value) != self.settings[name]:  # else leave it to the hand that may be moving it further
+            if _meant(name, slider.value) != self.settings[name]:  # otherwise it may be moving: leave it
                 slider.value = self._on_slider(name)
             slider.visible = name not in OF_FIELDS or name in sliding(self.settings["objective"])
         self.number.value, self.objective.value = text_of(self.settings["P"]), self.settings["objective"]
