@@ -11,7 +11,6 @@ Class *asymptotic*: large P; *closed* (finite=True): c counted, all other areas 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 from scipy import optimize, special
@@ -21,6 +20,7 @@ from dynsim.model.amplitude import Discrete, Law, Uniform, check_temperature, is
 from dynsim.model.problem import Problem
 from dynsim.model.quadrature import legendre
 from dynsim.theory._pairs import negatives, push
+from dynsim.theory._remember import remembered
 from dynsim.theory.averages import amplitude_nodes, fading_integral, tilted
 from dynsim.theory.reconstruction import escape_time
 
@@ -74,6 +74,7 @@ def critical_weight(problem: Problem) -> float:
     return max(float(-best.fun), gamma / apart)
 
 
+@remembered
 def collapse_weight(problem: Problem, temperature: float = 0.5) -> float:
     """Return the weight above which all images collapse, and local queries keep no attention for their own area (E15, E17).
 
@@ -179,6 +180,7 @@ def collapsed_attention(problem: Problem, weight: float, temperature: float = 0.
     return 1.0
 
 
+@remembered
 def mixed_escape_time(problem: Problem, weight: float, temperature: float = 0.5, finite: bool = False) -> float:
     """Return the time at which own attention of local queries takes off under a mixed loss (E18).
 
@@ -365,7 +367,7 @@ def overtaking_weight(problem: Problem) -> float:
     return math.exp(optimize.brentq(left, low, low - math.log(goal) + 9.0, xtol=1e-12))
 
 
-@lru_cache(maxsize=16)
+@remembered
 def _settled(problem: Problem, weight: float, temperature: float) -> _Settled:
     """One search for all that is asked of it."""
     return _Settled(problem, weight, temperature)

@@ -21,6 +21,7 @@ from dynsim.errors import InputError
 from dynsim.model.amplitude import Uniform, check_temperature
 from dynsim.model.problem import Problem
 from dynsim.theory._pairs import push, pushed_away, take_off_integral
+from dynsim.theory._remember import remembered
 from dynsim.theory.averages import COUNTS, amplitude_nodes, fading_integral, hypergeometric, integral
 
 
@@ -101,6 +102,7 @@ def runner_up(problem: Problem) -> float:
     return float(optimize.brentq(left, 0.0, high, xtol=1e-13)) if goal > 0 else 0.0
 
 
+@remembered
 def collapse_time(
     problem: Problem, stop_gradient: bool = True, finite: bool = False, temperature: float = 0.5
 ) -> float:

@@ -9,6 +9,7 @@ rho P^Delta.
 import math
 
 from dynsim.model.problem import Problem
+from dynsim.theory._remember import remembered
 from dynsim.theory.averages import OwnArea, integral, root, tilted
 from dynsim.theory.reconstruction import log_depth_integral
 
@@ -45,6 +46,7 @@ def lead(problem: Problem, finite: bool = False) -> float:
     return math.exp(log_lead) if log_lead < MOST else math.inf
 
 
+@remembered
 def decoupling_time(problem: Problem, finite: bool = False) -> float:
     """Return the time at which phase I ends: the own FP correlation of a local query starts to move faster than the global one.
 

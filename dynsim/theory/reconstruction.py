@@ -25,6 +25,7 @@ from dynsim.errors import InputError
 from dynsim.model.amplitude import Law
 from dynsim.model.partition import Partition
 from dynsim.model.problem import Problem
+from dynsim.theory._remember import remembered
 from dynsim.theory.averages import (
     OwnArea,
     amplitude_nodes,
@@ -174,6 +175,7 @@ def escape_time(problem: Problem, query: str = "L", finite: bool = False) -> flo
     return max(_escape(problem, area, finite) for area in set(_query_type(problem, query)))
 
 
+@remembered
 def global_depth(problem: Problem, finite: bool = False) -> float:
     """Return how far a local query's global FP correlation has fallen at its escape (eq. 9).
 
@@ -432,6 +434,7 @@ def _own_size(problem: Problem, area: str) -> float:
     return problem.C_local if area == "L" else problem.C_global
 
 
+@remembered
 def _escape(problem: Problem, area: str, finite: bool) -> float:
     law, rate, C = problem.amplitude, _gamma(problem) / problem.K, _own_size(problem, area)
     if not finite:
@@ -447,6 +450,7 @@ def _escape(problem: Problem, area: str, finite: bool) -> float:
     return integral(lambda phi: 1 / own.drive(phi, 3) - faster * math.exp(-tilted(law, 3, phi)), half, 1 / law.U) / rate
 
 
+@remembered
 def _thinning(problem: Problem) -> float:
     """By how much, relatively, the fall of the global area out of the softmax shortens the escape: rho C_g / P times the mean
     over time of 1 - E[e^(z Phi_g)], which for fixed z is tanh(z |Phi_g| / 2)."""
