@@ -138,8 +138,8 @@ def test_wheel_and_sdist_hold_what_they_should(tmp_path):
             (copy / name).write_bytes((ROOT / name).read_bytes())
     build = [sys.executable, "-c", "import sys; from setuptools import build_meta as b; b.build_wheel('.'); b.build_sdist('.')"]
     done = subprocess.run(build, cwd=copy, capture_output=True, text=True)
-    if "No module named 'setuptools'" in done.stderr:
-        pytest.skip("needs setuptools")
+    if any(text in done.stderr for text in ("No module named 'setuptools'", "invalid command 'bdist_wheel'")):
+        pytest.skip("needs setuptools, before its version 70.1 also wheel")
     assert done.returncode == 0, done.stderr
     (wheel,), (sdist,) = copy.glob("*.whl"), copy.glob("*.tar.gz")
     inside = zipfile.ZipFile(wheel).namelist()
