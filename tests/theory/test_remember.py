@@ -7,6 +7,7 @@ import pytest
 
 import dynsim
 from dynsim import theory
+from dynsim.errors import InputError
 from dynsim.theory._remember import remembered
 
 PROBLEM = dynsim.Problem(K=4, P=1e12, amplitude=dynsim.Fixed(1.0))
@@ -57,6 +58,14 @@ def test_computed_once_for_equal_problems():
         problem = dynsim.Problem(K=4, P=1e12, amplitude=law)
         assert kept(problem=problem) == kept(problem) == 1e12 and kept(problem, add=1) == 1e12 + 1
     assert len(asked) == 4
+
+
+@pytest.mark.parametrize("value", [True, [1.0], np.array(1.0)], ids=repr)
+def test_what_a_function_refuses_it_refuses_whatever_is_kept(value):
+    for function, name in ((theory.mixed_escape_time, "weight"), (theory.collapse_time, "temperature")):
+        assert function(PROBLEM, **{name: 1.0}) > 0  # is kept, and 1.0 == True
+        with pytest.raises(InputError, match=f"{name} must be"):
+            function(PROBLEM, **{name: value})
 
 
 def test_a_law_of_a_users_own_may_change():
