@@ -219,7 +219,7 @@ def test_stopped_by_a_signal(which, wait):
     time.sleep(wait)
     process.send_signal(which)
     try:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=30)
     finally:
         process.kill()
     assert process.returncode == 130 and out == "" and "Traceback" not in err

@@ -39,7 +39,7 @@ def address():
 def opened(chromium, address, width=1300):
     watched = Watched(chromium, width)
     watched.page.goto(address)
-    watched.page.wait_for_function(READY)
+    watched.page.wait_for_function(READY, timeout=20000)
     return watched
 
 
@@ -49,7 +49,7 @@ def press(watched, name, key="ArrowRight"):
     before = page.evaluate("window.answers.length")
     page.locator(f".slider-{name} .noUi-handle").focus()
     page.keyboard.press(key)
-    page.wait_for_function(f"window.answers.length > {before}")
+    page.wait_for_function(f"window.answers.length > {before}", timeout=10000)
     return page.evaluate("window.answers.at(-1)") / 1000
 
 

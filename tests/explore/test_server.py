@@ -91,7 +91,7 @@ def test_the_command_prints_the_address_and_ends_on_ctrl_c():
         address = command.stdout.readline().strip()
         assert get(address)[0] == 200
         command.send_signal(signal.SIGINT)
-        out, err = command.communicate(timeout=300)
+        out, err = command.communicate(timeout=20)
     assert command.returncode == 0 and out == "" and "Traceback" not in err
 
 

@@ -137,7 +137,7 @@ def test_killed_twice(key, tmp_path):
         process = begun(path, key, steps)
         time.sleep(draw.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=300)
+        process.communicate(timeout=60)
         killed += process.returncode == -signal.SIGKILL
         files.load(path)  # whole, at whatever step
     assert killed

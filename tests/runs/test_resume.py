@@ -391,7 +391,7 @@ def test_killed_at_random_times(tmp_path):
         process = begun(path, first=True)
         time.sleep(draw.uniform(0, seconds))
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=300)
+        process.communicate(timeout=30)
         if process.returncode != -signal.SIGKILL:
             continue
         found.append(files.read(path)[1]["state"]["step"])  # whole, at whatever step
@@ -412,7 +412,7 @@ def test_interrupted_by_a_signal(tmp_path, which):
         time.sleep(0.01)
     time.sleep(0.1)
     process.send_signal(which)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=30)
     assert process.returncode == 130 and out == "" and err.count("\n") == 1 and "can be resumed" in err
     assert os.listdir(tmp_path) == ["trajectory.npz"]
     problem = dynsim.Problem(K=2, P=16, kappa_s=0.3)

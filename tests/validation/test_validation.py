@@ -217,7 +217,7 @@ def test_interrupt_ends_driver_and_workers_in_one_line(after):
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     time.sleep(after)
     os.killpg(run.pid, signal.SIGINT)
-    out, err = run.communicate(timeout=300)
+    out, err = run.communicate(timeout=20)
     assert (run.returncode, out) == (130, "") and err.startswith("dynsim: ") and err.count("\n") == 1
 
 
